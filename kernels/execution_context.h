@@ -1,0 +1,34 @@
+// Where a kernel runs: how many CPU threads, which instruction set; a GPU stream on the GPU side.
+#pragma once
+
+#include <string_view>
+
+namespace lectern::kernels {
+
+// CPU classes, weakest first. A class is used only when the CPU has all of its instructions:
+//   kPortable  plain C++
+//   kAvx2      AVX2, FMA, F16C
+//   kAvx512    AVX-512 F, BW, DQ, VL and VNNI
+enum class Isa { kPortable = 0, kAvx2 = 1, kAvx512 = 2 };
+
+const char* ToString(Isa isa);
+
+// The best class of this CPU (CPUID and XGETBV), asked once.
+Isa BestIsa();
+
+// BestIsa(), lowered by the environment variable LECTERN_FORCE_ISA (portable, avx2 or avx512). A
+// class that the CPU lacks, or an unknown word, falls back to BestIsa(). Read once.
+Isa DefaultIsa();
+
+// False for an unknown word; `isa` is then untouched.
+bool ParseIsa(std::string_view text, Isa& isa);
+
+// Passed to every kernel. Plain data, cheap to copy, no ownership. Kernels keep no state between
+// calls, so calls with different contexts may run at the same time.
+struct ExecutionContext {
+  int num_threads = 1;        // OpenMP threads of one call, >= 1
+  Isa isa = DefaultIsa();     // must not exceed BestIsa()
+  void* stream = nullptr;     // device stream of a GPU side; unused on the CPU
+};
+
+}  // namespace lectern::kernels

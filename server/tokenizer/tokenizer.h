@@ -1,0 +1,54 @@
+// Text to token ids and back. Pure interface; the byte-level BPE that serves GPT-2-style
+// vocabularies is byte_level_bpe.h.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace lectern {
+
+// Token ids of a text and, for each token, the half-open byte range of the input it stands for.
+// Ranges are ascending and lie inside the text; a byte that has no token belongs to no range.
+struct Encoding {
+  std::vector<int32_t> ids;
+  std::vector<uint32_t> begin;  // byte offset of the first byte of each token
+  std::vector<uint32_t> end;    // one past its last byte
+};
+
+// Turns a stream of ids into text that is released only in whole UTF-8 characters. Special tokens
+// give nothing; an invalid byte becomes U+FFFD as soon as it is known to be invalid. One per answer;
+// not thread-safe; must not outlive its tokenizer.
+class StreamDecoder {
+ public:
+  virtual ~StreamDecoder() = default;
+  // Text that is complete after this id; may be empty.
+  virtual std::string Append(int32_t id) = 0;
+  // What is left at the end (an unfinished character becomes U+FFFD).
+  virtual std::string Finish() = 0;
+};
+
+// Immutable after construction; all methods may be called from any thread.
+class Tokenizer {
+ public:
+  virtual ~Tokenizer() = default;
+
+  virtual int32_t vocab_size() const = 0;
+  // Ends an answer; -1 if the vocabulary has none.
+  virtual int32_t eos_id() const = 0;
+
+  // `text` should be UTF-8; ill-formed parts are read as U+FFFD. With `parse_special`, special tokens
+  // written out in the text become their ids; without, they are ordinary text (documents and questions
+  // are always encoded without, so that they cannot forge a chat turn).
+  virtual Encoding Encode(std::string_view text, bool parse_special) const = 0;
+
+  // The text of all ids at once; `skip_special` leaves special tokens out.
+  virtual std::string Decode(const std::vector<int32_t>& ids, bool skip_special) const = 0;
+
+  virtual bool IsSpecial(int32_t id) const = 0;
+  virtual std::unique_ptr<StreamDecoder> NewStreamDecoder() const = 0;
+};
+
+}  // namespace lectern
