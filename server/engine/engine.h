@@ -1,0 +1,126 @@
+// The engine: documents, pages, and one worker that runs uploads and questions in order of arrival.
+// Knows neither gRPC nor proto nor LibTorch.
+//
+// Every method may be called from any thread and none waits for a model step. Work is described by
+// a job: StartUpload() and Ask() return a handle at once, the job's events come through its sink.
+//
+// Errors are absl::Status with ErrorDetails (server/base/error_details.h); the reasons are those of
+// docs/errors.md.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "server/base/clock.h"
+#include "server/engine/types.h"
+#include "server/model/model.h"
+
+namespace lectern {
+
+class ServerMetrics;
+
+// Events of one question. Called by the engine's worker, one call at a time; must not block.
+// Exactly one of OnAnswer and OnError is called, last. The sink is kept alive by the engine until
+// then.
+class AskSink {
+ public:
+  virtual ~AskSink() = default;
+  virtual void OnQueued(uint32_t position) = 0;
+  virtual void OnProgress(AskStage stage, uint64_t done, uint64_t total) = 0;
+  virtual void OnText(std::string_view text, uint32_t tokens) = 0;
+  virtual void OnAnswer(const Answer& answer) = 0;
+  virtual void OnError(const absl::Status& status) = 0;
+};
+
+// Events of one upload; the same rules.
+class UploadSink {
+ public:
+  virtual ~UploadSink() = default;
+  virtual void OnProgress(UploadStage stage, uint64_t done, uint64_t total) = 0;
+  virtual void OnDocument(const DocumentInfo& document) = 0;
+  virtual void OnError(const absl::Status& status) = 0;
+};
+
+// A running job. Thread-safe. Dropping the handle does not cancel.
+class Job {
+ public:
+  virtual ~Job() = default;
+  // The client has gone or has asked to stop: the job ends within one model step, frees everything
+  // and reports CANCELLED to its sink. Any number of times, also after the end.
+  virtual void Cancel() = 0;
+};
+
+// A document that is still arriving. One thread at a time. Dropping it without Finish() discards
+// the bytes.
+class Upload {
+ public:
+  virtual ~Upload() = default;
+  // Checks size and UTF-8 as the bytes arrive; after an error the upload is over.
+  virtual absl::Status Append(std::string_view bytes) = 0;
+  virtual uint64_t bytes_received() const = 0;
+  // All bytes are there: checks size and digest, then reads the document. A document that is
+  // already there is reported at once. Errors of the hand-over are returned and the sink is not
+  // called.
+  virtual absl::StatusOr<std::shared_ptr<Job>> Finish(std::shared_ptr<UploadSink> sink) = 0;
+};
+
+struct DocumentPage {
+  std::vector<DocumentInfo> documents;  // by id
+  std::string next_page_token;
+  uint64_t total = 0;
+};
+
+struct EngineOptions {
+  EngineLimits limits;
+  uint64_t kv_bytes = uint64_t{1} << 30;              // budget of the page pool
+  uint64_t upload_bytes = uint64_t{256} << 20;        // budget of texts that are still arriving
+  int prefill_slice_tokens = 256;                     // the longest step
+  absl::Duration default_ttl = absl::ZeroDuration();  // 0 = documents stay until evicted
+  double no_evidence_threshold = 0;                   // evidence_strength below it sets no_evidence
+};
+
+class Engine {
+ public:
+  virtual ~Engine() = default;
+
+  // The models must outlive nothing: they are shared. The first is the default. Starts the worker.
+  static std::unique_ptr<Engine> Create(const EngineOptions& options,
+                                        std::vector<std::shared_ptr<const Model>> models,
+                                        const Clock* clock, ServerMetrics* metrics);
+
+  virtual absl::StatusOr<std::unique_ptr<Upload>> StartUpload(const UploadOptions& options) = 0;
+  virtual absl::StatusOr<DocumentInfo> GetDocument(const std::string& id) const = 0;
+  virtual absl::StatusOr<DocumentPage> ListDocuments(uint32_t page_size,
+                                                     const std::string& page_token,
+                                                     const std::string& model) const = 0;
+  // Bytes freed by the time it returns.
+  virtual absl::StatusOr<uint64_t> DeleteDocument(const std::string& id) = 0;
+
+  // Errors of admission are returned (and the sink is not called): bad fields, all of them at once;
+  // unknown document or model; a full queue.
+  virtual absl::StatusOr<std::shared_ptr<Job>> Ask(const AskOptions& options,
+                                                   std::shared_ptr<AskSink> sink) = 0;
+
+  virtual const std::vector<std::shared_ptr<const Model>>& models() const = 0;
+  virtual const EngineLimits& limits() const = 0;
+  virtual EngineStatus status() const = 0;
+
+  // The worker's sign of life: the time of its last step or idle tick. Never blocks.
+  virtual absl::Time heartbeat() const = 0;
+
+  // From now on StartUpload(), Finish() and Ask() are refused with UNAVAILABLE (DRAINING).
+  virtual void StopAccepting() = 0;
+  // Waits until nothing runs or waits; false when `deadline` came first.
+  virtual bool WaitUntilIdle(absl::Time deadline) = 0;
+  // Ends whatever is left with UNAVAILABLE (DRAINING) and joins the worker. The destructor does it
+  // too.
+  virtual void Stop() = 0;
+};
+
+}  // namespace lectern

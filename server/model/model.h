@@ -1,0 +1,101 @@
+// A loaded model, as the engine sees it. Pure interface: the engine and its tests need no LibTorch.
+//
+// A sequence is a table of KV pages (kernels/kv_pages.h) that belong to the caller: page p holds
+// tokens [p * page_tokens, (p + 1) * page_tokens) for all layers. A model never keeps a pointer to
+// a page beyond the call. Pages hold no addresses: a page may be copied with memcpy.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "server/model/attention_policy.h"
+#include "server/tokenizer/tokenizer.h"
+
+namespace lectern {
+
+// Constant after loading.
+struct ModelInfo {
+  std::string name;
+  std::string family;        // "llama"
+  std::string format;        // "gguf", "safetensors"
+  std::string quantization;  // of the file, e.g. "Q4_1"
+  std::string numerics;      // how it computes: "f32" or "int8-rotated"
+  std::string kv_cache;      // how it keeps keys and values: "f32" or "int8"
+  // Equal fingerprints: the same tokens give the same pages (weights, numerics, page layout,
+  // prompt).
+  std::string fingerprint;
+  uint64_t parameters = 0;
+  uint64_t weight_bytes = 0;
+  int64_t window = 0;  // positions: document, question and answer together
+  int64_t vocabulary = 0;
+  int layers = 0;
+  int page_tokens = 0;
+  size_t page_bytes = 0;  // a multiple of 64; pages must be 64-byte aligned
+  AttentionPolicy default_policy;
+  bool supports_ffn_top_k = false;
+};
+
+// Statistics of the kept softmax mass m over queries of layers that are not dense.
+struct KeptMass {
+  double sum = 0;
+  double min = 1;
+  int64_t count = 0;  // 0: everything was dense
+  void Add(const KeptMass& other) {
+    sum += other.sum;
+    min = other.min < min ? other.min : min;
+    count += other.count;
+  }
+};
+
+// Consecutive tokens of one sequence in a Forward call. All memory belongs to the caller.
+struct ForwardSlice {
+  std::span<const int32_t> tokens;  // at least one, each in [0, vocabulary)
+  int64_t position = 0;             // of tokens[0]; keys and values of [0, position) are in `pages`
+  std::span<std::byte* const> pages;  // cover position + tokens.size() tokens
+  const AttentionPolicy* policy = nullptr;
+
+  // Outputs, each optional.
+  float* logits = nullptr;        // [vocabulary], of the last token
+  float* all_logits = nullptr;    // [tokens, vocabulary]
+  KeptMass* kept_mass = nullptr;  // adds the queries of this slice
+  // Adds, for every key of [0, position + tokens.size()), the attention that all tokens of this
+  // slice and all heads give to it in the layers that tell evidence best (docs/quality.md).
+  float* key_mass = nullptr;
+};
+
+// Scratch memory of one thread that calls Forward; grows to the largest call and is then reused.
+class Workspace {
+ public:
+  virtual ~Workspace() = default;
+};
+
+// Const after loading; every method may be called from any thread.
+class Model {
+ public:
+  virtual ~Model() = default;
+
+  virtual const ModelInfo& info() const = 0;
+  virtual const Tokenizer& tokenizer() const = 0;
+
+  // The prompt is  Prefix | document | Suffix(question), each part tokenised on its own so that the
+  // document's tokens do not depend on the question. The question can not forge a turn: special
+  // tokens written out in it are ordinary text.
+  virtual std::vector<int32_t> PromptPrefix() const = 0;
+  virtual std::vector<int32_t> PromptSuffix(std::string_view question) const = 0;
+
+  virtual std::unique_ptr<Workspace> NewWorkspace() const = 0;
+
+  // Computes keys and values of every slice's tokens into its pages, and the outputs asked for. The
+  // results of a slice do not depend on the other slices, nor on how a sequence is cut into slices.
+  // INVALID_ARGUMENT for tokens, positions or pages out of range; INTERNAL for a failed kernel.
+  virtual absl::Status Forward(std::span<const ForwardSlice> slices,
+                               Workspace& workspace) const = 0;
+};
+
+}  // namespace lectern

@@ -1,0 +1,30 @@
+// Loads models of every family that this build knows, from a GGUF file or a Hugging Face folder.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "server/model/model.h"
+
+namespace lectern {
+
+struct ModelLoadOptions {
+  std::string name;
+  std::string path;  // a .gguf file, or a folder with config.json and safetensors
+  enum class Numerics {
+    kF32,          // dequantised weights, fp32 everywhere: the reference
+    kInt8Rotated,  // rotated int8 weights and activations, int8 keys and values: for serving
+  };
+  Numerics numerics = Numerics::kInt8Rotated;
+  int threads = 2;  // OpenMP threads of one Forward call
+  AttentionPolicy default_policy{
+      .top_k = 128, .layer_k = {0}, .tail = AttentionPolicy::Tail::kMean};
+};
+
+// INVALID_ARGUMENT, NOT_FOUND or UNIMPLEMENTED naming file, tensor or key, and reason. A damaged or
+// hostile file never crashes and never takes much memory.
+absl::StatusOr<std::shared_ptr<const Model>> LoadModel(const ModelLoadOptions& options);
+
+}  // namespace lectern
