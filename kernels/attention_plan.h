@@ -1,0 +1,105 @@
+// How an attention call is cut into work for threads. Private to kernels/.
+//
+// A block is some rows of one sequence and one KV head. When there are fewer blocks than threads would
+// like (decode), the key range of each block is cut into parts at span borders; results do not depend
+// on it (attention_isa.h).
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "kernels/attention_isa.h"
+
+namespace lectern::kernels::internal {
+
+struct AttentionBlock {
+  AttentionTask task;  // over all spans
+  int64_t parts = 1;
+};
+
+struct AttentionPlan {
+  // Chains run in parallel, the blocks of a chain one after the other: all blocks of a sequence and
+  // KV head form one chain when key_mass is asked for, so that its sums have a fixed order.
+  std::vector<std::vector<AttentionBlock>> chains;
+  bool any_split = false;
+  int64_t max_queries = 0;
+  int64_t work = 0;  // scores to compute, roughly
+};
+
+inline AttentionPlan PlanAttention(std::span<const AttentionArgs> batch, int num_threads) {
+  AttentionPlan plan;
+  int64_t blocks = 0;
+  for (const AttentionArgs& args : batch) {
+    const int64_t group = args.num_q_heads / args.layout.num_kv_heads;
+    const int64_t block_rows = std::max<int64_t>(1, kQueriesInFlight / group);
+    for (int kv_head = 0; kv_head < args.layout.num_kv_heads; ++kv_head) {
+      bool new_chain = true;
+      for (int64_t row = 0; row < args.rows; row += block_rows) {
+        AttentionTask task{.args = &args, .kv_head = kv_head, .first_row = row};
+        task.rows = std::min(block_rows, args.rows - row);
+        const int64_t end = std::max<int64_t>(0, EndVisible(args, row + task.rows - 1));
+        task.end_span = (end + kSpanTokens - 1) / kSpanTokens;
+        if (new_chain || args.key_mass == nullptr) plan.chains.emplace_back();
+        new_chain = false;
+        plan.chains.back().push_back({task, 1});
+        plan.max_queries = std::max(plan.max_queries, TaskQueries(task));
+        plan.work += TaskQueries(task) * end;
+        ++blocks;
+      }
+    }
+  }
+  if (num_threads > 1 && blocks < 4 * num_threads) {
+    for (std::vector<AttentionBlock>& chain : plan.chains) {
+      AttentionBlock& block = chain.front();
+      if (chain.size() > 1 || block.task.args->key_mass != nullptr) continue;
+      block.parts = std::clamp<int64_t>(block.task.end_span, 1, 4);
+      plan.any_split |= block.parts > 1;
+    }
+  }
+  return plan;
+}
+
+// Part `part` of `parts` of a block.
+inline AttentionTask PartOf(const AttentionBlock& block, int64_t part) {
+  AttentionTask task = block.task;
+  task.first_span = block.task.end_span * part / block.parts;
+  task.end_span = block.task.end_span * (part + 1) / block.parts;
+  return task;
+}
+
+// Below this many scores a second thread costs more than it brings.
+inline constexpr int64_t kParallelWork = 4096;
+
+// One buffer per KV head for key_mass, added to the caller's in order of heads at the end.
+class KeyMassBuffers {
+ public:
+  explicit KeyMassBuffers(std::span<const AttentionArgs> batch) {
+    for (const AttentionArgs& args : batch) {
+      buffers_.emplace_back(args.key_mass == nullptr
+                                ? 0
+                                : args.table.num_tokens * args.layout.num_kv_heads);
+    }
+    batch_ = batch;
+  }
+  float* Of(const AttentionTask& task) {
+    std::vector<float>& buffer = buffers_[task.args - batch_.data()];
+    return buffer.empty() ? nullptr
+                          : buffer.data() + task.kv_head * task.args->table.num_tokens;
+  }
+  void AddUp() {
+    for (size_t i = 0; i < batch_.size(); ++i) {
+      const int64_t n = batch_[i].table.num_tokens;
+      for (size_t at = 0; at < buffers_[i].size(); ++at) {
+        batch_[i].key_mass[static_cast<int64_t>(at) % n] += buffers_[i][at];
+      }
+    }
+  }
+
+ private:
+  std::span<const AttentionArgs> batch_;
+  std::vector<std::vector<float>> buffers_;
+};
+
+}  // namespace lectern::kernels::internal

@@ -1,0 +1,204 @@
+#include "kernels/topk_attention.h"
+
+#include <algorithm>
+#include <numeric>
+#include <vector>
+
+#include "kernels/attention_plan.h"
+
+namespace lectern::kernels {
+namespace {
+
+using namespace internal;  // NOLINT: the private half of this file
+
+// Memory for the candidates of `queries` queries, reused from call to call.
+class CandidateStore {
+ public:
+  void Reset(int64_t queries, int64_t capacity, int64_t spans) {
+    floats_.resize(queries * (2 * capacity + 2 * spans));
+    indices_.resize(queries * capacity);
+    candidates_.resize(queries);
+    float* at = floats_.data();
+    for (int64_t q = 0; q < queries; ++q) {
+      candidates_[q] = {.score = at,
+                        .index = indices_.data() + q * capacity,
+                        .weight = at + capacity,
+                        .count = 0,
+                        .threshold = -__builtin_inff(),
+                        .visible = 0,
+                        .spans = reinterpret_cast<SoftmaxSum*>(at + 2 * capacity)};
+      at += 2 * capacity + 2 * spans;
+    }
+  }
+  Candidates* data() { return candidates_.data(); }
+
+ private:
+  std::vector<float> floats_;
+  std::vector<int32_t> indices_;
+  std::vector<Candidates> candidates_;
+};
+
+// Kept keys of one query by descending score, if the caller wants them.
+void WriteKept(const TopKParams& params, const AttentionArgs& args, int64_t row, int64_t head,
+               const Candidates& c) {
+  const int64_t at = (row * args.num_q_heads + head) * params.k;
+  std::vector<int64_t> order(c.count);
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(),
+                   [&](int64_t a, int64_t b) { return c.score[a] > c.score[b]; });
+  for (int64_t i = 0; i < params.k; ++i) {
+    const bool used = i < c.count;
+    if (params.kept_index) params.kept_index[at + i] = used ? c.index[order[i]] : -1;
+    if (params.kept_weight) params.kept_weight[at + i] = used ? c.weight[order[i]] : 0.0f;
+  }
+}
+
+class TopKCall {
+ public:
+  TopKCall(std::span<const AttentionArgs> batch, const TopKParams& params,
+           const ExecutionContext& context)
+      : batch_(batch),
+        params_(params),
+        ops_(AttentionOpsFor(context.isa)),
+        plan_(PlanAttention(batch, context.num_threads)),
+        key_mass_(batch),
+        threads_(plan_.work < kParallelWork ? 1 : context.num_threads) {}
+
+  void Run() {
+    CutSplitBlocks();
+    const int64_t items = static_cast<int64_t>(plan_.chains.size() + parts_.size());
+#pragma omp parallel num_threads(threads_) if (threads_ > 1)
+    {
+#pragma omp for schedule(dynamic, 1)
+      for (int64_t i = 0; i < items; ++i) {
+        const int64_t part = i - static_cast<int64_t>(plan_.chains.size());
+        if (part >= 0) {
+          ScanPart(parts_[part]);
+        } else {
+          RunChain(plan_.chains[i]);
+        }
+      }
+#pragma omp for schedule(dynamic, 1)
+      for (int64_t i = 0; i < static_cast<int64_t>(split_.size()); ++i) FinishSplit(split_[i]);
+    }
+    key_mass_.AddUp();
+  }
+
+ private:
+  struct SplitBlock {
+    AttentionBlock block;
+    std::vector<CandidateStore> parts;
+  };
+  struct Part {
+    SplitBlock* split;
+    int64_t number;
+  };
+
+  // Moves the blocks whose key range is cut from chains_ to split_.
+  void CutSplitBlocks() {
+    if (!plan_.any_split) return;
+    std::vector<std::vector<AttentionBlock>> whole;
+    for (std::vector<AttentionBlock>& chain : plan_.chains) {
+      if (chain.front().parts > 1) {
+        split_.push_back({chain.front(), std::vector<CandidateStore>(chain.front().parts)});
+      } else {
+        whole.push_back(std::move(chain));
+      }
+    }
+    plan_.chains = std::move(whole);
+    for (SplitBlock& split : split_) {
+      for (int64_t p = 0; p < split.block.parts; ++p) parts_.push_back({&split, p});
+    }
+  }
+
+  static float* Scratch(const AttentionTask& task) {
+    static thread_local std::vector<float> scratch;
+    const size_t need = ScratchFloats(*task.args, TaskQueries(task));
+    if (scratch.size() < need) scratch.resize(need);
+    return scratch.data();
+  }
+
+  bool NeedsSums(const AttentionArgs& args) const {
+    return params_.tail == Tail::kMean || args.kept_mass != nullptr || args.key_mass != nullptr;
+  }
+
+  void RunChain(const std::vector<AttentionBlock>& chain) {
+    static thread_local CandidateStore store;
+    for (const AttentionBlock& block : chain) {
+      store.Reset(TaskQueries(block.task), Capacity(params_.k), block.task.end_span);
+      float* scratch = Scratch(block.task);
+      ops_.prepare(block.task, scratch);
+      ops_.topk_scan(block.task, params_.k, NeedsSums(*block.task.args), scratch, store.data());
+      Finish(block.task, scratch, store.data());
+    }
+  }
+
+  void ScanPart(const Part& part) {
+    const AttentionBlock& block = part.split->block;
+    const AttentionTask task = PartOf(block, part.number);
+    CandidateStore& store = part.split->parts[part.number];
+    // The first part has room for the candidates of all.
+    const int64_t room = part.number == 0 ? block.parts : 1;
+    store.Reset(TaskQueries(task), room * Capacity(params_.k), block.task.end_span);
+    float* scratch = Scratch(task);
+    ops_.prepare(task, scratch);
+    ops_.topk_scan(task, params_.k, NeedsSums(*task.args), scratch, store.data());
+  }
+
+  void FinishSplit(SplitBlock& split) {
+    const AttentionTask& task = split.block.task;
+    Candidates* all = split.parts[0].data();
+    for (int64_t p = 1; p < split.block.parts; ++p) {
+      const AttentionTask part = PartOf(split.block, p);
+      for (int64_t q = 0; q < TaskQueries(task); ++q) {
+        const Candidates& c = split.parts[p].data()[q];
+        std::copy(c.score, c.score + c.count, all[q].score + all[q].count);
+        std::copy(c.index, c.index + c.count, all[q].index + all[q].count);
+        std::copy(c.spans, c.spans + (part.end_span - part.first_span),
+                  all[q].spans + part.first_span);
+        all[q].count += c.count;
+        all[q].visible += c.visible;
+      }
+    }
+    float* scratch = Scratch(task);
+    Finish(task, scratch, all);
+  }
+
+  void Finish(const AttentionTask& task, float* scratch, Candidates* candidates) {
+    const AttentionArgs& args = *task.args;
+    const int64_t group = args.num_q_heads / args.layout.num_kv_heads;
+    const int64_t spans = NeedsSums(args) ? task.end_span : 0;
+    const bool want_kept = &args == batch_.data() && (params_.kept_index || params_.kept_weight);
+    for (int64_t row = 0; row < task.rows; ++row) {
+      Candidates* of_row = candidates + row * group;
+      ops_.topk_finish(task, params_, row, spans, scratch, of_row, key_mass_.Of(task));
+      for (int64_t h = 0; want_kept && h < group; ++h) {
+        WriteKept(params_, args, task.first_row + row, task.kv_head * group + h, of_row[h]);
+      }
+    }
+  }
+
+  const std::span<const AttentionArgs> batch_;
+  const TopKParams& params_;
+  const AttentionOps& ops_;
+  AttentionPlan plan_;
+  KeyMassBuffers key_mass_;
+  const int threads_;
+  std::vector<SplitBlock> split_;
+  std::vector<Part> parts_;
+};
+
+}  // namespace
+
+LaunchStatus TopKAttention(std::span<const AttentionArgs> batch, const TopKParams& params,
+                           const ExecutionContext& context) {
+  if (params.k <= 0) return LaunchStatus::kBadArgument;
+  if (context.num_threads < 1 || context.isa > BestIsa()) return LaunchStatus::kBadArgument;
+  for (const AttentionArgs& args : batch) {
+    if (const LaunchStatus status = CheckArgs(args); !Ok(status)) return status;
+  }
+  TopKCall(batch, params, context).Run();
+  return LaunchStatus::kOk;
+}
+
+}  // namespace lectern::kernels
