@@ -25,21 +25,22 @@ struct AttentionArgs {
   KvPageTable table;
   int layer = 0;
 
-  float scale = 1.0f;        // multiplies q.k before the bias; > 0
+  float scale = 1.0f;  // multiplies q.k before the bias; > 0
   bool causal = true;
-  int64_t window = 0;        // sliding window in keys, 0 = none
+  int64_t window = 0;                    // sliding window in keys, 0 = none
   const uint8_t* key_padding = nullptr;  // [num_tokens], 1 = hidden, or null
 
-  // Additive bias [num_q_heads, rows, num_tokens] with strides in floats (0 broadcasts), added to the
-  // scaled score before the selection; or null. -inf hides the key; +inf and NaN are undefined.
+  // Additive bias [num_q_heads, rows, num_tokens] with strides in floats (0 broadcasts), added to
+  // the scaled score before the selection; or null. -inf hides the key; +inf and NaN are undefined.
   const float* bias = nullptr;
   int64_t bias_head_stride = 0;
   int64_t bias_row_stride = 0;
 
   // Outputs.
-  float* out = nullptr;         // [rows, num_q_heads, value_dim], row stride out_stride floats
+  float* out = nullptr;  // [rows, num_q_heads, value_dim], row stride out_stride floats
   int64_t out_stride = 0;
-  float* kept_mass = nullptr;   // [rows, num_q_heads]: share of the dense softmax that was kept; or null
+  float* kept_mass =
+      nullptr;  // [rows, num_q_heads]: share of the dense softmax that was kept; or null
   // Adds, for every key, the attention that all rows and heads give to it (dense softmax shares of
   // the kept keys, summed): [num_tokens], or null. The order of summation is fixed.
   float* key_mass = nullptr;

@@ -1,5 +1,6 @@
-// The attention kernels themselves, once for every instruction set: included by attention_portable.cc,
-// attention_avx2.cc and attention_avx512.cc, which set the compiler flags and LECTERN_ISA_*.
+// The attention kernels themselves, once for every instruction set: included by
+// attention_portable.cc, attention_avx2.cc and attention_avx512.cc, which set the compiler flags
+// and LECTERN_ISA_*.
 #pragma once
 
 #include "kernels/attention_isa.h"
@@ -265,8 +266,8 @@ void FinishQuery(const AttentionTask& task, const TopKParams& params, int64_t qu
   if (mass != nullptr) *mass = share;
 }
 
-void TopKFinish(const AttentionTask& task, const TopKParams& params, int64_t row,
-                int64_t num_spans, float* scratch, Candidates* candidates, float* key_mass) {
+void TopKFinish(const AttentionTask& task, const TopKParams& params, int64_t row, int64_t num_spans,
+                float* scratch, Candidates* candidates, float* key_mass) {
   const AttentionArgs& a = *task.args;
   const Scratch s = CutScratch(task, scratch);
   const int64_t group = a.num_q_heads / a.layout.num_kv_heads;
@@ -290,7 +291,8 @@ inline void LoadValues(const AttentionTask& task, const PageView& page, int64_t 
     const float* scale = page.Get<float>(page.at.value_scale);
     for (int64_t j = 0; j < tokens; ++j) {
       int c = 0;
-      for (; c + kWidth <= d; c += kWidth) Store(values + j * d + c, LoadInt8(rows + j * d + c) * Set(scale[j]));
+      for (; c + kWidth <= d; c += kWidth)
+        Store(values + j * d + c, LoadInt8(rows + j * d + c) * Set(scale[j]));
       for (; c < d; ++c) values[j * d + c] = scale[j] * static_cast<float>(rows[j * d + c]);
     }
   }
@@ -401,8 +403,7 @@ void DenseKeyMass(const AttentionTask& task, float* scratch, const DensePartial*
   }
 }
 
-constexpr AttentionOps kOps = {Prepare,   TopKScan,  TopKFinish,
-                               DenseScan, DenseFold, DenseKeyMass};
+constexpr AttentionOps kOps = {Prepare, TopKScan, TopKFinish, DenseScan, DenseFold, DenseKeyMass};
 
 }  // namespace
 }  // namespace lectern::kernels::internal

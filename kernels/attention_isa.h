@@ -2,11 +2,11 @@
 //
 // One AttentionTask is a block of query rows of one sequence and one KV head: rows x group query
 // vectors that read the same keys. Keys are visited page by page, in order. Sums over keys are kept
-// per span of kSpanTokens keys and the spans are folded in order, so that cutting the key range over
-// threads gives the same bits as one pass.
+// per span of kSpanTokens keys and the spans are folded in order, so that cutting the key range
+// over threads gives the same bits as one pass.
 //
-// Functions here are `static inline`, and nothing here is a template of the standard library: what is
-// compiled for one instruction set must not be merged with the copies of another.
+// Functions here are `static inline`, and nothing here is a template of the standard library: what
+// is compiled for one instruction set must not be merged with the copies of another.
 #pragma once
 
 #include <cstddef>

@@ -1,8 +1,8 @@
 // How an attention call is cut into work for threads. Private to kernels/.
 //
-// A block is some rows of one sequence and one KV head. When there are fewer blocks than threads would
-// like (decode), the key range of each block is cut into parts at span borders; results do not depend
-// on it (attention_isa.h).
+// A block is some rows of one sequence and one KV head. When there are fewer blocks than threads
+// would like (decode), the key range of each block is cut into parts at span borders; results do
+// not depend on it (attention_isa.h).
 #pragma once
 
 #include <algorithm>
@@ -77,16 +77,14 @@ class KeyMassBuffers {
  public:
   explicit KeyMassBuffers(std::span<const AttentionArgs> batch) {
     for (const AttentionArgs& args : batch) {
-      buffers_.emplace_back(args.key_mass == nullptr
-                                ? 0
-                                : args.table.num_tokens * args.layout.num_kv_heads);
+      buffers_.emplace_back(
+          args.key_mass == nullptr ? 0 : args.table.num_tokens * args.layout.num_kv_heads);
     }
     batch_ = batch;
   }
   float* Of(const AttentionTask& task) {
     std::vector<float>& buffer = buffers_[task.args - batch_.data()];
-    return buffer.empty() ? nullptr
-                          : buffer.data() + task.kv_head * task.args->table.num_tokens;
+    return buffer.empty() ? nullptr : buffer.data() + task.kv_head * task.args->table.num_tokens;
   }
   void AddUp() {
     for (size_t i = 0; i < batch_.size(); ++i) {

@@ -82,8 +82,8 @@ void Prepare(const AttentionTask& task, float* scratch) {
 }
 
 #if defined(LECTERN_ISA_AVX512)
-// N queries against 64 keys. Inline assembly, because GCC 12 copies the accumulators of the intrinsic
-// around in large register tiles.
+// N queries against 64 keys. Inline assembly, because GCC 12 copies the accumulators of the
+// intrinsic around in large register tiles.
 template <int N>
 inline void IntegerScores(const uint8_t* query, int padded, const int8_t* keys, __m512i (*acc)[4]) {
   for (int n = 0; n < N; ++n) {
@@ -147,8 +147,8 @@ inline void ScoresInt8One(const int8_t* query, float q_scale, int padded, const 
     }
   }
   for (int v = 0; v < 8; ++v) {
-    Store(scores + v * 8, ToFloat(reinterpret_cast<IntVec>(acc[v])) *
-                              (Load(key_scale + v * 8) * Set(q_scale)));
+    Store(scores + v * 8,
+          ToFloat(reinterpret_cast<IntVec>(acc[v])) * (Load(key_scale + v * 8) * Set(q_scale)));
   }
 }
 #else

@@ -55,7 +55,8 @@ void Prune(Candidates& c, int64_t k, bool exact) {
   const int64_t slack = exact ? 0 : k / 4 + 8;
   int64_t at_least_low = c.count;
   while (high - low > 1 && at_least_low > k + slack) {
-    // Halve by value while the two are far apart in bits: scores are spread evenly, bit patterns not.
+    // Halve by value while the two are far apart in bits: scores are spread evenly, bit patterns
+    // not.
     const float a = FromOrderedKey(static_cast<int32_t>(low));
     const float b = FromOrderedKey(static_cast<int32_t>(high - 1));
     int64_t middle = OrderedKey(a * 0.5f + b * 0.5f);

@@ -1,6 +1,6 @@
-// Vectors of floats for the attention kernels: one width per instruction set, the same code above it.
-// Included only by the attention_*.cc file of an instruction set, after LECTERN_ISA_* is defined;
-// everything has internal linkage.
+// Vectors of floats for the attention kernels: one width per instruction set, the same code above
+// it. Included only by the attention_*.cc file of an instruction set, after LECTERN_ISA_* is
+// defined; everything has internal linkage.
 #pragma once
 
 #include <cstdint>
@@ -72,7 +72,8 @@ inline uint32_t MaskGreater(Vec a, Vec b) {
 #if defined(LECTERN_ISA_AVX512)
   return _mm512_cmp_ps_mask(reinterpret_cast<__m512>(a), reinterpret_cast<__m512>(b), _CMP_GT_OQ);
 #elif defined(LECTERN_ISA_AVX2)
-  return _mm256_movemask_ps(_mm256_cmp_ps(reinterpret_cast<__m256>(a), reinterpret_cast<__m256>(b), _CMP_GT_OQ));
+  return _mm256_movemask_ps(
+      _mm256_cmp_ps(reinterpret_cast<__m256>(a), reinterpret_cast<__m256>(b), _CMP_GT_OQ));
 #else
   uint32_t mask = 0;
   for (int i = 0; i < kWidth; ++i) mask |= static_cast<uint32_t>(a[i] > b[i]) << i;
@@ -83,7 +84,8 @@ inline uint32_t MaskGreaterEqual(Vec a, Vec b) {
 #if defined(LECTERN_ISA_AVX512)
   return _mm512_cmp_ps_mask(reinterpret_cast<__m512>(a), reinterpret_cast<__m512>(b), _CMP_GE_OQ);
 #elif defined(LECTERN_ISA_AVX2)
-  return _mm256_movemask_ps(_mm256_cmp_ps(reinterpret_cast<__m256>(a), reinterpret_cast<__m256>(b), _CMP_GE_OQ));
+  return _mm256_movemask_ps(
+      _mm256_cmp_ps(reinterpret_cast<__m256>(a), reinterpret_cast<__m256>(b), _CMP_GE_OQ));
 #else
   uint32_t mask = 0;
   for (int i = 0; i < kWidth; ++i) mask |= static_cast<uint32_t>(a[i] >= b[i]) << i;
@@ -94,8 +96,8 @@ inline uint32_t MaskGreaterEqual(Vec a, Vec b) {
 // Writes the lanes of `mask` densely to p (which has room for a whole vector); returns how many.
 inline int CompressStore(float* p, uint32_t mask, Vec v) {
 #if defined(LECTERN_ISA_AVX512)
-  _mm512_storeu_ps(p, _mm512_maskz_compress_ps(static_cast<__mmask16>(mask),
-                                               reinterpret_cast<__m512>(v)));
+  _mm512_storeu_ps(
+      p, _mm512_maskz_compress_ps(static_cast<__mmask16>(mask), reinterpret_cast<__m512>(v)));
   return __builtin_popcount(mask);
 #else
   int n = 0;
@@ -105,8 +107,8 @@ inline int CompressStore(float* p, uint32_t mask, Vec v) {
 }
 inline void CompressStoreInt(int32_t* p, uint32_t mask, IntVec v) {
 #if defined(LECTERN_ISA_AVX512)
-  _mm512_storeu_si512(p, _mm512_maskz_compress_epi32(static_cast<__mmask16>(mask),
-                                                     reinterpret_cast<__m512i>(v)));
+  _mm512_storeu_si512(
+      p, _mm512_maskz_compress_epi32(static_cast<__mmask16>(mask), reinterpret_cast<__m512i>(v)));
 #else
   int n = 0;
   for (; mask != 0; mask &= mask - 1) p[n++] = v[__builtin_ctz(mask)];

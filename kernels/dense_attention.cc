@@ -153,8 +153,7 @@ class DenseCall {
 
 }  // namespace
 
-LaunchStatus DenseAttention(std::span<const AttentionArgs> batch,
-                            const ExecutionContext& context) {
+LaunchStatus DenseAttention(std::span<const AttentionArgs> batch, const ExecutionContext& context) {
   if (context.num_threads < 1 || context.isa > BestIsa()) return LaunchStatus::kBadArgument;
   for (const AttentionArgs& args : batch) {
     if (const LaunchStatus status = CheckArgs(args); !Ok(status)) return status;

@@ -8,20 +8,28 @@ namespace lectern::kernels {
 
 const char* ToString(LaunchStatus status) {
   switch (status) {
-    case LaunchStatus::kOk: return "ok";
-    case LaunchStatus::kBadShape: return "bad shape";
-    case LaunchStatus::kBadArgument: return "bad argument";
-    case LaunchStatus::kUnsupported: return "unsupported";
-    case LaunchStatus::kDeviceFailure: return "device failure";
+    case LaunchStatus::kOk:
+      return "ok";
+    case LaunchStatus::kBadShape:
+      return "bad shape";
+    case LaunchStatus::kBadArgument:
+      return "bad argument";
+    case LaunchStatus::kUnsupported:
+      return "unsupported";
+    case LaunchStatus::kDeviceFailure:
+      return "device failure";
   }
   return "unknown";
 }
 
 const char* ToString(Isa isa) {
   switch (isa) {
-    case Isa::kPortable: return "portable";
-    case Isa::kAvx2: return "avx2";
-    case Isa::kAvx512: return "avx512";
+    case Isa::kPortable:
+      return "portable";
+    case Isa::kAvx2:
+      return "avx2";
+    case Isa::kAvx512:
+      return "avx512";
   }
   return "unknown";
 }

@@ -26,9 +26,9 @@ bool ParseIsa(std::string_view text, Isa& isa);
 // Passed to every kernel. Plain data, cheap to copy, no ownership. Kernels keep no state between
 // calls, so calls with different contexts may run at the same time.
 struct ExecutionContext {
-  int num_threads = 1;        // OpenMP threads of one call, >= 1
-  Isa isa = DefaultIsa();     // must not exceed BestIsa()
-  void* stream = nullptr;     // device stream of a GPU side; unused on the CPU
+  int num_threads = 1;     // OpenMP threads of one call, >= 1
+  Isa isa = DefaultIsa();  // must not exceed BestIsa()
+  void* stream = nullptr;  // device stream of a GPU side; unused on the CPU
 };
 
 }  // namespace lectern::kernels

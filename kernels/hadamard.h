@@ -10,7 +10,8 @@
 namespace lectern::kernels {
 
 // Transforms each block of `block` (a power of two) of x [rows, cols] in place, scaled by
-// 1/sqrt(block), so that it is its own inverse. cols must be a multiple of block; row stride in floats.
+// 1/sqrt(block), so that it is its own inverse. cols must be a multiple of block; row stride in
+// floats.
 LaunchStatus BlockHadamard(float* x, int64_t rows, int64_t cols, int64_t row_stride, int64_t block,
                            const ExecutionContext& context);
 

@@ -1,10 +1,10 @@
-// Linear layers with int8 weights: y = x W^T with one scale per output channel (W) and one per row of
-// activations (x), accumulated exactly in int32. The same packed weights serve large batches
+// Linear layers with int8 weights: y = x W^T with one scale per output channel (W) and one per row
+// of activations (x), accumulated exactly in int32. The same packed weights serve large batches
 // (prefill) and single rows (decode, at memory bandwidth).
 //
-// Activations are quantised to 8 bits on AVX-512 VNNI and to 7 bits where the product would saturate
-// (vpmaddubsw on AVX2); the portable version uses 8 bits. Within one ISA a row's result depends on
-// that row alone, bit for bit: not on the batch, not on the number of threads.
+// Activations are quantised to 8 bits on AVX-512 VNNI and to 7 bits where the product would
+// saturate (vpmaddubsw on AVX2); the portable version uses 8 bits. Within one ISA a row's result
+// depends on that row alone, bit for bit: not on the batch, not on the number of threads.
 //
 // Accuracy needs inputs without outlier channels: the caller rotates (server/model, after QuaRot,
 // Ashkboos et al. 2024, arXiv 2404.00456).
@@ -20,20 +20,21 @@ namespace lectern::kernels {
 
 // Packed weights of a matrix [n, k]; memory belongs to the caller.
 struct Int8Matrix {
-  int64_t n = 0;  // output channels
-  int64_t k = 0;  // input width
-  const int8_t* packed = nullptr;   // PackedInt8Bytes(n, k), 64-byte aligned
-  const float* scale = nullptr;     // [n padded to 64]
-  const int32_t* row_sum = nullptr; // [n padded to 64]: sum of the int8 weights of each channel
+  int64_t n = 0;                     // output channels
+  int64_t k = 0;                     // input width
+  const int8_t* packed = nullptr;    // PackedInt8Bytes(n, k), 64-byte aligned
+  const float* scale = nullptr;      // [n padded to 64]
+  const int32_t* row_sum = nullptr;  // [n padded to 64]: sum of the int8 weights of each channel
 };
 
 // Sizes of the three arrays. n and k are padded inside; any n, k >= 1 is allowed.
 size_t PackedInt8Bytes(int64_t n, int64_t k);
 int64_t PaddedChannels(int64_t n);
 
-// Quantises rows [first_row, first_row + rows) of a matrix W [n, k] (w points at first_row, row stride
-// k floats) symmetrically to +-127 and writes them into packed / scale / row_sum of the whole matrix.
-// Different row ranges may be packed from different threads if first_row is a multiple of 64.
+// Quantises rows [first_row, first_row + rows) of a matrix W [n, k] (w points at first_row, row
+// stride k floats) symmetrically to +-127 and writes them into packed / scale / row_sum of the
+// whole matrix. Different row ranges may be packed from different threads if first_row is a
+// multiple of 64.
 LaunchStatus PackInt8Rows(const float* w, int64_t first_row, int64_t rows, int64_t n, int64_t k,
                           int8_t* packed, float* scale, int32_t* row_sum);
 

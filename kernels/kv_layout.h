@@ -3,8 +3,9 @@
 // Per layer, then per KV head, each part 64-byte aligned:
 //   kF32  keys [head_dim][64] float, values [64][value_dim] float
 //   kI8   keys [head_dim / 4][64][4] int8 (four channels of a key side by side, as the integer dot
-//         products want them; head_dim padded with zeros to a multiple of 4), key scales [64] float,
-//         128 * (sum of each key's int8) [64] int32, values [64][value_dim] int8, value scales [64]
+//         products want them; head_dim padded with zeros to a multiple of 4), key scales [64]
+//         float, 128 * (sum of each key's int8) [64] int32, values [64][value_dim] int8, value
+//         scales [64]
 // and in both the sum of all (dequantised) value rows before the page, [value_dim] float.
 #pragma once
 
@@ -52,7 +53,7 @@ static inline KvHeadLayout HeadLayout(const KvPageLayout& layout) {
 }
 
 static inline size_t HeadOffset(const KvPageLayout& layout, const KvHeadLayout& head, int layer,
-                         int kv_head) {
+                                int kv_head) {
   return (static_cast<size_t>(layer) * layout.num_kv_heads + kv_head) * head.bytes;
 }
 

@@ -111,7 +111,8 @@ LaunchStatus WriteKv(const KvPageLayout& layout, std::byte* const* pages, int la
   if (pages == nullptr || k == nullptr || v == nullptr) return LaunchStatus::kBadArgument;
   const KvHeadLayout at = HeadLayout(layout);
   const int heads = layout.num_kv_heads;
-#pragma omp parallel for num_threads(context.num_threads) if (count >= 16 && context.num_threads > 1)
+#pragma omp parallel for num_threads(context.num_threads) if (count >= 16 && \
+                                                              context.num_threads > 1)
   for (int h = 0; h < heads; ++h) {
     const size_t offset = HeadOffset(layout, at, layer, h);
     for (int64_t i = 0; i < count; ++i) {

@@ -2,14 +2,14 @@
 //
 // A page holds the keys and values of kPageTokens consecutive tokens for *all* layers of one model.
 // A sequence is a table of page addresses; token t lives in page t / kPageTokens, slot
-// t % kPageTokens. Pages of a document are written once and then shared, read-only, by every question
-// about it; a question that starts inside a half-filled page works on its own copy of that page
-// (plain memcpy of PageBytes() bytes: a page holds no addresses).
+// t % kPageTokens. Pages of a document are written once and then shared, read-only, by every
+// question about it; a question that starts inside a half-filled page works on its own copy of that
+// page (plain memcpy of PageBytes() bytes: a page holds no addresses).
 //
-// The arrangement inside a page is private to kernels/: keys are stored channel-major so that a score
-// tile loads consecutive keys, values row by row. Each page also holds, per layer and KV head, the
-// sum of all value rows *before* the page, so that the mean of all visible values costs one partial
-// page (topk_attention.h, Tail::kMean).
+// The arrangement inside a page is private to kernels/: keys are stored channel-major so that a
+// score tile loads consecutive keys, values row by row. Each page also holds, per layer and KV
+// head, the sum of all value rows *before* the page, so that the mean of all visible values costs
+// one partial page (topk_attention.h, Tail::kMean).
 #pragma once
 
 #include <cstddef>

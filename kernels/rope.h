@@ -26,7 +26,7 @@ class RopeTable {
 };
 
 // Rotates x [rows, heads, head_dim] in place; row i stands at position + i. Row stride in floats.
-LaunchStatus ApplyRope(float* x, int64_t rows, int heads, int64_t row_stride, const RopeTable& table,
-                       int64_t position, const ExecutionContext& context);
+LaunchStatus ApplyRope(float* x, int64_t rows, int heads, int64_t row_stride,
+                       const RopeTable& table, int64_t position, const ExecutionContext& context);
 
 }  // namespace lectern::kernels

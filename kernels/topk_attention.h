@@ -1,12 +1,12 @@
-// Exact top-k attention over paged keys (Gupta et al. 2021, arXiv 2106.06899, section 2; semantics in
-// docs/specs/topk_attention_and_ff.md).
+// Exact top-k attention over paged keys (Gupta et al. 2021, arXiv 2106.06899, section 2; semantics
+// in docs/specs/topk_attention_and_ff.md).
 //
 // For each query row the k largest visible scores are kept and the softmax runs over them:
 //   s_j = scale * q.k_j + bias_j,  T = the k largest s_j,  o = sum_{j in T} p_j v_j
 // Order is by (score descending, key index ascending): exact ties keep the lower index. A row that
-// sees fewer than k keys keeps all of them, which equals dense attention. A row that sees none gives
-// zeros, mass 0 and indices -1. k <= 0 or k >= num_tokens is dense. A NaN score counts as -inf but
-// its key stays visible only if nothing else fills the k places (it is never preferred).
+// sees fewer than k keys keeps all of them, which equals dense attention. A row that sees none
+// gives zeros, mass 0 and indices -1. k <= 0 or k >= num_tokens is dense. A NaN score counts as
+// -inf but its key stays visible only if nothing else fills the k places (it is never preferred).
 //
 // Scores are never held beyond one tile: scratch is O(k) per query in flight, whatever num_tokens.
 // Results do not depend on num_threads, nor on how rows are cut into calls.
@@ -21,8 +21,9 @@ namespace lectern::kernels {
 
 enum class Tail {
   kNone,  // the paper: renormalise over the kept keys
-  // o = sum_{j in T} (e^{s_j} / Z) v_j + (1 - m) * mean of the dropped visible values, with Z over all
-  // visible keys and m the kept share (SparQ attention, Ribar et al. 2023, eq. 6, for every row).
+  // o = sum_{j in T} (e^{s_j} / Z) v_j + (1 - m) * mean of the dropped visible values, with Z over
+  // all visible keys and m the kept share (SparQ attention, Ribar et al. 2023, eq. 6, for every
+  // row).
   kMean,
 };
 
