@@ -1,0 +1,58 @@
+// Symmetric quantisation of one row, written once and compiled per instruction-set class:
+// everything here has internal linkage. Internal to kernels/.
+#pragma once
+
+#include <cstdint>
+
+namespace lectern::kernels {
+namespace {
+
+// Adding 1.5 * 2^23 leaves the integer nearest to a small float (ties to even) in the low bits.
+constexpr float kRoundMagic = 12582912.0f;
+constexpr int32_t kRoundMagicBits = 0x4B400000;
+constexpr int32_t kFloatInfinityBits = 0x7F800000;
+constexpr int32_t kFloatTinyBits = 0x0D800000;  // 2^-100: below it 127 / max would overflow
+
+inline int32_t FloatBits(float value) {
+  int32_t bits;
+  __builtin_memcpy(&bits, &value, sizeof(bits));
+  return bits;
+}
+
+// max|x| as the bits of a float: they order like the floats, and NaN is above infinity.
+inline int32_t MaxMagnitudeBits(const float* x, int64_t k) {
+  int32_t max_bits = 0;
+  for (int64_t i = 0; i < k; ++i) {
+    const int32_t bits = FloatBits(x[i]) & 0x7FFFFFFF;
+    max_bits = bits > max_bits ? bits : max_bits;
+  }
+  return max_bits;
+}
+
+// Writes round(x * limit / max|x|) + offset and returns max|x| / limit. q may be any byte type.
+template <typename Byte>
+inline float QuantizeSymmetric(const float* x, int64_t k, float limit, int32_t offset, Byte* q) {
+  const int32_t max_bits = MaxMagnitudeBits(x, k);
+  if (max_bits >= kFloatInfinityBits || max_bits < kFloatTinyBits) {
+    for (int64_t i = 0; i < k; ++i) q[i] = static_cast<Byte>(offset);
+    return max_bits >= kFloatInfinityBits ? __builtin_nanf("") : 0.0f;
+  }
+  float max;
+  __builtin_memcpy(&max, &max_bits, sizeof(max));
+  const float inverse = limit / max;
+  for (int64_t i = 0; i < k; ++i) {
+    const float rounded = x[i] * inverse + kRoundMagic;
+    q[i] = static_cast<Byte>(FloatBits(rounded) - kRoundMagicBits + offset);
+  }
+  return max / limit;
+}
+
+// The row of activations that a block function reads.
+inline float QuantizeActivations(const float* x, int64_t k, float limit, int32_t offset,
+                                 uint8_t* q) {
+  for (int64_t i = k; i % 4 != 0; ++i) q[i] = 0;
+  return QuantizeSymmetric(x, k, limit, offset, q);
+}
+
+}  // namespace
+}  // namespace lectern::kernels

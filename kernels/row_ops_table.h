@@ -1,0 +1,22 @@
+// The inner loops of rms_norm, rope, silu_mul and hadamard for each instruction-set class: one row,
+// head or block at a time, so that a row's result depends on that row alone. Internal to kernels/.
+#pragma once
+
+#include <cstdint>
+
+namespace lectern::kernels {
+
+struct RowOps {
+  void (*rms_norm)(const float* x, int64_t cols, const float* gain, float eps, float* y);
+  // One head: pairs (x[i], x[half + i]).
+  void (*rotate)(float* x, const float* cos, const float* sin, int64_t half);
+  void (*silu_mul)(const float* gate, const float* up, int64_t cols, float* out);
+  // One block; `block` is a power of two.
+  void (*hadamard)(float* x, int64_t block, float scale);
+};
+
+extern const RowOps kRowOpsPortable;
+extern const RowOps kRowOpsAvx2;
+extern const RowOps kRowOpsAvx512;
+
+}  // namespace lectern::kernels

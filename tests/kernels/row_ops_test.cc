@@ -1,0 +1,287 @@
+// rms_norm, rope, silu_mul and hadamard against double precision. u = 2^-24 is the unit roundoff of
+// a float; every bound counts roundings.
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <limits>
+#include <random>
+#include <vector>
+
+#include "kernels/hadamard.h"
+#include "kernels/rms_norm.h"
+#include "kernels/rope.h"
+#include "kernels/silu_mul.h"
+#include "tests/kernels/isa_test.h"
+
+namespace lectern::kernels {
+namespace {
+
+const double kUnit = std::ldexp(1.0, -24);
+
+std::vector<float> Normal(size_t count, uint32_t seed) {
+  std::mt19937 generator(seed);
+  std::normal_distribution<float> normal;
+  std::vector<float> values(count);
+  for (float& value : values) value = normal(generator);
+  return values;
+}
+
+using RmsNormTest = IsaTest;
+using RopeTest = IsaTest;
+using SiluMulTest = IsaTest;
+using HadamardTest = IsaTest;
+
+TEST_P(RmsNormTest, MatchesDouble) {
+  const float eps = 1e-5f;
+  for (int64_t cols : {1, 3, 4, 7, 8, 15, 16, 17, 31, 33, 576, 1001}) {
+    const int64_t rows = 5;
+    const std::vector<float> x = Normal(rows * cols, cols), gain = Normal(cols, 2);
+    for (const float* g : {gain.data(), static_cast<const float*>(nullptr)}) {
+      std::vector<float> y(rows * cols);
+      ASSERT_EQ(RmsNorm(x.data(), rows, cols, g, eps, y.data(), Context(2)), LaunchStatus::kOk);
+      for (int64_t i = 0; i < rows * cols; ++i) {
+        double squares = 0.0;
+        const float* row = x.data() + i / cols * cols;
+        for (int64_t j = 0; j < cols; ++j) squares += static_cast<double>(row[j]) * row[j];
+        const double exact =
+            x[i] / std::sqrt(squares / cols + eps) * (g == nullptr ? 1.0 : g[i % cols]);
+        // The sum of squares carries at most cols + 1 roundings, all of one sign; the root halves
+        // them. Six more: division, eps, root, inverse and two products.
+        const double bound = ((cols + 1) / 2.0 + 6) * kUnit * std::fabs(exact);
+        ASSERT_NEAR(y[i], exact, bound) << cols << " columns, element " << i;
+      }
+    }
+  }
+}
+
+TEST_P(RmsNormTest, InPlaceAndInvariantToBatchAndThreads) {
+  const int64_t rows = 200, cols = 577;
+  const std::vector<float> x = Normal(rows * cols, 3), gain = Normal(cols, 4);
+  std::vector<float> together = x;
+  ASSERT_EQ(RmsNorm(x.data(), rows, cols, gain.data(), 1e-6f, together.data(), Context()),
+            LaunchStatus::kOk);
+  std::vector<float> in_place = x;
+  ASSERT_EQ(RmsNorm(in_place.data(), rows, cols, gain.data(), 1e-6f, in_place.data(), Context(4)),
+            LaunchStatus::kOk);
+  EXPECT_EQ(in_place, together);
+  for (int64_t row = 0; row < rows; ++row) {
+    std::vector<float> alone(cols);
+    ASSERT_EQ(RmsNorm(x.data() + row * cols, 1, cols, gain.data(), 1e-6f, alone.data(), Context(2)),
+              LaunchStatus::kOk);
+    ASSERT_TRUE(std::equal(alone.begin(), alone.end(), together.begin() + row * cols));
+  }
+}
+
+TEST_P(RmsNormTest, BadArguments) {
+  std::vector<float> x(8);
+  const auto run = [&](const float* in, int64_t rows, int64_t cols, float eps, float* out) {
+    return RmsNorm(in, rows, cols, nullptr, eps, out, Context());
+  };
+  EXPECT_EQ(run(x.data(), 0, 4, 0.0f, x.data()), LaunchStatus::kOk);
+  EXPECT_EQ(run(x.data(), -1, 4, 0.0f, x.data()), LaunchStatus::kBadShape);
+  EXPECT_EQ(run(x.data(), 1, 0, 0.0f, x.data()), LaunchStatus::kBadShape);
+  EXPECT_EQ(run(x.data(), 1, 4, -1.0f, x.data()), LaunchStatus::kBadArgument);
+  EXPECT_EQ(run(x.data(), 1, 4, std::nanf(""), x.data()), LaunchStatus::kBadArgument);
+  EXPECT_EQ(run(nullptr, 1, 4, 0.0f, x.data()), LaunchStatus::kBadArgument);
+  EXPECT_EQ(run(x.data(), 1, 4, 0.0f, nullptr), LaunchStatus::kBadArgument);
+}
+
+TEST_P(RopeTest, MatchesDouble) {
+  const double theta = 100000.0;
+  for (int head_dim : {2, 6, 8, 32, 34, 64, 80}) {
+    const RopeTable table(head_dim, theta, 9000);
+    const int64_t rows = 3, position = 8995;
+    const int heads = 3, half = head_dim / 2;
+    const int64_t stride = heads * head_dim + 5;
+    const std::vector<float> before = Normal(rows * stride, head_dim);
+    std::vector<float> x = before;
+    ASSERT_EQ(ApplyRope(x.data(), rows, heads, stride, table, position, Context(2)),
+              LaunchStatus::kOk);
+    for (int64_t row = 0; row < rows; ++row) {
+      for (int64_t c = 0; c < stride; ++c) {
+        const float* from = before.data() + row * stride;
+        if (c >= heads * head_dim) {
+          ASSERT_EQ(x[row * stride + c], from[c]);
+          continue;
+        }
+        const int64_t head = c / head_dim * head_dim, i = c % head_dim % half;
+        const double angle = (position + row) * std::pow(theta, -2.0 * i / head_dim);
+        const double a = from[head + i], b = from[head + half + i];
+        const double exact = c % head_dim < half ? a * std::cos(angle) - b * std::sin(angle)
+                                                 : b * std::cos(angle) + a * std::sin(angle);
+        // Each term: its table entry and its product; then the sum.
+        ASSERT_NEAR(x[row * stride + c], exact, 3 * kUnit * (std::fabs(a) + std::fabs(b)));
+      }
+    }
+  }
+}
+
+TEST_P(RopeTest, PositionsAndThreadsDoNotMatter) {
+  const RopeTable table(64, 10000.0, 700);
+  const int64_t rows = 600, stride = 9 * 64;
+  const std::vector<float> x = Normal(rows * stride, 5);
+  std::vector<float> together = x, threaded = x, alone = x;
+  ASSERT_EQ(ApplyRope(together.data(), rows, 9, stride, table, 100, Context()), LaunchStatus::kOk);
+  ASSERT_EQ(ApplyRope(threaded.data(), rows, 9, stride, table, 100, Context(3)), LaunchStatus::kOk);
+  for (int64_t row = 0; row < rows; ++row) {
+    ASSERT_EQ(ApplyRope(alone.data() + row * stride, 1, 9, stride, table, 100 + row, Context()),
+              LaunchStatus::kOk);
+  }
+  EXPECT_EQ(threaded, together);
+  EXPECT_EQ(alone, together);
+}
+
+TEST_P(RopeTest, BadArguments) {
+  const RopeTable table(8, 10000.0, 16), odd(7, 10000.0, 16);
+  std::vector<float> x(64);
+  const auto run = [&](float* data, int64_t rows, int heads, int64_t stride, int64_t position) {
+    return ApplyRope(data, rows, heads, stride, table, position, Context());
+  };
+  EXPECT_EQ(run(x.data(), 4, 2, 16, 12), LaunchStatus::kOk);
+  EXPECT_EQ(run(x.data(), 0, 2, 16, 16), LaunchStatus::kOk);
+  EXPECT_EQ(run(x.data(), 4, 2, 16, 13), LaunchStatus::kBadArgument);
+  EXPECT_EQ(run(x.data(), 4, 2, 16, -1), LaunchStatus::kBadArgument);
+  EXPECT_EQ(run(x.data(), 4, 2, 15, 0), LaunchStatus::kBadShape);
+  EXPECT_EQ(run(x.data(), -4, 2, 16, 0), LaunchStatus::kBadShape);
+  EXPECT_EQ(run(x.data(), 4, 0, 16, 0), LaunchStatus::kBadShape);
+  EXPECT_EQ(run(nullptr, 4, 2, 16, 0), LaunchStatus::kBadArgument);
+  EXPECT_EQ(ApplyRope(x.data(), 1, 1, 7, odd, 0, Context()), LaunchStatus::kBadShape);
+}
+
+// Relative error of e^x: the reduction error |n| u ln2_low and two roundings of r (below 2 u), the
+// last steps of the polynomial and the scaling (2 u), the truncated series (u / 10). Then 1 + e,
+// the division and two products: 4 u. Ten units leave room for the inner steps of the polynomial.
+TEST_P(SiluMulTest, MatchesDouble) {
+  std::vector<float> gate;
+  for (float magnitude = 1e-30f; magnitude < 80.0f; magnitude *= 1.013f) {
+    gate.push_back(magnitude);
+    gate.push_back(-magnitude);
+  }
+  for (float g = -86.0f; g < 86.0f; g += 0.0371f) gate.push_back(g);
+  gate.push_back(0.0f);
+  const int64_t cols = gate.size();
+  const std::vector<float> up = Normal(cols, 6);
+  std::vector<float> out(cols);
+  ASSERT_EQ(SiluMul(gate.data(), cols, up.data(), cols, 1, cols, out.data(), cols, Context()),
+            LaunchStatus::kOk);
+  for (int64_t i = 0; i < cols; ++i) {
+    const double exact = gate[i] / (1.0 + std::exp(-static_cast<double>(gate[i]))) * up[i];
+    ASSERT_NEAR(out[i], exact, 10 * kUnit * std::fabs(exact) + std::ldexp(1.0, -126)) << gate[i];
+  }
+}
+
+TEST_P(SiluMulTest, FarTails) {
+  const float nan = std::numeric_limits<float>::quiet_NaN();
+  const std::vector<float> gate = {-1000.0f, -90.0f, 90.0f, 1000.0f, 3e38f, -3e38f, nan};
+  const std::vector<float> up(gate.size(), 1.0f);
+  std::vector<float> out(gate.size());
+  ASSERT_EQ(SiluMul(gate.data(), 7, up.data(), 7, 1, 7, out.data(), 7, Context()),
+            LaunchStatus::kOk);
+  EXPECT_EQ(out[0], 0.0f);
+  EXPECT_EQ(out[1], 0.0f);
+  EXPECT_EQ(out[2], 90.0f);
+  EXPECT_EQ(out[3], 1000.0f);
+  EXPECT_EQ(out[4], 3e38f);
+  EXPECT_EQ(out[5], 0.0f);
+  EXPECT_TRUE(std::isnan(out[6]));
+}
+
+// gate and up side by side in one matrix, the result over the gate; the place of an element in its
+// row and the number of threads change no bit.
+TEST_P(SiluMulTest, InPlaceStridesThreadsAndPlace) {
+  const int64_t rows = 61, cols = 1001, stride = 2 * cols + 3;
+  const std::vector<float> before = Normal(rows * stride, 7);
+  std::vector<float> x = before;
+  ASSERT_EQ(
+      SiluMul(x.data(), stride, x.data() + cols, stride, rows, cols, x.data(), stride, Context(3)),
+      LaunchStatus::kOk);
+  for (int64_t row = 0; row < rows; ++row) {
+    for (int64_t c = 0; c < stride; ++c) {
+      const int64_t i = row * stride + c;
+      if (c >= cols) {
+        ASSERT_EQ(x[i], before[i]);
+        continue;
+      }
+      if (row % 20 != 0) continue;
+      float alone = 0.0f;
+      ASSERT_EQ(SiluMul(&before[i], 1, &before[i + cols], 1, 1, 1, &alone, 1, Context()),
+                LaunchStatus::kOk);
+      ASSERT_EQ(x[i], alone);
+    }
+  }
+}
+
+TEST_P(SiluMulTest, BadArguments) {
+  std::vector<float> x(8), y(8);
+  const auto run = [&](const float* gate, int64_t stride, int64_t rows, int64_t cols, float* out) {
+    return SiluMul(gate, stride, x.data(), 4, rows, cols, out, 4, Context());
+  };
+  EXPECT_EQ(run(x.data(), 4, 2, 4, y.data()), LaunchStatus::kOk);
+  EXPECT_EQ(run(x.data(), 3, 2, 4, y.data()), LaunchStatus::kBadShape);
+  EXPECT_EQ(run(x.data(), 8, 1, 5, y.data()), LaunchStatus::kBadShape);
+  EXPECT_EQ(run(x.data(), 4, -1, 4, y.data()), LaunchStatus::kBadShape);
+  EXPECT_EQ(run(x.data(), 4, 1, 0, y.data()), LaunchStatus::kBadShape);
+  EXPECT_EQ(run(nullptr, 4, 1, 4, y.data()), LaunchStatus::kBadArgument);
+  EXPECT_EQ(run(x.data(), 4, 1, 4, nullptr), LaunchStatus::kBadArgument);
+}
+
+TEST_P(HadamardTest, MatchesDefinition) {
+  for (int64_t block : {1, 2, 4, 8, 16, 32, 64, 512}) {
+    const int64_t rows = 3, cols = 2 * block, stride = cols + 1;
+    const std::vector<float> before = Normal(rows * stride, block);
+    std::vector<float> x = before;
+    ASSERT_EQ(BlockHadamard(x.data(), rows, cols, stride, block, Context(2)), LaunchStatus::kOk);
+    const int stages = std::countr_zero(static_cast<uint64_t>(block));
+    for (int64_t row = 0; row < rows; ++row) {
+      ASSERT_EQ(x[row * stride + cols], before[row * stride + cols]);
+      for (int64_t c = 0; c < cols; ++c) {
+        double exact = 0.0, magnitude = 0.0;
+        for (int64_t j = 0; j < block; ++j) {
+          const double v = before[row * stride + c / block * block + j];
+          exact += std::popcount(static_cast<uint64_t>(j & (c % block))) % 2 == 0 ? v : -v;
+          magnitude += std::fabs(v);
+        }
+        const double scale = 1.0 / std::sqrt(static_cast<double>(block));
+        // One rounding per stage, two for the scale.
+        ASSERT_NEAR(x[row * stride + c], exact * scale, (stages + 2) * kUnit * magnitude * scale)
+            << block << ", " << row << ", " << c;
+      }
+    }
+  }
+}
+
+TEST_P(HadamardTest, IsItsOwnInverseAndIgnoresThreads) {
+  const int64_t rows = 100, cols = 1536, block = 512;
+  const std::vector<float> before = Normal(rows * cols, 9);
+  std::vector<float> x = before, threaded = before;
+  ASSERT_EQ(BlockHadamard(x.data(), rows, cols, cols, block, Context()), LaunchStatus::kOk);
+  ASSERT_EQ(BlockHadamard(threaded.data(), rows, cols, cols, block, Context(3)), LaunchStatus::kOk);
+  EXPECT_EQ(threaded, x);
+  ASSERT_EQ(BlockHadamard(x.data(), rows, cols, cols, block, Context(2)), LaunchStatus::kOk);
+  for (int64_t i = 0; i < rows * cols; ++i) {
+    // Twice (9 stages + 2) roundings, each against a root mean square near 1 of 512 values.
+    ASSERT_NEAR(x[i], before[i], 22 * kUnit * std::sqrt(512.0));
+  }
+}
+
+TEST_P(HadamardTest, BadArguments) {
+  std::vector<float> x(24);
+  const auto run = [&](float* data, int64_t rows, int64_t cols, int64_t stride, int64_t block) {
+    return BlockHadamard(data, rows, cols, stride, block, Context());
+  };
+  EXPECT_EQ(run(x.data(), 2, 12, 12, 4), LaunchStatus::kOk);
+  EXPECT_EQ(run(x.data(), 2, 12, 12, 8), LaunchStatus::kBadShape);
+  EXPECT_EQ(run(x.data(), 2, 12, 12, 3), LaunchStatus::kBadShape);
+  EXPECT_EQ(run(x.data(), 2, 12, 12, 0), LaunchStatus::kBadShape);
+  EXPECT_EQ(run(x.data(), 2, 12, 11, 4), LaunchStatus::kBadShape);
+  EXPECT_EQ(run(x.data(), -2, 12, 12, 4), LaunchStatus::kBadShape);
+  EXPECT_EQ(run(nullptr, 2, 12, 12, 4), LaunchStatus::kBadArgument);
+}
+
+INSTANTIATE_TEST_SUITE_P(Isa, RmsNormTest, testing::ValuesIn(AllIsas()), IsaName);
+INSTANTIATE_TEST_SUITE_P(Isa, RopeTest, testing::ValuesIn(AllIsas()), IsaName);
+INSTANTIATE_TEST_SUITE_P(Isa, SiluMulTest, testing::ValuesIn(AllIsas()), IsaName);
+INSTANTIATE_TEST_SUITE_P(Isa, HadamardTest, testing::ValuesIn(AllIsas()), IsaName);
+
+}  // namespace
+}  // namespace lectern::kernels
