@@ -4,7 +4,6 @@
 #include <cstdint>
 #include <memory>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -14,32 +13,26 @@ namespace lectern {
 
 // How a text is cut before merging; each names one fixed set of regular expressions.
 enum class PreTokenizer {
-  kNone,     // no cutting: each text between special tokens is one piece
-  kGpt2,     // the GPT-2 pattern
-  kSmolLm,   // each numeric character alone, then the GPT-2 pattern
+  kNone,    // no cutting: each text between special tokens is one piece
+  kGpt2,    // the GPT-2 pattern
+  kSmolLm,  // each numeric character alone, then the GPT-2 pattern
 };
 
 // What a vocabulary file says, whichever format it came in. Token strings are in GPT-2's printable
 // byte alphabet; merges are "left right" in order of rank.
 struct ByteLevelBpeConfig {
-  std::vector<std::string> tokens;         // index = id
+  std::vector<std::string> tokens;  // index = id
   std::vector<std::string> merges;
-  std::vector<int32_t> special_ids;        // recognised in text when asked for, silent when decoded
+  std::vector<int32_t> special_ids;  // recognised in text when asked for, silent when decoded
   int32_t eos_id = -1;
   PreTokenizer pre_tokenizer = PreTokenizer::kGpt2;
   bool add_bos = false;
   int32_t bos_id = -1;
-  std::string source;                      // named in error messages
+  std::string source;  // named in error messages
 };
 
 // INVALID_ARGUMENT, naming `source` and what is wrong, for an inconsistent vocabulary (duplicate
 // tokens, a merge of unknown tokens, ids out of range, more than 2^22 tokens, ...).
 absl::StatusOr<std::unique_ptr<Tokenizer>> NewByteLevelBpe(ByteLevelBpeConfig config);
-
-// Reads a Hugging Face tokenizer.json (contents, not path) of a byte-level BPE. Other kinds, and
-// pre-tokenisers that are not one of PreTokenizer, are UNIMPLEMENTED naming what was found; damaged
-// files are INVALID_ARGUMENT. `eos_id` is taken from the model's config.
-absl::StatusOr<ByteLevelBpeConfig> ParseTokenizerJson(std::string_view json, std::string source,
-                                                      int32_t eos_id);
 
 }  // namespace lectern

@@ -1,6 +1,6 @@
 // Chat templates: how a model wants its turns written. Templates are recognised, not interpreted: a
-// model file brings a Jinja program, and running programs out of model files is what this server does
-// not do. An unknown template is refused at load time with its first line in the message.
+// model file brings a Jinja program, and running programs out of model files is what this server
+// does not do. An unknown template is refused at load time with its first line in the message.
 #pragma once
 
 #include <memory>

@@ -19,8 +19,8 @@ struct Encoding {
 };
 
 // Turns a stream of ids into text that is released only in whole UTF-8 characters. Special tokens
-// give nothing; an invalid byte becomes U+FFFD as soon as it is known to be invalid. One per answer;
-// not thread-safe; must not outlive its tokenizer.
+// give nothing; an invalid byte becomes U+FFFD as soon as it is known to be invalid. One per
+// answer; not thread-safe; must not outlive its tokenizer.
 class StreamDecoder {
  public:
   virtual ~StreamDecoder() = default;
@@ -39,9 +39,9 @@ class Tokenizer {
   // Ends an answer; -1 if the vocabulary has none.
   virtual int32_t eos_id() const = 0;
 
-  // `text` should be UTF-8; ill-formed parts are read as U+FFFD. With `parse_special`, special tokens
-  // written out in the text become their ids; without, they are ordinary text (documents and questions
-  // are always encoded without, so that they cannot forge a chat turn).
+  // `text` should be UTF-8; ill-formed parts are read as U+FFFD. With `parse_special`, special
+  // tokens written out in the text become their ids; without, they are ordinary text (documents and
+  // questions are always encoded without, so that they cannot forge a chat turn).
   virtual Encoding Encode(std::string_view text, bool parse_special) const = 0;
 
   // The text of all ids at once; `skip_special` leaves special tokens out.

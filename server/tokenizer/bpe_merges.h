@@ -1,0 +1,37 @@
+// The merging of byte-pair encoding: which two neighbours become one token, best rank first.
+#pragma once
+
+#include <cstdint>
+#include <unordered_map>
+#include <vector>
+
+namespace lectern {
+
+// A token and the bytes of the word it stands for.
+struct BpeSymbol {
+  int32_t id = -1;  // -1: a byte without a token; it is never merged
+  uint32_t begin = 0;
+  uint32_t end = 0;
+};
+
+// Immutable after filling, thread-safe.
+class BpeMerges {
+ public:
+  // `left` followed by `right` may become `merged`; smaller ranks go first. False for a repeated
+  // pair.
+  bool Add(int32_t left, int32_t right, int32_t merged, int32_t rank);
+
+  // Merges the symbols of one word in place: time n log n, the leftmost of equal ranks first.
+  void Apply(std::vector<BpeSymbol>& symbols) const;
+
+ private:
+  struct Merge {
+    int32_t rank;
+    int32_t merged;
+  };
+  const Merge* Find(int32_t left, int32_t right) const;
+
+  std::unordered_map<uint64_t, Merge> merges_;
+};
+
+}  // namespace lectern
