@@ -49,7 +49,8 @@ class Reader {
     const json* value = Find(key);
     if (value == nullptr) return Invalid(key, "is missing");
     // Anything above 63 bits is out of every range as well.
-    if (!value->is_number_integer() || (value->is_number_unsigned() && *value > INT64_MAX)) {
+    if (!value->is_number_integer() ||
+        (value->is_number_unsigned() && value->get<uint64_t>() > INT64_MAX)) {
       return Invalid(key, absl::StrCat(Show(*value), " is not an integer below 2^63"));
     }
     return value->get<int64_t>();
@@ -87,7 +88,7 @@ class Reader {
       return Unsupported(key, absl::StrCat("several ids, ", Show(*value), ", are not supported"));
     }
     const json& id = value->is_array() && value->size() == 1 ? (*value)[0] : *value;
-    if (!id.is_number_unsigned() || id >= kMaxLlamaVocab) {
+    if (!id.is_number_unsigned() || id.get<uint64_t>() >= kMaxLlamaVocab) {
       return Invalid(key, absl::StrCat(Show(*value), " is no token id"));
     }
     return id.get<int32_t>();

@@ -35,7 +35,7 @@ class Checker final : public nlohmann::json_sax<nlohmann::json> {
 
   bool parse_error(std::size_t position, const std::string&,
                    const nlohmann::detail::exception&) override {
-    return Fail(absl::StrCat("is not JSON at byte ", position));
+    return Fail(absl::StrCat("breaks off or is malformed at byte ", position));
   }
 
  private:
@@ -70,6 +70,12 @@ class Checker final : public nlohmann::json_sax<nlohmann::json> {
 }  // namespace
 
 absl::StatusOr<nlohmann::json> ParseJsonObject(std::string_view contents, std::string_view file) {
+  // The parser takes a zero byte for the end; what stands behind it would go unseen.
+  const size_t zero = contents.find('\0');
+  if (zero != std::string_view::npos) {
+    return InvalidFile({.file = file},
+                       absl::StrCat("JSON breaks off or is malformed at byte ", zero));
+  }
   Checker checker;
   if (!nlohmann::json::sax_parse(contents.begin(), contents.end(), &checker)) {
     return InvalidFile({.file = file}, absl::StrCat("JSON ", checker.error()));

@@ -169,7 +169,9 @@ class TempFolder {
 
   std::string path(const std::string& name = "") const { return (folder_ / name).string(); }
   std::string Write(const std::string& name, const std::string& bytes) const {
-    std::ofstream(folder_ / name, std::ios::binary | std::ios::trunc) << bytes;
+    // A new file each time: file systems flush a file that is truncated and written again.
+    std::filesystem::remove(folder_ / name);
+    std::ofstream(folder_ / name, std::ios::binary) << bytes;
     return path(name);
   }
 
