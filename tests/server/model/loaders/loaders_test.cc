@@ -1,6 +1,7 @@
 // Valid files: what the loaders make of them.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include "server/model/loaders/llama_tensors.h"
 #include "server/model/loaders/safetensors.h"
@@ -92,10 +93,13 @@ TEST(GgufTest, TensorsAreOutermostFirstAndViewTheirBytes) {
   EXPECT_EQ(norm->bytes, bytes.substr(start + 320, 128));
 }
 
-TEST(GgufTest, MissingFileAndFolder) {
+TEST(GgufTest, MissingFileFolderAndPipe) {
   EXPECT_EQ(GgufFile::Open("/nonexistent.gguf").status().code(), absl::StatusCode::kNotFound);
   const TempFolder folder;
   EXPECT_EQ(GgufFile::Open(folder.path()).status().code(), absl::StatusCode::kInvalidArgument);
+  const std::string pipe = folder.path("pipe");
+  ASSERT_EQ(mkfifo(pipe.c_str(), 0600), 0);
+  EXPECT_EQ(GgufFile::Open(pipe).status().code(), absl::StatusCode::kInvalidArgument);
 }
 
 TEST(SafetensorsTest, FileFolderAndIndex) {
