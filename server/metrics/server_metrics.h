@@ -1,0 +1,117 @@
+// Every metric of the server: names, help texts, labels and buckets are in server_metrics.cc and
+// nowhere else.
+//
+// Rules: prefix lectern_ (grpc_ for gRPC's own names of gRFC A66, process_ for the process), base
+// units, _total on counters, no label whose values a client can invent. All series are registered
+// at construction, so that recording cannot fail and a scrape always shows every name.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/time/time.h"
+
+namespace lectern {
+
+enum class AdmissionReason {
+  kNone,
+  kQueueRequests,
+  kKvExhausted,
+  kDeadline,
+  kTooLarge,
+  kDraining,
+  kInvalid
+};
+enum class WorkStage { kQueue, kIngest, kPrefill, kDecode };
+enum class FinishLabel { kStop, kLength, kCancelled, kDeadline, kError };
+enum class PrefillSource { kComputed, kDocumentCache };
+enum class LookupResult { kHit, kMiss, kEvicted };
+enum class EvictionReason { kPressure, kTtl, kDeleted };
+enum class EnginePhase { kPrefill, kDecode };
+
+// A finished question.
+struct RequestRecord {
+  std::string model;
+  FinishLabel finish = FinishLabel::kStop;
+  uint64_t prompt_tokens = 0;
+  uint64_t question_tokens = 0;
+  uint64_t generated_tokens = 0;
+  absl::Duration queue;
+  absl::Duration prefill;
+  absl::Duration decode;
+  absl::Duration total;
+};
+
+// What does not change while the process runs.
+struct BuildRecord {
+  std::string version;
+  std::string isa;
+  std::string grpc_version;
+  std::string compiler;
+};
+
+// Thread-safe; nothing blocks for longer than a short lock. Model names that were not given to the
+// constructor are counted under "other".
+class ServerMetrics {
+ public:
+  explicit ServerMetrics(const std::vector<std::string>& model_names);
+  ~ServerMetrics();
+  ServerMetrics(const ServerMetrics&) = delete;
+  ServerMetrics& operator=(const ServerMetrics&) = delete;
+
+  // The Prometheus text format, version 0.0.4.
+  std::string Render() const;
+
+  // gRPC calls. `method` is "lectern.v1.DocumentQA/Ask"; unknown ones count as "other".
+  void CallStarted(std::string_view method);
+  void CallFinished(std::string_view method, std::string_view status, absl::Duration duration);
+  void StreamOpened();
+  void StreamClosed();
+  void StreamBuffered(int64_t change);
+
+  // Admission and load.
+  void Admitted();
+  void Rejected(AdmissionReason reason);
+  void SetLoad(uint32_t running, uint32_t waiting);
+  void SetQueueCapacity(uint32_t requests);
+  void SetPrefillTokens(uint64_t waiting, uint64_t running);
+
+  // Questions.
+  void RequestFinished(const RequestRecord& record);
+  void FirstText(const std::string& model, uint64_t prompt_tokens, absl::Duration since_arrival);
+  void InterToken(const std::string& model, absl::Duration gap);
+  void Cancelled(WorkStage stage, absl::Duration cancel_to_free);
+  void DeadlineExceeded(WorkStage stage);
+
+  // Engine.
+  void Step(EnginePhase phase, absl::Duration duration, uint64_t tokens, uint64_t sequences);
+  void PrefillTokens(const std::string& model, PrefillSource source, uint64_t tokens);
+  void SetHeartbeat(absl::Time time);
+  void SetKvCache(uint64_t used_bytes, uint64_t capacity_bytes, uint64_t page_tokens);
+  void AttentionSampled(const std::string& model, double kept_mass, double selected_ratio);
+
+  // Documents.
+  void DocumentRead(const std::string& model, uint64_t bytes, uint64_t tokens,
+                    absl::Duration duration);
+  void SetDocuments(uint64_t resident, uint64_t cache_bytes);
+  void DocumentLookup(LookupResult result);
+  void DocumentEvicted(EvictionReason reason);
+
+  // Lifecycle.
+  void SetBuild(const BuildRecord& build);
+  void SetModel(const std::string& model, const std::string& format,
+                const std::string& quantization, const std::string& digest);
+  void SetModelLoad(const std::string& model, std::string_view phase, absl::Duration duration);
+  void SetReady(bool ready);
+  void SetDraining(bool draining);
+
+ private:
+  struct Metrics;
+  std::unique_ptr<Metrics> metrics_;
+};
+
+}  // namespace lectern
