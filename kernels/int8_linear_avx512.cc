@@ -22,33 +22,24 @@ inline __attribute__((always_inline)) void DotAccumulate(__m512i& sum, __m512i x
   asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(x), "v"(w));
 }
 
+// Four cache lines, what one step of a tile reads.
+inline __attribute__((always_inline)) void Prefetch(const int8_t* w) {
+  _mm_prefetch(w, _MM_HINT_T0);
+  _mm_prefetch(w + 64, _MM_HINT_T0);
+  _mm_prefetch(w + 128, _MM_HINT_T0);
+  _mm_prefetch(w + 192, _MM_HINT_T0);
+}
+
 inline __attribute__((always_inline)) __m512i BroadcastGroup(const uint8_t* x) {
   int32_t group;
   __builtin_memcpy(&group, x, sizeof(group));
   return _mm512_set1_epi32(group);
 }
 
-// Rows [row, row + kRows) of the block.
-template <int kRows>
-void Tile(const Int8Block& block, int64_t row) {
-  const int64_t width = block.groups * kInt8Group;
-  const uint8_t* x = block.x + row * width;
-  const int8_t* w = block.w;
-  __m512i sum[kRows][kVectors];
-  for (int r = 0; r < kRows; ++r) {
-    for (int v = 0; v < kVectors; ++v) sum[r][v] = _mm512_setzero_si512();
-  }
-  for (int64_t i = 0; i < width; i += kInt8Group, w += kInt8Group * kInt8BlockChannels) {
-    __m512i weight[kVectors];
-    for (int v = 0; v < kVectors; ++v) {
-      weight[v] = _mm512_load_si512(w + v * 64);
-      if constexpr (kRows == 1) _mm_prefetch(w + v * 64 + kPrefetchBytes, _MM_HINT_T0);
-    }
-    for (int r = 0; r < kRows; ++r) {
-      const __m512i group = BroadcastGroup(x + r * width + i);
-      for (int v = 0; v < kVectors; ++v) DotAccumulate(sum[r][v], group, weight[v]);
-    }
-  }
+// Scales the integer sums of rows [row, row + rows). It reads them from memory: were it to index
+// the accumulators themselves in a loop, GCC would keep them in memory in the loop over k as well.
+void Store(const Int8Block& block, int64_t row, int rows,
+           const int32_t (*sums)[kInt8BlockChannels]) {
   for (int v = 0; v < kVectors; ++v) {
     const int channels = block.channels - v * kLanes;
     if (channels <= 0) break;
@@ -56,14 +47,49 @@ void Tile(const Int8Block& block, int64_t row) {
     const __m512i excess =
         _mm512_slli_epi32(_mm512_loadu_si512(block.row_sum + v * kLanes), 7);  // 128 * row_sum
     const __m512 w_scale = _mm512_loadu_ps(block.w_scale + v * kLanes);
-    for (int r = 0; r < kRows; ++r) {
+    for (int r = 0; r < rows; ++r) {
       float* y = block.y + (row + r) * block.y_stride + v * kLanes;
       const __m512 scale = _mm512_mul_ps(_mm512_set1_ps(block.x_scale[row + r]), w_scale);
-      __m512 value = _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(sum[r][v], excess)), scale);
+      const __m512i sum = _mm512_sub_epi32(_mm512_load_si512(&sums[r][v * kLanes]), excess);
+      __m512 value = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), scale);
       if (block.accumulate) value = _mm512_add_ps(_mm512_maskz_loadu_ps(mask, y), value);
       _mm512_mask_storeu_ps(y, mask, value);
     }
   }
+}
+
+// One group of inputs of one row, times 64 channels.
+inline __attribute__((always_inline)) void MultiplyGroup(__m512i (&sum)[kVectors], const uint8_t* x,
+                                                         const __m512i (&weight)[kVectors]) {
+  const __m512i group = BroadcastGroup(x);
+  DotAccumulate(sum[0], group, weight[0]);
+  DotAccumulate(sum[1], group, weight[1]);
+  DotAccumulate(sum[2], group, weight[2]);
+  DotAccumulate(sum[3], group, weight[3]);
+}
+
+// Rows [row, row + kRows) of the block. Loops over rows and vectors are written out: GCC takes an
+// array for registers only if it sees constant indices early.
+template <int kRows>
+void Tile(const Int8Block& block, int64_t row) {
+  const int64_t width = block.groups * kInt8Group;
+  const uint8_t* x = block.x + row * width;
+  const int8_t* w = block.w;
+  __m512i sum[kRows][kVectors] = {};
+  for (int64_t i = 0; i < width; i += kInt8Group, w += kInt8Group * kInt8BlockChannels) {
+    const __m512i weight[kVectors] = {_mm512_load_si512(w), _mm512_load_si512(w + 64),
+                                      _mm512_load_si512(w + 128), _mm512_load_si512(w + 192)};
+    if constexpr (kRows == 1) Prefetch(w + kPrefetchBytes);
+    MultiplyGroup(sum[0], x + i, weight);
+    if constexpr (kRows > 1) MultiplyGroup(sum[1], x + i + width, weight);
+    if constexpr (kRows > 2) MultiplyGroup(sum[2], x + i + 2 * width, weight);
+    if constexpr (kRows > 3) MultiplyGroup(sum[3], x + i + 3 * width, weight);
+    if constexpr (kRows > 4) MultiplyGroup(sum[4], x + i + 4 * width, weight);
+    if constexpr (kRows > 5) MultiplyGroup(sum[5], x + i + 5 * width, weight);
+  }
+  alignas(64) int32_t sums[kRows][kInt8BlockChannels];
+  __builtin_memcpy(sums, sum, sizeof(sums));
+  Store(block, row, kRows, sums);
 }
 
 void Block(const Int8Block& block) {

@@ -1,0 +1,172 @@
+// Int8Linear at the shapes of a small Llama (576 wide), from one row (decode) to 512 (prefill).
+//   Gop/s  2 m n k operations per second     weights  bytes of packed weights read per second
+// BM_StreamRead is the ceiling of decode, measured in the same run: plain reading of 64 MiB.
+// BM_Fork is an empty team of threads: what each parallel region of a decoded token costs.
+#include <benchmark/benchmark.h>
+
+#include <cstdlib>
+#include <memory>
+#include <random>
+#include <thread>
+#include <vector>
+
+#include "kernels/hadamard.h"
+#include "kernels/int8_linear.h"
+#include "kernels/parallel.h"
+#include "kernels/rms_norm.h"
+#include "kernels/silu_mul.h"
+
+namespace lectern::kernels {
+namespace {
+
+struct Free {
+  void operator()(void* memory) const { std::free(memory); }
+};
+
+template <typename T>
+std::unique_ptr<T[], Free> Aligned(size_t count) {
+  const size_t bytes = (count * sizeof(T) + 63) / 64 * 64;
+  return std::unique_ptr<T[], Free>(static_cast<T*>(std::aligned_alloc(64, bytes)));
+}
+
+std::vector<float> Normal(size_t count) {
+  std::mt19937 generator(1);
+  std::normal_distribution<float> normal;
+  std::vector<float> values(count);
+  for (float& value : values) value = normal(generator);
+  return values;
+}
+
+ExecutionContext AllThreads(Isa isa = DefaultIsa()) {
+  ExecutionContext context;
+  context.num_threads = static_cast<int>(std::thread::hardware_concurrency());
+  context.isa = isa;
+  return context;
+}
+
+class Weights {
+ public:
+  Weights(int64_t n, int64_t k)
+      : packed_(Aligned<int8_t>(PackedInt8Bytes(n, k))),
+        scale_(PaddedChannels(n)),
+        row_sum_(PaddedChannels(n)) {
+    const std::vector<float> w = Normal(n * k);
+    const LaunchStatus status =
+        PackInt8Rows(w.data(), 0, n, n, k, packed_.get(), scale_.data(), row_sum_.data());
+    if (!Ok(status)) std::abort();
+    matrix_ = {n, k, packed_.get(), scale_.data(), row_sum_.data()};
+  }
+  const Int8Matrix& matrix() const { return matrix_; }
+
+ private:
+  std::unique_ptr<int8_t[], Free> packed_;
+  std::vector<float> scale_;
+  std::vector<int32_t> row_sum_;
+  Int8Matrix matrix_;
+};
+
+// Decode meets each matrix once per token, so the weights come from memory, not from a cache:
+// enough copies of the matrix to overflow the last level take turns.
+void BM_Int8Linear(benchmark::State& state, Isa isa) {
+  if (isa > BestIsa()) return state.SkipWithError("this CPU lacks the instructions");
+  const int64_t k = state.range(0), n = state.range(1), m = state.range(2);
+  constexpr int64_t kCold = 96 << 20;
+  const int64_t bytes = static_cast<int64_t>(PackedInt8Bytes(n, k));
+  const int64_t copies = m > 8 ? 1 : std::min<int64_t>(kCold / bytes + 1, 64);
+  std::vector<std::unique_ptr<Weights>> weights;
+  for (int64_t i = 0; i < copies; ++i) weights.push_back(std::make_unique<Weights>(n, k));
+  const std::vector<float> x = Normal(m * k);
+  std::vector<float> y(m * n);
+  const ExecutionContext context = AllThreads(isa);
+  int64_t next = 0;
+  for (auto _ : state) {
+    const Int8Matrix& w = weights[next++ % copies]->matrix();
+    if (!Ok(Int8Linear(x.data(), m, k, w, y.data(), n, false, context))) std::abort();
+    benchmark::DoNotOptimize(y.data());
+  }
+  using benchmark::Counter;
+  state.counters["Gop/s"] = Counter(2e-9 * m * n * k, Counter::kIsIterationInvariantRate);
+  state.counters["weights"] = Counter(bytes, Counter::kIsIterationInvariantRate);
+}
+
+void BM_StreamRead(benchmark::State& state) {
+  constexpr int64_t kWords = 8 << 20;
+  std::vector<uint64_t> data(kWords, 1);
+  const ExecutionContext context = AllThreads();
+  std::vector<uint64_t> sums(context.num_threads * 8);
+  for (auto _ : state) {
+    RunTeam(context.num_threads, [&](int thread, int threads) {
+      const ItemRange range = ShareOf(kWords / 32, thread, threads);
+      uint64_t lanes[32] = {};
+      for (int64_t i = range.begin * 32; i < range.end * 32; i += 32) {
+        for (int lane = 0; lane < 32; ++lane) lanes[lane] += data[i + lane];
+      }
+      for (uint64_t lane : lanes) sums[thread * 8] += lane;
+    });
+    benchmark::DoNotOptimize(sums.data());
+  }
+  state.SetBytesProcessed(state.iterations() * kWords * 8);
+}
+
+void BM_Fork(benchmark::State& state) {
+  const int threads = AllThreads().num_threads;
+  for (auto _ : state) {
+    RunTeam(threads, [](int thread, int) { benchmark::DoNotOptimize(thread); });
+  }
+}
+
+void BM_RmsNorm(benchmark::State& state) {
+  const ExecutionContext context = AllThreads();
+  const int64_t rows = state.range(0), cols = 576;
+  std::vector<float> x = Normal(rows * cols), gain(cols, 1.0f), y(rows * cols);
+  for (auto _ : state) {
+    if (!Ok(RmsNorm(x.data(), rows, cols, gain.data(), 1e-5f, y.data(), context))) return;
+  }
+  state.SetItemsProcessed(state.iterations() * rows * cols);
+}
+
+void BM_SiluMul(benchmark::State& state) {
+  const ExecutionContext context = AllThreads();
+  const int64_t rows = state.range(0), cols = 1536;
+  const std::vector<float> x = Normal(rows * 2 * cols);
+  std::vector<float> y(rows * cols);
+  for (auto _ : state) {
+    if (!Ok(SiluMul(x.data(), 2 * cols, x.data() + cols, 2 * cols, rows, cols, y.data(), cols,
+                    context))) {
+      return;
+    }
+  }
+  state.SetItemsProcessed(state.iterations() * rows * cols);
+}
+
+void BM_Hadamard(benchmark::State& state) {
+  const ExecutionContext context = AllThreads();
+  const int64_t rows = state.range(0), cols = 1536;
+  std::vector<float> x = Normal(rows * cols);
+  for (auto _ : state) {
+    if (!Ok(BlockHadamard(x.data(), rows, cols, cols, 512, context))) return;
+  }
+  state.SetItemsProcessed(state.iterations() * rows * cols);
+}
+
+void Shapes(benchmark::internal::Benchmark* benchmark) {
+  benchmark->ArgNames({"k", "n", "m"})->UseRealTime()->Unit(benchmark::kMicrosecond);
+  const int64_t shapes[][2] = {{576, 960}, {576, 576}, {576, 3072}, {1536, 576}, {576, 49152}};
+  for (const auto& [k, n] : shapes) {
+    for (int64_t m : {1, 8, 64, 512}) benchmark->Args({k, n, m});
+  }
+}
+
+BENCHMARK_CAPTURE(BM_Int8Linear, avx512, Isa::kAvx512)->Apply(Shapes);
+BENCHMARK_CAPTURE(BM_Int8Linear, avx2, Isa::kAvx2)->Apply(Shapes);
+BENCHMARK_CAPTURE(BM_Int8Linear, portable, Isa::kPortable)->Apply(Shapes);
+BENCHMARK(BM_StreamRead)->UseRealTime();
+BENCHMARK(BM_Fork)->UseRealTime();
+BENCHMARK(BM_RmsNorm)->Arg(1)->Arg(512)->UseRealTime();
+BENCHMARK(BM_SiluMul)->Arg(1)->Arg(512)->UseRealTime();
+BENCHMARK(BM_Hadamard)->Arg(1)->Arg(512)->UseRealTime();
+
+}  // namespace
+}  // namespace lectern::kernels
+
+BENCHMARK_MAIN();
