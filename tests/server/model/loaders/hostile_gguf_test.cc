@@ -173,6 +173,15 @@ TEST(HostileGgufTest, Tensors) {
             t.dims = {1ull << 32, 1ull << 32};
           },
           "63 bits"),
+      // The number of values fits, the number of bytes wraps to nothing.
+      Tensor(
+          norm,
+          [](Part& t) {
+            t.dims = {1ull << 30, 1ull << 32};
+          },
+          "63 bits"),
+      Tensor(
+          norm, [](Part& t) { t.dims = {1ull << 62}; }, "63 bits"),
       Tensor(
           q,
           [](Part& t) {
