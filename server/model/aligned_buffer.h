@@ -1,0 +1,44 @@
+// Uninitialised memory, aligned to cache lines (or huge pages), that only grows.
+#pragma once
+
+#include <cstddef>
+#include <cstdlib>
+#include <memory>
+#include <new>
+#include <utility>
+
+namespace lectern {
+
+// Owns `capacity` objects of a trivial type. Movable; not thread-safe while growing.
+template <typename T>
+class AlignedBuffer {
+ public:
+  AlignedBuffer() = default;
+  explicit AlignedBuffer(size_t count) { Reserve(count); }
+
+  // Room for `count` objects; the old contents are lost when it has to grow.
+  T* Reserve(size_t count) {
+    if (count > capacity_) {
+      constexpr size_t kAlignment = 64;
+      const size_t bytes = (count * sizeof(T) + kAlignment - 1) / kAlignment * kAlignment;
+      data_.reset();
+      data_.reset(static_cast<T*>(std::aligned_alloc(kAlignment, bytes)));
+      if (data_ == nullptr) throw std::bad_alloc();
+      capacity_ = count;
+    }
+    return data_.get();
+  }
+
+  T* data() { return data_.get(); }
+  const T* data() const { return data_.get(); }
+  size_t capacity() const { return capacity_; }
+
+ private:
+  struct Free {
+    void operator()(T* memory) const { std::free(memory); }
+  };
+  std::unique_ptr<T, Free> data_;
+  size_t capacity_ = 0;
+};
+
+}  // namespace lectern

@@ -1,0 +1,18 @@
+// Dequantised fp32 weights, multiplied by LibTorch: the reference. The device is a property of the
+// tensors. A row's result may depend on the number of rows of its batch by rounding, since the BLAS
+// library picks its blocking by shape.
+#pragma once
+
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "server/model/llama/llama_reader.h"
+#include "server/model/llama/llama_weights.h"
+
+namespace lectern {
+
+// Reads everything; `reader` is not needed afterwards.
+absl::StatusOr<std::unique_ptr<LlamaWeights>> LoadLlamaF32Weights(const LlamaReader& reader,
+                                                                  int threads);
+
+}  // namespace lectern

@@ -1,0 +1,318 @@
+#include "server/model/llama/forward_pass.h"
+
+#include <algorithm>
+#include <cmath>
+#include <string>
+
+#include "kernels/dense_attention.h"
+#include "kernels/hadamard.h"
+#include "kernels/rms_norm.h"
+#include "kernels/silu_mul.h"
+#include "kernels/topk_attention.h"
+#include "server/base/status_macros.h"
+#include "server/model/kernel_status.h"
+#include "server/model/llama/forward_checks.h"
+#include "server/model/llama/forward_workspace.h"
+
+namespace lectern {
+namespace {
+
+using Matrix = LlamaWeights::Matrix;
+
+// Below this many values a parallel region costs more than it saves.
+constexpr int64_t kSmallWork = 1 << 14;
+
+// One call of RunLlamaForward.
+class Pass {
+ public:
+  Pass(const LlamaForwardContext& context, std::span<const ForwardSlice> slices,
+       LlamaWorkspace& workspace, ResidualObserver* observer)
+      : context_(context),
+        config_(context.config),
+        weights_(context.weights),
+        slices_(slices),
+        workspace_(workspace),
+        observer_(observer) {}
+
+  absl::Status Run() {
+    LECTERN_RETURN_IF_ERROR(Prepare());
+    for (int layer = 0; layer < config_.layers; ++layer) {
+      LECTERN_RETURN_IF_ERROR(Attention(layer));
+      if (layer + 1 == config_.layers && !NeedsLastStream()) return absl::OkStatus();
+      LECTERN_RETURN_IF_ERROR(FeedForward(layer));
+      Observe(layer + 1, stream_);
+    }
+    return Logits();
+  }
+
+ private:
+  int64_t hidden() const { return config_.hidden; }
+  int64_t query_width() const { return config_.heads * config_.head_dim; }
+  int64_t key_width() const { return config_.kv_heads * config_.head_dim; }
+  int64_t qkv_width() const { return query_width() + 2 * key_width(); }
+
+  kernels::ExecutionContext ThreadsFor(int64_t values) const {
+    kernels::ExecutionContext execution = context_.execution;
+    if (values < kSmallWork) execution.num_threads = 1;
+    return execution;
+  }
+
+  void Observe(int stage, const float* values) {
+    if (observer_ == nullptr) return;
+    observer_->Observe(stage, {values, static_cast<size_t>(rows_ * hidden())});
+  }
+
+  // True if someone reads the residual stream after the last layer's attention.
+  bool NeedsLastStream() const {
+    return observer_ != nullptr || std::any_of(slices_.begin(), slices_.end(), [](const auto& s) {
+             return s.logits != nullptr || s.all_logits != nullptr;
+           });
+  }
+
+  // Stacks the tokens, sizes the buffers and embeds.
+  absl::Status Prepare() {
+    workspace_.first_row.clear();
+    workspace_.tokens.clear();
+    for (const ForwardSlice& slice : slices_) {
+      workspace_.first_row.push_back(static_cast<int64_t>(workspace_.tokens.size()));
+      workspace_.tokens.insert(workspace_.tokens.end(), slice.tokens.begin(), slice.tokens.end());
+    }
+    rows_ = static_cast<int64_t>(workspace_.tokens.size());
+    stream_ = workspace_.stream.Reserve(rows_ * hidden());
+    normed_ = workspace_.normed.Reserve(rows_ * hidden());
+    qkv_ = workspace_.qkv.Reserve(rows_ * qkv_width());
+    attended_ = workspace_.attended.Reserve(rows_ * query_width());
+    gate_up_ = workspace_.gate_up.Reserve(rows_ * 2 * config_.intermediate);
+    activated_ = workspace_.activated.Reserve(rows_ * config_.intermediate);
+    kept_mass_ = workspace_.kept_mass.Reserve(rows_ * config_.heads);
+    LECTERN_RETURN_IF_ERROR(weights_.Embed(workspace_.tokens, stream_));
+    Observe(0, stream_);
+    return absl::OkStatus();
+  }
+
+  absl::Status Norm(const float* x, int64_t rows, const float* gain, float* y) const {
+    return FromKernel(kernels::RmsNorm(x, rows, hidden(), gain, static_cast<float>(config_.rms_eps),
+                                       y, ThreadsFor(rows * hidden())),
+                      "rms_norm");
+  }
+
+  // Queries, keys and values of all rows; keys and values go to the slices' pages.
+  absl::Status ProjectQkv(int layer) {
+    LECTERN_RETURN_IF_ERROR(Norm(stream_, rows_, weights_.AttentionNorm(layer), normed_));
+    LECTERN_RETURN_IF_ERROR(
+        weights_.Multiply(Matrix::kQkv, layer, normed_, rows_, qkv_, /*accumulate=*/false));
+    for (size_t i = 0; i < slices_.size(); ++i) {
+      const ForwardSlice& slice = slices_[i];
+      const int64_t count = static_cast<int64_t>(slice.tokens.size());
+      float* q = qkv_ + workspace_.first_row[i] * qkv_width();
+      const auto execution = ThreadsFor(count * qkv_width());
+      // Queries and keys lie side by side, so both are rotated at once.
+      LECTERN_RETURN_IF_ERROR(
+          FromKernel(kernels::ApplyRope(q, count, config_.heads + config_.kv_heads, qkv_width(),
+                                        context_.rope, slice.position, execution),
+                     "rope"));
+      if (weights_.numerics().qk_hadamard > 0) {
+        LECTERN_RETURN_IF_ERROR(
+            FromKernel(kernels::BlockHadamard(q, count, query_width() + key_width(), qkv_width(),
+                                              weights_.numerics().qk_hadamard, execution),
+                       "hadamard"));
+      }
+      const float* k = q + query_width();
+      LECTERN_RETURN_IF_ERROR(FromKernel(
+          kernels::WriteKv(context_.layout, slice.pages.data(), layer, slice.position, count, k,
+                           qkv_width(), k + key_width(), qkv_width(), execution),
+          "write_kv"));
+    }
+    return absl::OkStatus();
+  }
+
+  kernels::AttentionArgs ArgsOf(size_t index, int layer) const {
+    const ForwardSlice& slice = slices_[index];
+    const int64_t row = workspace_.first_row[index];
+    kernels::AttentionArgs args;
+    args.q = qkv_ + row * qkv_width();
+    args.q_stride = qkv_width();
+    args.rows = static_cast<int64_t>(slice.tokens.size());
+    args.num_q_heads = config_.heads;
+    args.q_offset = slice.position;
+    args.layout = context_.layout;
+    args.table = {slice.pages.data(), slice.position + args.rows};
+    args.layer = layer;
+    args.scale = attention_scale_;
+    args.out = attended_ + row * query_width();
+    args.out_stride = query_width();
+    if (slice.kept_mass != nullptr && slice.policy->KForLayer(layer) > 0) {
+      args.kept_mass = kept_mass_ + row * config_.heads;
+    }
+    if (slice.key_mass != nullptr && layer >= evidence_.first && layer < evidence_.last) {
+      args.key_mass = slice.key_mass;
+    }
+    return args;
+  }
+
+  // Slices that attend alike share one launch.
+  absl::Status Attend(int layer) {
+    std::vector<uint8_t>& done = workspace_.attended_slices;
+    done.assign(slices_.size(), 0);
+    for (size_t first = 0; first < slices_.size(); ++first) {
+      if (done[first]) continue;
+      const int64_t k = slices_[first].policy->KForLayer(layer);
+      const AttentionPolicy::Tail tail = slices_[first].policy->tail;
+      workspace_.attention_args.clear();
+      for (size_t i = first; i < slices_.size(); ++i) {
+        const AttentionPolicy& policy = *slices_[i].policy;
+        if (done[i] || policy.KForLayer(layer) != k || (k > 0 && policy.tail != tail)) continue;
+        done[i] = 1;
+        workspace_.attention_args.push_back(ArgsOf(i, layer));
+      }
+      LECTERN_RETURN_IF_ERROR(Launch(k, tail));
+    }
+    for (size_t i = 0; i < slices_.size(); ++i) AddKeptMass(i, layer);
+    return absl::OkStatus();
+  }
+
+  absl::Status Launch(int64_t k, AttentionPolicy::Tail tail) const {
+    if (k == 0) {
+      return FromKernel(kernels::DenseAttention(workspace_.attention_args, context_.execution),
+                        "dense_attention");
+    }
+    kernels::TopKParams params;
+    params.k = k;
+    params.tail =
+        tail == AttentionPolicy::Tail::kMean ? kernels::Tail::kMean : kernels::Tail::kNone;
+    return FromKernel(kernels::TopKAttention(workspace_.attention_args, params, context_.execution),
+                      "topk_attention");
+  }
+
+  void AddKeptMass(size_t index, int layer) const {
+    const ForwardSlice& slice = slices_[index];
+    if (slice.kept_mass == nullptr || slice.policy->KForLayer(layer) == 0) return;
+    const float* mass = kept_mass_ + workspace_.first_row[index] * config_.heads;
+    const int64_t count = static_cast<int64_t>(slice.tokens.size()) * config_.heads;
+    KeptMass added;
+    added.count = count;
+    for (int64_t i = 0; i < count; ++i) {
+      added.sum += mass[i];
+      added.min = std::min(added.min, static_cast<double>(mass[i]));
+    }
+    slice.kept_mass->Add(added);
+  }
+
+  absl::Status Attention(int layer) {
+    LECTERN_RETURN_IF_ERROR(ProjectQkv(layer));
+    if (layer + 1 == config_.layers && !NeedsLastStream()) {
+      // Only the keys and values of the last layer are wanted, unless its statistics are.
+      const bool statistics = std::any_of(slices_.begin(), slices_.end(), [](const auto& s) {
+        return s.kept_mass != nullptr || s.key_mass != nullptr;
+      });
+      return statistics ? Attend(layer) : absl::OkStatus();
+    }
+    LECTERN_RETURN_IF_ERROR(Attend(layer));
+    return weights_.Multiply(Matrix::kAttentionOut, layer, attended_, rows_, stream_,
+                             /*accumulate=*/true);
+  }
+
+  absl::Status FeedForward(int layer) {
+    const int64_t width = config_.intermediate;
+    LECTERN_RETURN_IF_ERROR(Norm(stream_, rows_, weights_.FfnNorm(layer), normed_));
+    LECTERN_RETURN_IF_ERROR(
+        weights_.Multiply(Matrix::kGateUp, layer, normed_, rows_, gate_up_, /*accumulate=*/false));
+    const auto execution = ThreadsFor(rows_ * width);
+    LECTERN_RETURN_IF_ERROR(
+        FromKernel(kernels::SiluMul(gate_up_, 2 * width, gate_up_ + width, 2 * width, rows_, width,
+                                    activated_, width, execution),
+                   "silu_mul"));
+    if (weights_.numerics().down_hadamard > 0) {
+      LECTERN_RETURN_IF_ERROR(
+          FromKernel(kernels::BlockHadamard(activated_, rows_, width, width,
+                                            weights_.numerics().down_hadamard, execution),
+                     "hadamard"));
+    }
+    return weights_.Multiply(Matrix::kDown, layer, activated_, rows_, stream_,
+                             /*accumulate=*/true);
+  }
+
+  absl::Status Logits() {
+    if (observer_ != nullptr) {
+      LECTERN_RETURN_IF_ERROR(Norm(stream_, rows_, weights_.FinalNorm(), normed_));
+      Observe(config_.layers + 1, normed_);
+    }
+    const int64_t vocabulary = config_.vocab;
+    int64_t last_rows = 0;
+    float* head_input = workspace_.head_input.Reserve(slices_.size() * hidden());
+    for (size_t i = 0; i < slices_.size(); ++i) {
+      const ForwardSlice& slice = slices_[i];
+      const int64_t count = static_cast<int64_t>(slice.tokens.size());
+      const float* stream = stream_ + workspace_.first_row[i] * hidden();
+      if (slice.all_logits != nullptr) {
+        float* normed = normed_ + workspace_.first_row[i] * hidden();
+        LECTERN_RETURN_IF_ERROR(Norm(stream, count, weights_.FinalNorm(), normed));
+        LECTERN_RETURN_IF_ERROR(weights_.Head(normed, count, slice.all_logits));
+        if (slice.logits != nullptr) {
+          std::copy_n(slice.all_logits + (count - 1) * vocabulary, vocabulary, slice.logits);
+        }
+      } else if (slice.logits != nullptr) {
+        std::copy_n(stream + (count - 1) * hidden(), hidden(), head_input + last_rows++ * hidden());
+      }
+    }
+    return LastLogits(head_input, last_rows);
+  }
+
+  // The last row of every slice that asked for it alone: one product for all.
+  absl::Status LastLogits(float* head_input, int64_t rows) {
+    if (rows == 0) return absl::OkStatus();
+    const int64_t vocabulary = config_.vocab;
+    LECTERN_RETURN_IF_ERROR(Norm(head_input, rows, weights_.FinalNorm(), head_input));
+    float* output = workspace_.head_output.Reserve(rows * vocabulary);
+    LECTERN_RETURN_IF_ERROR(weights_.Head(head_input, rows, output));
+    for (const ForwardSlice& slice : slices_) {
+      if (slice.logits == nullptr || slice.all_logits != nullptr) continue;
+      std::copy_n(output, vocabulary, slice.logits);
+      output += vocabulary;
+    }
+    return absl::OkStatus();
+  }
+
+  const LlamaForwardContext& context_;
+  const LlamaConfig& config_;
+  const LlamaWeights& weights_;
+  const std::span<const ForwardSlice> slices_;
+  LlamaWorkspace& workspace_;
+  ResidualObserver* const observer_;
+  const LayerRange evidence_ = EvidenceLayers(static_cast<int>(config_.layers));
+  const float attention_scale_ =
+      static_cast<float>(1.0 / std::sqrt(static_cast<double>(config_.head_dim)));
+
+  int64_t rows_ = 0;
+  // Into the workspace; shapes in forward_workspace.h.
+  float* stream_ = nullptr;
+  float* normed_ = nullptr;
+  float* qkv_ = nullptr;
+  float* attended_ = nullptr;
+  float* gate_up_ = nullptr;
+  float* activated_ = nullptr;
+  float* kept_mass_ = nullptr;
+};
+
+}  // namespace
+
+LayerRange EvidenceLayers(int layers) {
+  // Layers 12-23 of the 30 of SmolLM2-135M (docs/quality.md), as fractions.
+  return {layers * 2 / 5, layers * 4 / 5};
+}
+
+std::unique_ptr<Workspace> NewLlamaWorkspace() { return std::make_unique<LlamaWorkspace>(); }
+
+absl::Status RunLlamaForward(const LlamaForwardContext& context,
+                             std::span<const ForwardSlice> slices, Workspace& workspace,
+                             ResidualObserver* observer) {
+  LECTERN_RETURN_IF_ERROR(CheckSlices(context.config, slices));
+  if (slices.empty()) return absl::OkStatus();
+  auto* scratch = dynamic_cast<LlamaWorkspace*>(&workspace);
+  if (scratch == nullptr) {
+    return absl::InvalidArgumentError("workspace: was made by a model of another family");
+  }
+  return Pass(context, slices, *scratch, observer).Run();
+}
+
+}  // namespace lectern

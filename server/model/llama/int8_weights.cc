@@ -1,0 +1,164 @@
+#include "server/model/llama/int8_weights.h"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+#include <vector>
+
+#include "kernels/int8_linear.h"
+#include "server/base/status_macros.h"
+#include "server/model/aligned_buffer.h"
+#include "server/model/kernel_status.h"
+#include "server/model/llama/rotated_matrices.h"
+#include "server/model/parallel_for.h"
+
+namespace lectern {
+namespace {
+
+using Matrix = LlamaWeights::Matrix;
+
+constexpr int kMatricesPerLayer = 4;
+// Rows of the head that are packed in one piece; a multiple of 64, as PackInt8Rows asks.
+constexpr int64_t kHeadBlockRows = 512;
+
+// Owns one packed matrix.
+class PackedMatrix {
+ public:
+  PackedMatrix() = default;
+  PackedMatrix(int64_t n, int64_t k)
+      : n_(n),
+        k_(k),
+        packed_(kernels::PackedInt8Bytes(n, k)),
+        scale_(kernels::PaddedChannels(n)),
+        row_sum_(kernels::PaddedChannels(n)) {}
+
+  absl::Status Pack(const float* w, int64_t first_row, int64_t rows) {
+    return FromKernel(kernels::PackInt8Rows(w, first_row, rows, n_, k_, packed_.data(),
+                                            scale_.data(), row_sum_.data()),
+                      "pack_int8");
+  }
+
+  kernels::Int8Matrix view() const {
+    return {n_, k_, packed_.data(), scale_.data(), row_sum_.data()};
+  }
+  uint64_t bytes() const { return packed_.capacity() + 8 * scale_.capacity(); }
+
+ private:
+  int64_t n_ = 0;
+  int64_t k_ = 0;
+  AlignedBuffer<int8_t> packed_;
+  AlignedBuffer<float> scale_;
+  AlignedBuffer<int32_t> row_sum_;
+};
+
+class Int8Weights : public LlamaWeights {
+ public:
+  Int8Weights(std::shared_ptr<const LlamaReader> reader, const kernels::ExecutionContext& execution)
+      : reader_(std::move(reader)),
+        config_(reader_->config()),
+        rotated_(*reader_),
+        execution_(execution) {
+    numerics_ = {.name = "int8-rotated",
+                 .kv_name = "int8",
+                 .kv_type = kernels::KvType::kI8,
+                 .qk_hadamard = rotated_.qk_hadamard(),
+                 .down_hadamard = rotated_.down_hadamard()};
+  }
+
+  absl::Status Load() {
+    head_ = PackedMatrix(config_.vocab, config_.hidden);
+    layers_.resize(config_.layers);
+    for (auto& layer : layers_) {
+      for (int m = 0; m < kMatricesPerLayer; ++m) {
+        const MatrixShape shape = reader_->ShapeOf(static_cast<Matrix>(m));
+        layer[m] = PackedMatrix(shape.rows, shape.cols);
+      }
+    }
+    const int64_t matrices = config_.layers * kMatricesPerLayer;
+    const int64_t head_blocks = (config_.vocab + kHeadBlockRows - 1) / kHeadBlockRows;
+    LECTERN_RETURN_IF_ERROR(
+        ParallelFor(matrices + head_blocks, execution_.num_threads, [&](int64_t task) {
+          return task < matrices ? PackLayer(task) : PackHead(task - matrices);
+        }));
+    reader_->source().DontNeed(*reader_->tensors().output);
+    return absl::OkStatus();
+  }
+
+  const LlamaNumerics& numerics() const override { return numerics_; }
+
+  uint64_t bytes() const override {
+    uint64_t bytes = head_.bytes();
+    for (const auto& layer : layers_) {
+      for (const PackedMatrix& matrix : layer) bytes += matrix.bytes();
+    }
+    return bytes;
+  }
+
+  absl::Status Embed(std::span<const int32_t> tokens, float* x) const override {
+    AlignedBuffer<float> scratch(config_.hidden);
+    for (const int32_t token : tokens) {
+      LECTERN_RETURN_IF_ERROR(rotated_.ReadEmbedding(token, x, scratch.data()));
+      x += config_.hidden;
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status Multiply(Matrix matrix, int layer, const float* x, int64_t rows, float* y,
+                        bool accumulate) const override {
+    return Product(layers_[layer][static_cast<int>(matrix)], x, rows, y, accumulate);
+  }
+
+  absl::Status Head(const float* x, int64_t rows, float* logits) const override {
+    return Product(head_, x, rows, logits, /*accumulate=*/false);
+  }
+
+  const float* AttentionNorm(int) const override { return nullptr; }
+  const float* FfnNorm(int) const override { return nullptr; }
+  const float* FinalNorm() const override { return nullptr; }
+
+ private:
+  absl::Status PackLayer(int64_t task) {
+    const int layer = static_cast<int>(task / kMatricesPerLayer);
+    const auto matrix = static_cast<Matrix>(task % kMatricesPerLayer);
+    const MatrixShape shape = reader_->ShapeOf(matrix);
+    AlignedBuffer<float> values(shape.rows * shape.cols);
+    AlignedBuffer<float> scratch;
+    LECTERN_RETURN_IF_ERROR(rotated_.Read(matrix, layer, values.data(), scratch));
+    return layers_[layer][static_cast<int>(matrix)].Pack(values.data(), 0, shape.rows);
+  }
+
+  absl::Status PackHead(int64_t block) {
+    const int64_t first = block * kHeadBlockRows;
+    const int64_t rows = std::min(kHeadBlockRows, config_.vocab - first);
+    AlignedBuffer<float> values(rows * config_.hidden);
+    AlignedBuffer<float> scratch;
+    LECTERN_RETURN_IF_ERROR(rotated_.ReadHead(first, rows, values.data(), scratch));
+    return head_.Pack(values.data(), first, rows);
+  }
+
+  absl::Status Product(const PackedMatrix& weight, const float* x, int64_t rows, float* y,
+                       bool accumulate) const {
+    const kernels::Int8Matrix view = weight.view();
+    return FromKernel(kernels::Int8Linear(x, rows, view.k, view, y, view.n, accumulate, execution_),
+                      "int8_linear");
+  }
+
+  const std::shared_ptr<const LlamaReader> reader_;
+  const LlamaConfig& config_;
+  const RotatedMatrices rotated_;
+  const kernels::ExecutionContext execution_;
+  LlamaNumerics numerics_;
+  PackedMatrix head_;
+  std::vector<std::array<PackedMatrix, kMatricesPerLayer>> layers_;  // by Matrix
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<LlamaWeights>> LoadLlamaInt8Weights(
+    std::shared_ptr<const LlamaReader> reader, const kernels::ExecutionContext& execution) {
+  auto weights = std::make_unique<Int8Weights>(std::move(reader), execution);
+  LECTERN_RETURN_IF_ERROR(weights->Load());
+  return std::unique_ptr<LlamaWeights>(std::move(weights));
+}
+
+}  // namespace lectern

@@ -1,0 +1,76 @@
+#include "server/model/llama/llama_model.h"
+
+#include <new>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "server/base/sha256.h"
+
+namespace lectern {
+namespace {
+
+// Raised whenever the same tokens begin to give other pages: another arrangement inside a page,
+// another rotation, another order of summation.
+constexpr int kPageVersion = 1;
+
+kernels::KvPageLayout LayoutOf(const LlamaConfig& config, const LlamaNumerics& numerics) {
+  return {.type = numerics.kv_type,
+          .num_layers = static_cast<int>(config.layers),
+          .num_kv_heads = static_cast<int>(config.kv_heads),
+          .head_dim = static_cast<int>(config.head_dim),
+          .value_dim = static_cast<int>(config.head_dim)};
+}
+
+}  // namespace
+
+LlamaModel::LlamaModel(LlamaParts parts)
+    : config_(std::move(parts.config)),
+      weights_(std::move(parts.weights)),
+      tokenizer_(std::move(parts.tokenizer)),
+      prompt_(std::move(parts.prompt)),
+      execution_(parts.execution),
+      layout_(LayoutOf(config_, weights_->numerics())),
+      rope_(static_cast<int>(config_.head_dim), config_.rope_theta, config_.window),
+      info_(std::move(parts.info)) {
+  info_.family = "llama";
+  info_.numerics = weights_->numerics().name;
+  info_.kv_cache = weights_->numerics().kv_name;
+  info_.weight_bytes = weights_->bytes();
+  info_.window = config_.window;
+  info_.vocabulary = config_.vocab;
+  info_.layers = static_cast<int>(config_.layers);
+  info_.page_tokens = kernels::kPageTokens;
+  info_.page_bytes = layout_.PageBytes();
+  info_.fingerprint = Fingerprint(parts.weights_hash);
+}
+
+std::string LlamaModel::Fingerprint(const std::string& weights_hash) const {
+  // The instruction set belongs to it: activations have 7 or 8 bits (kernels/int8_linear.h).
+  return Sha256Hex(absl::StrCat(weights_hash, "\n", info_.numerics, "\n", info_.kv_cache, "\n",
+                                kernels::ToString(execution_.isa), "\n", kPageVersion, "\n",
+                                layout_.PageBytes(), "\n", prompt_.FixedText()));
+}
+
+std::vector<int32_t> LlamaModel::PromptPrefix() const { return prompt_.Prefix(*tokenizer_); }
+
+std::vector<int32_t> LlamaModel::PromptSuffix(std::string_view question) const {
+  return prompt_.Suffix(*tokenizer_, question);
+}
+
+std::unique_ptr<Workspace> LlamaModel::NewWorkspace() const { return NewLlamaWorkspace(); }
+
+absl::Status LlamaModel::Forward(std::span<const ForwardSlice> slices, Workspace& workspace) const {
+  return ForwardObserved(slices, workspace, /*observer=*/nullptr);
+}
+
+absl::Status LlamaModel::ForwardObserved(std::span<const ForwardSlice> slices, Workspace& workspace,
+                                         ResidualObserver* observer) const {
+  try {
+    return RunLlamaForward({config_, *weights_, rope_, layout_, execution_}, slices, workspace,
+                           observer);
+  } catch (const std::bad_alloc&) {
+    return absl::ResourceExhaustedError("no memory for the activations of this batch");
+  }
+}
+
+}  // namespace lectern

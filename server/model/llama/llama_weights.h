@@ -1,0 +1,54 @@
+// The weights of a Llama model in the form that one kind of numerics multiplies by. The forward
+// pass (forward_pass.h) is the same for all forms. No LibTorch here: an implementation may hide it.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "absl/status/status.h"
+#include "kernels/kv_pages.h"
+
+namespace lectern {
+
+// What a form of the weights asks of the forward pass.
+struct LlamaNumerics {
+  const char* name = "";     // ModelInfo::numerics
+  const char* kv_name = "";  // ModelInfo::kv_cache
+  kernels::KvType kv_type = kernels::KvType::kF32;
+  // Width of the Hadamard blocks applied to queries and keys after RoPE, and to the input of
+  // ffn_down; 0 = none. The weights hold the inverse of the latter.
+  int64_t qk_hadamard = 0;
+  int64_t down_hadamard = 0;
+};
+
+// Const after loading; every method may be called from any thread. Activations are fp32, row-major
+// and dense. INTERNAL when a product fails.
+class LlamaWeights {
+ public:
+  enum class Matrix {
+    kQkv,           // [heads + 2 kv_heads, head_dim] from hidden: query, key, value
+    kAttentionOut,  // hidden from [heads, head_dim]
+    kGateUp,        // [2, intermediate] from hidden: gate, up
+    kDown,          // hidden from intermediate
+  };
+
+  virtual ~LlamaWeights() = default;
+
+  virtual const LlamaNumerics& numerics() const = 0;
+  virtual uint64_t bytes() const = 0;  // memory held
+
+  // x [tokens, hidden] = rows of the embedding table. Ids are in range.
+  virtual absl::Status Embed(std::span<const int32_t> tokens, float* x) const = 0;
+  // y [rows, out] = x [rows, in] W^T, or += with accumulate.
+  virtual absl::Status Multiply(Matrix matrix, int layer, const float* x, int64_t rows, float* y,
+                                bool accumulate) const = 0;
+  // logits [rows, vocabulary] of normalised x [rows, hidden].
+  virtual absl::Status Head(const float* x, int64_t rows, float* logits) const = 0;
+
+  // Gains of the norms [hidden]; null when they are folded into the matrices.
+  virtual const float* AttentionNorm(int layer) const = 0;
+  virtual const float* FfnNorm(int layer) const = 0;
+  virtual const float* FinalNorm() const = 0;
+};
+
+}  // namespace lectern

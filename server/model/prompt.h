@@ -1,0 +1,38 @@
+// The prompt that questions about a document are asked with (docs/quality.md):
+//
+//   system: You are a helpful assistant. Answer the question using only the document.
+//   user:   Document:\n{document}\n\nQuestion: {question}
+//
+// written as the model's chat template wants it. Only the template's own text is read for special
+// tokens; document and question are ordinary text, whatever they spell.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "server/tokenizer/chat_template.h"
+#include "server/tokenizer/tokenizer.h"
+
+namespace lectern {
+
+// Immutable, thread-safe.
+class Prompt {
+ public:
+  // `chat_template` may be null: a model without one gets the bare user turn and "Answer:".
+  explicit Prompt(const ChatTemplate* chat_template);
+
+  std::vector<int32_t> Prefix(const Tokenizer& tokenizer) const;
+  std::vector<int32_t> Suffix(const Tokenizer& tokenizer, std::string_view question) const;
+
+  // All text that does not come from document or question, for fingerprints.
+  std::string FixedText() const;
+
+ private:
+  std::string before_document_;
+  std::string before_question_;  // ordinary text
+  std::string after_question_;
+};
+
+}  // namespace lectern
