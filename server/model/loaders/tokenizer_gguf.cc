@@ -55,7 +55,10 @@ absl::StatusOr<ByteLevelBpeConfig> ReadGgufTokenizer(const GgufFile& file) {
   config.source = file.path();
   LECTERN_ASSIGN_OR_RETURN(config.pre_tokenizer, PreTokenizerOf(file));
   LECTERN_ASSIGN_OR_RETURN(config.tokens, GetArray<std::string>(file, "tokenizer.ggml.tokens"));
-  LECTERN_ASSIGN_OR_RETURN(config.merges, GetArray<std::string>(file, "tokenizer.ggml.merges"));
+  // An empty array may be left out of the file: then every byte is a token of its own.
+  if (file.Has("tokenizer.ggml.merges")) {
+    LECTERN_ASSIGN_OR_RETURN(config.merges, GetArray<std::string>(file, "tokenizer.ggml.merges"));
+  }
   LECTERN_ASSIGN_OR_RETURN(const std::vector<int64_t> types,
                            GetArray<int64_t>(file, "tokenizer.ggml.token_type"));
   if (types.size() != config.tokens.size()) {
