@@ -1,7 +1,7 @@
 # lectern_library(), lectern_executable() and lectern_test(): every target of the project is made
 # here, so that warnings, sanitizers and include paths are the same everywhere.
 
-set(LECTERN_WARNINGS -Wall -Wextra -Wno-unused-parameter -Wnon-virtual-dtor -Woverloaded-virtual
+set(LECTERN_WARNINGS -Wall -Wextra -Wno-unused-parameter -Wno-missing-field-initializers -Wnon-virtual-dtor -Woverloaded-virtual
                      -Werror)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # GCC 12 reports impossible overlaps inside std::string (bug 105651).

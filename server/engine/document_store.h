@@ -1,0 +1,137 @@
+// Documents that have been read: text, tokens, sentences, and for each policy they were read under
+// the pages of their keys and values. Content-addressed; read-only pages shared by all questions.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <list>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "server/base/clock.h"
+#include "server/engine/engine.h"
+#include "server/engine/page_pool.h"
+#include "server/engine/sentences.h"
+#include "server/engine/types.h"
+#include "server/metrics/server_metrics.h"
+#include "server/model/model.h"
+#include "server/tokenizer/tokenizer.h"
+
+namespace lectern {
+
+// What never changes about a document. Shared, immutable.
+struct DocumentContent {
+  std::string id;
+  std::string sha256;
+  std::shared_ptr<const Model> model;
+  std::string text;
+  std::vector<int32_t> prompt;  // the prompt's prefix and the text's tokens: what the pages hold
+  size_t prefix_tokens = 0;
+  Encoding encoding;  // of the text; its ids are prompt[prefix_tokens...]
+  std::vector<ByteRange> sentences;
+};
+
+// The pages of a document under one policy. Immutable once made.
+struct ReadDocument {
+  AttentionPolicy policy;
+  PageSet pages;
+};
+
+// "doc-" and 32 hexadecimal digits of SHA-256 over the model's fingerprint and the text's digest.
+std::string DocumentId(const Model& model, const std::string& text_sha256);
+
+// How a stored document is kept.
+struct DocumentOptions {
+  std::string title;
+  bool pinned = false;
+  absl::Duration ttl = absl::InfiniteDuration();
+};
+
+// Thread-safe.
+class DocumentStore {
+ public:
+  DocumentStore(const Clock* clock, ServerMetrics* metrics) : clock_(clock), metrics_(metrics) {}
+
+  // A document in use: it is not evicted, and its memory outlives its deletion.
+  class Lease {
+   public:
+    Lease() = default;
+    explicit operator bool() const { return content_ != nullptr; }
+    const DocumentContent& content() const { return *content_; }
+    // The pages under `policy`, or null.
+    std::shared_ptr<const ReadDocument> Find(const AttentionPolicy& policy) const;
+
+   private:
+    friend class DocumentStore;
+    std::shared_ptr<const DocumentContent> content_;
+    std::shared_ptr<void> hold_;
+    std::vector<std::shared_ptr<const ReadDocument>> reads_;
+  };
+
+  // NOT_FOUND: DOCUMENT_NOT_FOUND, or DOCUMENT_EVICTED if it was here once. Counts as a use.
+  absl::StatusOr<Lease> Use(const std::string& id) ABSL_LOCKS_EXCLUDED(mutex_);
+  bool Has(const std::string& id) ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // Adds a document with its first pages, or those pages to the document that is there already.
+  DocumentInfo Put(std::shared_ptr<const DocumentContent> content,
+                   std::shared_ptr<const ReadDocument> read, const DocumentOptions& options)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  // The same content was uploaded again: it lives at least as long as `options` say.
+  absl::StatusOr<DocumentInfo> Renew(const std::string& id, const DocumentOptions& options)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // Pages of a further policy; the least recently made beyond four are dropped. No-op if it has
+  // gone.
+  void AddRead(const std::string& id, std::shared_ptr<const ReadDocument> read)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+
+  absl::StatusOr<DocumentInfo> Get(const std::string& id) ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::StatusOr<DocumentPage> List(uint32_t page_size, const std::string& page_token,
+                                    const std::string& model) ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::StatusOr<uint64_t> Delete(const std::string& id) ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // Drops the least recently used document that is neither pinned nor in use; false if there is
+  // none.
+  bool EvictOne() ABSL_LOCKS_EXCLUDED(mutex_);
+  void DropExpired() ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // Some documents are in use and may be evicted later.
+  bool AnyInUse() const ABSL_LOCKS_EXCLUDED(mutex_);
+  uint64_t size() const ABSL_LOCKS_EXCLUDED(mutex_);
+
+ private:
+  struct Entry {
+    std::shared_ptr<const DocumentContent> content;
+    std::vector<std::shared_ptr<const ReadDocument>> reads;
+    DocumentOptions options;
+    absl::Time created;
+    absl::Time last_used;
+    absl::Time expires;
+    std::shared_ptr<int> hold = std::make_shared<int>(0);  // its use count less one: leases
+  };
+  using Entries = std::map<std::string, Entry>;
+
+  DocumentInfo InfoOf(const Entry& entry) const;
+  absl::Status Missing(const std::string& id) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  Entries::iterator FindLive(const std::string& id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Remove(Entries::iterator entry, EvictionReason reason) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Publish() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void SetExpiry(Entry& entry) const;
+
+  const Clock* const clock_;
+  ServerMetrics* const metrics_;
+  mutable absl::Mutex mutex_;
+  Entries entries_ ABSL_GUARDED_BY(mutex_);
+  // Ids that have left, so that NOT_FOUND can say so; bounded.
+  std::deque<std::string> gone_order_ ABSL_GUARDED_BY(mutex_);
+  std::set<std::string> gone_ ABSL_GUARDED_BY(mutex_);
+};
+
+}  // namespace lectern

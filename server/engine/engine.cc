@@ -1,0 +1,231 @@
+#include "server/engine/engine.h"
+
+#include <algorithm>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "server/base/error_details.h"
+#include "server/base/status_macros.h"
+#include "server/engine/ask_job.h"
+#include "server/engine/document_reader.h"
+#include "server/engine/document_store.h"
+#include "server/engine/job_queue.h"
+#include "server/engine/page_pool.h"
+#include "server/engine/request_checks.h"
+#include "server/engine/stepper.h"
+#include "server/engine/upload_job.h"
+
+namespace lectern {
+namespace {
+
+// How long the idle worker sleeps before it looks after expired documents and its heartbeat.
+constexpr absl::Duration kIdleTick = absl::Milliseconds(100);
+
+class EngineImpl : public Engine {
+ public:
+  EngineImpl(const EngineOptions& options, std::vector<std::shared_ptr<const Model>> models,
+             const Clock* clock, ServerMetrics* metrics)
+      : options_(options),
+        models_(std::move(models)),
+        clock_(clock),
+        metrics_(metrics),
+        pool_(options.kv_bytes),
+        store_(clock, metrics),
+        queue_(std::make_shared<JobQueue>(options.limits.queue_capacity, clock, metrics)),
+        stepper_(clock, metrics, queue_.get(), options.prefill_slice_tokens),
+        reader_(&pool_, &store_, &stepper_, metrics),
+        uploads_(std::make_shared<UploadBudget>(options.upload_bytes)) {
+    metrics_->SetQueueCapacity(options.limits.queue_capacity);
+    PublishPool();
+    stepper_.Tick();
+    worker_ = std::thread([this] { Work(); });
+  }
+
+  ~EngineImpl() override { Stop(); }
+
+  absl::StatusOr<std::unique_ptr<Upload>> StartUpload(const UploadOptions& options) override {
+    LECTERN_RETURN_IF_ERROR(queue_->CheckOpen());
+    LECTERN_ASSIGN_OR_RETURN(auto model, FindModel(options.model, "metadata.model"));
+    const absl::Status checked = CheckUpload(options, options_.limits, model->info());
+    if (!checked.ok()) {
+      metrics_->Rejected(AdmissionReason::kInvalid);
+      return checked;
+    }
+    return std::make_unique<IncomingUpload>(Parts(), options, std::move(model), options_.limits,
+                                            options_.default_ttl, uploads_, queue_);
+  }
+
+  absl::StatusOr<DocumentInfo> GetDocument(const std::string& id) const override {
+    return store_.Get(id);
+  }
+  absl::StatusOr<DocumentPage> ListDocuments(uint32_t page_size, const std::string& page_token,
+                                             const std::string& model) const override {
+    if (!model.empty()) LECTERN_RETURN_IF_ERROR(FindModel(model, "model").status());
+    return store_.List(page_size, page_token, model);
+  }
+  absl::StatusOr<uint64_t> DeleteDocument(const std::string& id) override {
+    auto freed = store_.Delete(id);
+    PublishPool();
+    return freed;
+  }
+
+  absl::StatusOr<std::shared_ptr<Job>> Ask(const AskOptions& given,
+                                           std::shared_ptr<AskSink> sink) override {
+    LECTERN_RETURN_IF_ERROR(queue_->CheckOpen());
+    AskOptions options = given;
+    std::shared_ptr<const Model> model;
+    DocumentStore::Lease lease;
+    absl::Status checked = FindSource(options, model, lease);
+    if (checked.ok()) checked = CheckAsk(options, options_.limits, model->info());
+    if (!checked.ok()) {
+      metrics_->Rejected(AdmissionReason::kInvalid);
+      return checked;
+    }
+    if (options.max_new_tokens == 0) {
+      options.max_new_tokens = options_.limits.default_max_new_tokens;
+    }
+    auto job = std::make_shared<AskJob>(Parts(), options, model, std::move(lease), sink);
+    if (!options.inline_text) {
+      const absl::Status fits = CheckStoredWindow(*job, options, model->info());
+      if (!fits.ok()) {
+        metrics_->Rejected(AdmissionReason::kTooLarge);
+        return fits;
+      }
+    }
+    sink->OnQueued(queue_->Ahead());
+    LECTERN_RETURN_IF_ERROR(queue_->Push(job));
+    return job;
+  }
+
+  const std::vector<std::shared_ptr<const Model>>& models() const override { return models_; }
+  const EngineLimits& limits() const override { return options_.limits; }
+
+  EngineStatus status() const override {
+    return {.running = queue_->running(),
+            .waiting = queue_->waiting(),
+            .documents = store_.size(),
+            .kv_bytes_used = pool_.used(),
+            .kv_bytes_capacity = pool_.budget()};
+  }
+  absl::Time heartbeat() const override { return stepper_.last_step(); }
+
+  void StopAccepting() override { queue_->Close(); }
+  bool WaitUntilIdle(absl::Time deadline) override { return queue_->WaitUntilIdle(deadline); }
+
+  void Stop() override {
+    queue_->Close();
+    stopping_ = true;
+    {
+      absl::MutexLock lock(&running_mutex_);
+      if (running_ != nullptr) running_->Cancel();
+    }
+    queue_->Wake();
+    if (worker_.joinable()) worker_.join();
+  }
+
+ private:
+  EngineParts Parts() {
+    return {clock_, metrics_, &store_, &reader_, &stepper_, options_.no_evidence_threshold};
+  }
+
+  void PublishPool() {
+    metrics_->SetKvCache(pool_.used(), pool_.budget(),
+                         models_.empty() ? 0 : models_[0]->info().page_tokens);
+  }
+
+  absl::StatusOr<std::shared_ptr<const Model>> FindModel(const std::string& name,
+                                                         const char* field) const {
+    if (name.empty() && !models_.empty()) return models_[0];
+    for (const auto& model : models_) {
+      if (model->info().name == name) return model;
+    }
+    return MakeError(absl::StatusCode::kNotFound, absl::StrCat("there is no model '", name, "'"),
+                     {.reason = "MODEL_NOT_FOUND",
+                      .field_violations = {{field, "must be one of ListModels"}},
+                      .resource_type = "model",
+                      .resource_name = name});
+  }
+
+  // The model that answers, and the stored document unless the text is inline.
+  absl::Status FindSource(const AskOptions& options, std::shared_ptr<const Model>& model,
+                          DocumentStore::Lease& lease) {
+    const bool stored = !options.document_id.empty();
+    if (stored == options.inline_text.has_value()) {
+      return ViolationsError({{"source", "must be either document_id or inline_text"}});
+    }
+    if (!stored) {
+      LECTERN_ASSIGN_OR_RETURN(model, FindModel(options.model, "model"));
+      return absl::OkStatus();
+    }
+    LECTERN_ASSIGN_OR_RETURN(lease, store_.Use(options.document_id));
+    model = lease.content().model;
+    if (!options.model.empty() && options.model != model->info().name) {
+      LECTERN_RETURN_IF_ERROR(FindModel(options.model, "model").status());
+      return ViolationsError(
+          {{"model", absl::StrCat("the document was read by model ", model->info().name)}});
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status CheckStoredWindow(const AskJob& job, const AskOptions& options,
+                                 const ModelInfo& model) {
+    return CheckWindow(job.document_tokens(), job.question().size(), options.max_new_tokens, model);
+  }
+
+  void Work() {
+    while (!stopping_) {
+      stepper_.Tick();
+      queue_->Sweep();
+      store_.DropExpired();
+      PublishPool();
+      std::shared_ptr<QueuedJob> job = queue_->Pop(kIdleTick);
+      if (job == nullptr) continue;
+      SetRunning(job);
+      const absl::Status status = job->Check(WorkStage::kQueue);
+      if (stopping_) {
+        job->End(DrainingError());
+      } else if (!status.ok()) {
+        job->End(status);
+      } else {
+        job->Run();
+      }
+      SetRunning(nullptr);
+      job = nullptr;
+      PublishPool();
+      queue_->Done();
+    }
+    for (const auto& job : queue_->TakeAll()) job->End(DrainingError());
+  }
+
+  void SetRunning(std::shared_ptr<QueuedJob> job) {
+    absl::MutexLock lock(&running_mutex_);
+    running_ = std::move(job);
+    if (running_ != nullptr && stopping_) running_->Cancel();
+  }
+
+  const EngineOptions options_;
+  const std::vector<std::shared_ptr<const Model>> models_;
+  const Clock* const clock_;
+  ServerMetrics* const metrics_;
+  PagePool pool_;
+  mutable DocumentStore store_;
+  const std::shared_ptr<JobQueue> queue_;
+  Stepper stepper_;
+  DocumentReader reader_;
+  const std::shared_ptr<UploadBudget> uploads_;
+  std::atomic<bool> stopping_{false};
+  absl::Mutex running_mutex_;
+  std::shared_ptr<QueuedJob> running_ ABSL_GUARDED_BY(running_mutex_);
+  std::thread worker_;
+};
+
+}  // namespace
+
+std::unique_ptr<Engine> Engine::Create(const EngineOptions& options,
+                                       std::vector<std::shared_ptr<const Model>> models,
+                                       const Clock* clock, ServerMetrics* metrics) {
+  return std::make_unique<EngineImpl>(options, std::move(models), clock, metrics);
+}
+
+}  // namespace lectern

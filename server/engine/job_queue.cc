@@ -1,0 +1,165 @@
+#include "server/engine/job_queue.h"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "server/base/error_details.h"
+
+namespace lectern {
+namespace {
+
+const char* StageName(WorkStage stage) {
+  switch (stage) {
+    case WorkStage::kQueue:
+      return "queue";
+    case WorkStage::kIngest:
+      return "ingest";
+    case WorkStage::kPrefill:
+      return "prefill";
+    case WorkStage::kDecode:
+      return "decode";
+  }
+  return "";
+}
+
+}  // namespace
+
+absl::Status DrainingError() {
+  return MakeError(absl::StatusCode::kUnavailable, "the server is shutting down",
+                   {.reason = "DRAINING", .retry_after = absl::Seconds(1)});
+}
+
+QueuedJob::QueuedJob(absl::Time deadline, const Clock* clock)
+    : clock_(clock), deadline_(deadline), arrival_(clock->Steady()) {}
+
+void QueuedJob::Cancel() {
+  if (cancelled_.exchange(true)) return;
+  cancel_nanos_ = absl::ToInt64Nanoseconds(clock_->Steady());
+  if (const auto queue = queue_.lock()) queue->Wake();
+}
+
+absl::Duration QueuedJob::SinceCancel() const {
+  const int64_t at = cancel_nanos_;
+  return at == 0 ? absl::ZeroDuration() : clock_->Steady() - absl::Nanoseconds(at);
+}
+
+absl::Status QueuedJob::Check(WorkStage stage) const {
+  if (cancelled_) return absl::CancelledError("cancelled by the client");
+  if (deadline_ != absl::InfiniteFuture() && clock_->Now() >= deadline_) {
+    return MakeError(absl::StatusCode::kDeadlineExceeded,
+                     absl::StrCat("the deadline passed (", StageName(stage), ")"),
+                     {.reason = "DEADLINE", .metadata = {{"stage", StageName(stage)}}});
+  }
+  return absl::OkStatus();
+}
+
+uint32_t JobQueue::Ahead() const {
+  absl::MutexLock lock(&mutex_);
+  return static_cast<uint32_t>(waiting_.size()) + running_;
+}
+uint32_t JobQueue::running() const {
+  absl::MutexLock lock(&mutex_);
+  return running_;
+}
+uint32_t JobQueue::waiting() const {
+  absl::MutexLock lock(&mutex_);
+  return static_cast<uint32_t>(waiting_.size());
+}
+
+absl::Status JobQueue::CheckOpen() const {
+  absl::MutexLock lock(&mutex_);
+  return closed_ ? DrainingError() : absl::OkStatus();
+}
+
+void JobQueue::Publish() {
+  metrics_->SetLoad(running_, static_cast<uint32_t>(waiting_.size()));
+  uint64_t tokens = 0;
+  for (const auto& job : waiting_) tokens += job->PrefillTokens();
+  metrics_->SetPrefillTokens(tokens, running_ > 0 ? running_tokens_ : 0);
+}
+
+absl::Status JobQueue::Push(std::shared_ptr<QueuedJob> job) {
+  job->queue_ = weak_from_this();
+  absl::MutexLock lock(&mutex_);
+  if (closed_) {
+    metrics_->Rejected(AdmissionReason::kDraining);
+    return DrainingError();
+  }
+  if (waiting_.size() >= capacity_) {
+    metrics_->Rejected(AdmissionReason::kQueueRequests);
+    return MakeError(absl::StatusCode::kResourceExhausted,
+                     absl::StrCat("the queue is full (", capacity_, " requests wait)"),
+                     {.reason = "QUEUE_REQUESTS",
+                      .metadata = {{"limit", absl::StrCat(capacity_)}},
+                      .retry_after = absl::Seconds(1)});
+  }
+  waiting_.push_back(std::move(job));
+  metrics_->Admitted();
+  Publish();
+  return absl::OkStatus();
+}
+
+std::shared_ptr<QueuedJob> JobQueue::Pop(absl::Duration patience) {
+  absl::MutexLock lock(&mutex_);
+  mutex_.AwaitWithTimeout(absl::Condition(this, &JobQueue::WorkOrWake), patience);
+  woken_ = false;
+  if (waiting_.empty()) return nullptr;
+  std::shared_ptr<QueuedJob> job = std::move(waiting_.front());
+  waiting_.pop_front();
+  ++running_;
+  running_tokens_ = job->PrefillTokens();
+  Publish();
+  return job;
+}
+
+void JobQueue::Done() {
+  absl::MutexLock lock(&mutex_);
+  --running_;
+  Publish();
+}
+
+void JobQueue::Sweep() {
+  std::vector<std::pair<std::shared_ptr<QueuedJob>, absl::Status>> ended;
+  {
+    absl::MutexLock lock(&mutex_);
+    std::erase_if(waiting_, [&](const std::shared_ptr<QueuedJob>& job) {
+      absl::Status status = job->Check(WorkStage::kQueue);
+      if (status.ok()) return false;
+      ended.emplace_back(job, std::move(status));
+      return true;
+    });
+    // They count as running until their sinks know, so that a drain waits for that.
+    running_ += static_cast<uint32_t>(ended.size());
+    if (!ended.empty()) Publish();
+  }
+  for (const auto& [job, status] : ended) {
+    job->End(status);
+    Done();
+  }
+}
+
+void JobQueue::Wake() {
+  absl::MutexLock lock(&mutex_);
+  woken_ = true;
+}
+
+void JobQueue::Close() {
+  absl::MutexLock lock(&mutex_);
+  closed_ = true;
+}
+
+std::deque<std::shared_ptr<QueuedJob>> JobQueue::TakeAll() {
+  absl::MutexLock lock(&mutex_);
+  auto all = std::exchange(waiting_, {});
+  Publish();
+  return all;
+}
+
+bool JobQueue::WaitUntilIdle(absl::Time deadline) {
+  absl::MutexLock lock(&mutex_);
+  return mutex_.AwaitWithDeadline(absl::Condition(this, &JobQueue::Idle), deadline);
+}
+
+}  // namespace lectern

@@ -1,0 +1,169 @@
+#include "server/engine/upload_job.h"
+
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "server/base/error_details.h"
+#include "server/base/status_macros.h"
+#include "server/engine/request_checks.h"
+
+namespace lectern {
+namespace {
+
+// Room that a document must leave in the window for a question and its answer.
+constexpr uint64_t kLeastQuestionTokens = 64;
+
+DocumentOptions KeepAs(const UploadOptions& options, absl::Duration default_ttl) {
+  absl::Duration ttl = options.ttl.value_or(absl::ZeroDuration());
+  if (ttl == absl::ZeroDuration()) ttl = default_ttl;
+  if (ttl == absl::ZeroDuration()) ttl = absl::InfiniteDuration();
+  return {.title = options.title, .pinned = options.pinned, .ttl = ttl};
+}
+
+// A job that has already ended.
+class EndedJob : public Job {
+ public:
+  void Cancel() override {}
+};
+
+}  // namespace
+
+UploadJob::UploadJob(const EngineParts& parts, UploadOptions options,
+                     std::shared_ptr<const Model> model, std::string text, std::string sha256,
+                     absl::Duration default_ttl, std::shared_ptr<UploadSink> sink)
+    : QueuedJob(options.deadline, parts.clock),
+      parts_(parts),
+      options_(std::move(options)),
+      model_(std::move(model)),
+      text_(std::move(text)),
+      sha256_(std::move(sha256)),
+      keep_(KeepAs(options_, default_ttl)),
+      sink_(std::move(sink)) {}
+
+void UploadJob::Run() {
+  stage_ = WorkStage::kIngest;
+  const absl::StatusOr<DocumentInfo> document = Read();
+  if (!document.ok()) {
+    End(document.status());
+    return;
+  }
+  std::exchange(sink_, nullptr)->OnDocument(*document);
+}
+
+void UploadJob::End(const absl::Status& status) {
+  text_ = {};
+  if (absl::IsCancelled(status)) parts_.metrics->Cancelled(stage_, SinceCancel());
+  if (absl::IsDeadlineExceeded(status)) parts_.metrics->DeadlineExceeded(stage_);
+  std::exchange(sink_, nullptr)->OnError(status);
+}
+
+absl::StatusOr<DocumentInfo> UploadJob::Read() {
+  LECTERN_RETURN_IF_ERROR(Check(WorkStage::kIngest));
+  const std::string id = DocumentId(*model_, sha256_);
+  // The same content may have been read while this one waited.
+  if (parts_.store->Has(id)) return parts_.store->Renew(id, keep_);
+  const absl::Duration start = clock_->Steady();
+  const uint64_t bytes = text_.size();
+  sink_->OnProgress(UploadStage::kTokenizing, 0, bytes);
+  const auto content = PrepareContent(model_, std::move(text_), sha256_);
+  sink_->OnProgress(UploadStage::kTokenizing, bytes, bytes);
+  const uint64_t tokens = content->prompt.size();
+  LECTERN_RETURN_IF_ERROR(CheckWindow(tokens, kLeastQuestionTokens, 0, model_->info()));
+  const AttentionPolicy policy = ResolvePolicy(options_.attention, model_->info());
+  LECTERN_ASSIGN_OR_RETURN(
+      auto read,
+      parts_.reader->Read(*content, policy, *this, WorkStage::kIngest, [&](uint64_t done) {
+        sink_->OnProgress(UploadStage::kPrefill, done, tokens);
+      }));
+  parts_.metrics->DocumentRead(model_->info().name, bytes, content->encoding.ids.size(),
+                               clock_->Steady() - start);
+  return parts_.store->Put(content, std::move(read), keep_);
+}
+
+IncomingUpload::IncomingUpload(const EngineParts& parts, UploadOptions options,
+                               std::shared_ptr<const Model> model, const EngineLimits& limits,
+                               absl::Duration default_ttl, std::shared_ptr<UploadBudget> budget,
+                               std::shared_ptr<JobQueue> queue)
+    : parts_(parts),
+      options_(std::move(options)),
+      model_(std::move(model)),
+      limits_(limits),
+      default_ttl_(default_ttl),
+      budget_(std::move(budget)),
+      queue_(std::move(queue)) {}
+
+IncomingUpload::~IncomingUpload() { budget_->Return(taken_); }
+
+absl::Status IncomingUpload::Append(std::string_view bytes) {
+  if (!failed_.ok()) return failed_;
+  const uint64_t size = text_.size() + bytes.size();
+  if (size > limits_.max_document_bytes) {
+    parts_.metrics->Rejected(AdmissionReason::kTooLarge);
+    failed_ = MakeError(
+        absl::StatusCode::kInvalidArgument,
+        absl::StrCat("the document has more than ", limits_.max_document_bytes, " bytes"),
+        {.reason = "DOCUMENT_TOO_LARGE",
+         .metadata = {{"bytes", absl::StrCat(size)},
+                      {"limit", absl::StrCat(limits_.max_document_bytes)}},
+         .field_violations = {
+             {"data", absl::StrCat("must be at most ", limits_.max_document_bytes, " bytes")}}});
+  } else if (!utf8_.Append(bytes)) {
+    parts_.metrics->Rejected(AdmissionReason::kInvalid);
+    failed_ =
+        ViolationsError({{"data", absl::StrCat("is not UTF-8 at byte ", utf8_.valid_bytes())}});
+  } else if (!budget_->Take(bytes.size())) {
+    parts_.metrics->Rejected(AdmissionReason::kKvExhausted);
+    failed_ = MakeError(absl::StatusCode::kResourceExhausted,
+                        absl::StrCat("too many uploads arrive at once (", budget_->limit(),
+                                     " bytes are set aside for them)"),
+                        {.reason = "UPLOAD_BUFFER",
+                         .metadata = {{"limit", absl::StrCat(budget_->limit())}},
+                         .retry_after = absl::Seconds(1)});
+  } else {
+    taken_ += bytes.size();
+    digest_.Update(bytes);
+    text_ += bytes;
+  }
+  return failed_;
+}
+
+absl::Status IncomingUpload::CheckWhole(const std::string& sha256) const {
+  std::vector<FieldViolation> violations;
+  if (text_.empty()) violations.push_back({"data", "must not be empty"});
+  if (!utf8_.Complete()) violations.push_back({"data", "ends inside a UTF-8 character"});
+  if (options_.expected_bytes != 0 && options_.expected_bytes != text_.size()) {
+    violations.push_back(
+        {"metadata.expected_bytes",
+         absl::StrCat("says ", options_.expected_bytes, ", but ", text_.size(), " bytes arrived")});
+  }
+  if (!options_.expected_sha256.empty() &&
+      absl::AsciiStrToLower(options_.expected_sha256) != sha256) {
+    violations.push_back({"metadata.expected_sha256", absl::StrCat("the bytes' is ", sha256)});
+  }
+  return ViolationsError(violations);
+}
+
+absl::StatusOr<std::shared_ptr<Job>> IncomingUpload::Finish(std::shared_ptr<UploadSink> sink) {
+  LECTERN_RETURN_IF_ERROR(failed_);
+  failed_ = absl::FailedPreconditionError("the upload is over");
+  const std::string sha256 = digest_.HexDigest();
+  LECTERN_RETURN_IF_ERROR(CheckWhole(sha256));
+  LECTERN_RETURN_IF_ERROR(queue_->CheckOpen());
+  const std::string id = DocumentId(*model_, sha256);
+  if (parts_.store->Has(id)) {
+    LECTERN_ASSIGN_OR_RETURN(const DocumentInfo document,
+                             parts_.store->Renew(id, KeepAs(options_, default_ttl_)));
+    parts_.metrics->Admitted();
+    sink->OnDocument(document);
+    return std::make_shared<EndedJob>();
+  }
+  sink->OnProgress(UploadStage::kQueued, 0, queue_->Ahead());
+  auto job = std::make_shared<UploadJob>(parts_, options_, model_, std::move(text_), sha256,
+                                         default_ttl_, std::move(sink));
+  text_ = {};
+  LECTERN_RETURN_IF_ERROR(queue_->Push(job));
+  return job;
+}
+
+}  // namespace lectern
