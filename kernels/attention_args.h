@@ -1,4 +1,9 @@
 // What dense_attention and topk_attention share: one sequence's queries against its paged keys.
+//
+// On kF32 pages scores are fp32. On kI8 pages they are those of the int8 keys with the queries
+// rounded to int8 as well, row and head by row and head (exact integer products, then scaled): an
+// approximation, off by at most scale * (|q|_max * |k|_1 + |k|_max * |q|_1) / 254 and a small
+// second-order term per score. Values are the stored int8 ones; all sums are fp32.
 #pragma once
 
 #include <cstdint>

@@ -22,20 +22,15 @@ struct RunningSum {
 inline float AddPage(RunningSum& r, float* scores, bool keep_exponentials) {
   Vec largest = Load(scores);
   for (int v = kWidth; v < kPageTokens; v += kWidth) largest = Max(largest, Load(scores + v));
-  const float page_max = LargestLane(largest);
-  if (page_max == -kInfinity) {
-    if (keep_exponentials) {
-      for (int v = 0; v < kPageTokens; v += kWidth) Store(scores + v, Vec{});
-    }
-    return 1.0f;
-  }
   float shrink = 1.0f;
-  if (page_max > r.max) {
+  if (MaskGreater(largest, Set(r.max)) != 0) {
+    const float page_max = LargestLane(largest);
     shrink = ExpScalar(r.max - page_max);
     r.sum *= Set(shrink);
     r.max = page_max;
   }
-  const Vec max = Set(r.max);
+  // Before any visible key the maximum is -inf, and -inf - -inf is not a number.
+  const Vec max = Set(r.max == -kInfinity ? 0.0f : r.max);
   Vec sum = r.sum;
   for (int v = 0; v < kPageTokens; v += kWidth) {
     const Vec e = Exp(Load(scores + v) - max);
@@ -361,6 +356,11 @@ void DenseScan(const AttentionTask& task, float* scratch, DensePartial* partial)
       float* const out[4] = {partial[q].out, partial[q + 1].out, partial[q + 2].out,
                              partial[q + 3].out};
       WeighValues<4>(s.scores + q * kPageTokens, s.values, d, out);
+    }
+    if (q + 3 == queries) {
+      float* const out[3] = {partial[q].out, partial[q + 1].out, partial[q + 2].out};
+      WeighValues<3>(s.scores + q * kPageTokens, s.values, d, out);
+      q = queries;
     }
     for (; q < queries; ++q) {
       float* const out[1] = {partial[q].out};

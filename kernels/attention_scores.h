@@ -64,11 +64,13 @@ void Prepare(const AttentionTask& task, float* scratch) {
     }
     float largest = 0;
     for (int c = 0; c < d; ++c) largest = __builtin_fmaxf(largest, __builtin_fabsf(row[c]));
-    const bool usable = largest > 0 && largest <= kLargest;
+    // Below 1e-36 the inverse would overflow; such a row scores 0.
+    const bool usable = largest > 1e-36f && largest <= kLargest;
     const float inverse = usable ? 127.0f / largest : 0.0f;
     int8_t* out = reinterpret_cast<int8_t*>(s.query) + q * padded;
     for (int c = 0; c < padded; ++c) {
-      const float x = c < d ? row[c] * inverse : 0.0f;
+      const float scaled = c < d ? row[c] * inverse : 0.0f;
+      const float x = scaled == scaled ? scaled : 0.0f;  // NaN has no integer
       const float rounded = (x + 12582912.0f) - 12582912.0f;
 #if defined(LECTERN_ISA_AVX512)
       // The integer product wants unsigned queries: 128 more, taken off again with the keys' sums.

@@ -35,28 +35,15 @@ class DenseCall {
 
   void Run() {
     CutSplitBlocks();
-    const int64_t items = static_cast<int64_t>(plan_.chains.size() + parts_.size());
-#pragma omp parallel num_threads(threads_) if (threads_ > 1)
-    {
-#pragma omp for schedule(dynamic, 1)
-      for (int64_t i = 0; i < items; ++i) {
-        const int64_t part = i - static_cast<int64_t>(plan_.chains.size());
-        if (part >= 0) {
-          ScanPart(*parts_[part].first, parts_[part].second);
-        } else {
+    const auto chains = static_cast<int64_t>(plan_.chains.size());
+    const auto parts = static_cast<int64_t>(parts_.size());
+    RunInTwoSteps(
+        threads_, chains + parts,
+        [&](int64_t i) {
+          if (i >= chains) return ScanPart(*parts_[i - chains].first, parts_[i - chains].second);
           for (const AttentionBlock& block : plan_.chains[i]) RunBlock(block.task);
-        }
-      }
-#pragma omp for schedule(dynamic, 1)
-      for (int64_t i = 0; i < static_cast<int64_t>(split_.size()); ++i) {
-        SplitBlock& split = split_[i];
-        for (size_t span = 1; span < split.spans.size(); ++span) {
-          ops_.dense_fold(TaskQueries(split.task), split.task.args->layout.value_dim,
-                          split.spans[0].data(), split.spans[span].data());
-        }
-        Finish(split.task, split.spans[0].data());
-      }
-    }
+        },
+        static_cast<int64_t>(split_.size()), [&](int64_t i) { FoldSplit(split_[i]); });
     key_mass_.AddUp();
   }
 
@@ -98,6 +85,14 @@ class DenseCall {
     float* scratch = Scratch(task);
     ops_.prepare(task, scratch);
     ops_.dense_scan(task, scratch, split.spans[span].data());
+  }
+
+  void FoldSplit(SplitBlock& split) {
+    for (size_t span = 1; span < split.spans.size(); ++span) {
+      ops_.dense_fold(TaskQueries(split.task), split.task.args->layout.value_dim,
+                      split.spans[0].data(), split.spans[span].data());
+    }
+    Finish(split.task, split.spans[0].data());
   }
 
   void RunBlock(const AttentionTask& block) {

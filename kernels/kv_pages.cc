@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "kernels/kv_layout.h"
+#include "kernels/parallel.h"
 
 namespace lectern::kernels {
 namespace {
@@ -108,13 +109,13 @@ LaunchStatus WriteKv(const KvPageLayout& layout, std::byte* const* pages, int la
     return LaunchStatus::kBadShape;
   }
   if (count == 0) return LaunchStatus::kOk;
-  if (pages == nullptr || k == nullptr || v == nullptr) return LaunchStatus::kBadArgument;
+  if (pages == nullptr || k == nullptr || v == nullptr || context.num_threads < 1) {
+    return LaunchStatus::kBadArgument;
+  }
   const KvHeadLayout at = HeadLayout(layout);
   const int heads = layout.num_kv_heads;
-#pragma omp parallel for num_threads(context.num_threads) if (count >= 16 && \
-                                                              context.num_threads > 1)
-  for (int h = 0; h < heads; ++h) {
-    const size_t offset = HeadOffset(layout, at, layer, h);
+  const auto write_head = [&](int64_t h) {
+    const size_t offset = HeadOffset(layout, at, layer, static_cast<int>(h));
     for (int64_t i = 0; i < count; ++i) {
       const int64_t token = position + i;
       const int64_t page = token / kPageTokens;
@@ -124,10 +125,16 @@ LaunchStatus WriteKv(const KvPageLayout& layout, std::byte* const* pages, int la
         const HeadView previous{page == 0 ? nullptr : pages[page - 1] + offset, at, layout};
         StartPage(previous, view, page == 0);
       }
-      WriteKey(view, slot, k + i * k_stride + static_cast<int64_t>(h) * layout.head_dim);
-      WriteValue(view, slot, v + i * v_stride + static_cast<int64_t>(h) * layout.value_dim);
+      WriteKey(view, slot, k + i * k_stride + h * layout.head_dim);
+      WriteValue(view, slot, v + i * v_stride + h * layout.value_dim);
     }
-  }
+  };
+  constexpr int64_t kRowsWorthThreads = 16;
+  const int useful = count < kRowsWorthThreads ? 1 : heads;
+  RunTeam(std::min(context.num_threads, useful), [&](int thread, int threads) {
+    const ItemRange range = ShareOf(heads, thread, threads);
+    for (int64_t h = range.begin; h < range.end; ++h) write_head(h);
+  });
   return LaunchStatus::kOk;
 }
 

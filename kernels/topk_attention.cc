@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "kernels/attention_plan.h"
+#include "kernels/dense_attention.h"
 
 namespace lectern::kernels {
 namespace {
@@ -53,12 +54,20 @@ void WriteKept(const TopKParams& params, const AttentionArgs& args, int64_t row,
   }
 }
 
+TopKParams WithUsefulK(std::span<const AttentionArgs> batch, TopKParams params) {
+  int64_t longest = 1;
+  for (const AttentionArgs& args : batch) longest = std::max(longest, args.table.num_tokens);
+  params.k = std::min(params.k, longest);
+  return params;
+}
+
 class TopKCall {
  public:
   TopKCall(std::span<const AttentionArgs> batch, const TopKParams& params,
            const ExecutionContext& context)
       : batch_(batch),
-        params_(params),
+        asked_(params),
+        params_(WithUsefulK(batch, params)),
         ops_(AttentionOpsFor(context.isa)),
         plan_(PlanAttention(batch, context.num_threads)),
         key_mass_(batch),
@@ -66,21 +75,12 @@ class TopKCall {
 
   void Run() {
     CutSplitBlocks();
-    const int64_t items = static_cast<int64_t>(plan_.chains.size() + parts_.size());
-#pragma omp parallel num_threads(threads_) if (threads_ > 1)
-    {
-#pragma omp for schedule(dynamic, 1)
-      for (int64_t i = 0; i < items; ++i) {
-        const int64_t part = i - static_cast<int64_t>(plan_.chains.size());
-        if (part >= 0) {
-          ScanPart(parts_[part]);
-        } else {
-          RunChain(plan_.chains[i]);
-        }
-      }
-#pragma omp for schedule(dynamic, 1)
-      for (int64_t i = 0; i < static_cast<int64_t>(split_.size()); ++i) FinishSplit(split_[i]);
-    }
+    const auto chains = static_cast<int64_t>(plan_.chains.size());
+    const auto parts = static_cast<int64_t>(parts_.size());
+    RunInTwoSteps(
+        threads_, chains + parts,
+        [&](int64_t i) { i < chains ? RunChain(plan_.chains[i]) : ScanPart(parts_[i - chains]); },
+        static_cast<int64_t>(split_.size()), [&](int64_t i) { FinishSplit(split_[i]); });
     key_mass_.AddUp();
   }
 
@@ -173,13 +173,14 @@ class TopKCall {
       Candidates* of_row = candidates + row * group;
       ops_.topk_finish(task, params_, row, spans, scratch, of_row, key_mass_.Of(task));
       for (int64_t h = 0; want_kept && h < group; ++h) {
-        WriteKept(params_, args, task.first_row + row, task.kv_head * group + h, of_row[h]);
+        WriteKept(asked_, args, task.first_row + row, task.kv_head * group + h, of_row[h]);
       }
     }
   }
 
   const std::span<const AttentionArgs> batch_;
-  const TopKParams& params_;
+  const TopKParams& asked_;
+  const TopKParams params_;  // with k as large as can matter, which bounds the scratch
   const AttentionOps& ops_;
   AttentionPlan plan_;
   KeyMassBuffers key_mass_;
@@ -192,7 +193,11 @@ class TopKCall {
 
 LaunchStatus TopKAttention(std::span<const AttentionArgs> batch, const TopKParams& params,
                            const ExecutionContext& context) {
-  if (params.k <= 0) return LaunchStatus::kBadArgument;
+  if (params.k <= 0) {
+    // There is no [.., k] to write kept keys into.
+    const bool wants_kept = params.kept_index != nullptr || params.kept_weight != nullptr;
+    return wants_kept ? LaunchStatus::kBadArgument : DenseAttention(batch, context);
+  }
   if (context.num_threads < 1 || context.isa > BestIsa()) return LaunchStatus::kBadArgument;
   for (const AttentionArgs& args : batch) {
     if (const LaunchStatus status = CheckArgs(args); !Ok(status)) return status;

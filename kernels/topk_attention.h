@@ -5,8 +5,10 @@
 //   s_j = scale * q.k_j + bias_j,  T = the k largest s_j,  o = sum_{j in T} p_j v_j
 // Order is by (score descending, key index ascending): exact ties keep the lower index. A row that
 // sees fewer than k keys keeps all of them, which equals dense attention. A row that sees none
-// gives zeros, mass 0 and indices -1. k <= 0 or k >= num_tokens is dense. A NaN score counts as
-// -inf but its key stays visible only if nothing else fills the k places (it is never preferred).
+// gives zeros, mass 0 and indices -1. k >= num_tokens keeps all visible keys, and so equals dense
+// attention up to rounding; k <= 0 calls DenseAttention (kept_* must then be null). A NaN score
+// counts as -inf but its key stays visible only if nothing else fills the k places (it is never
+// preferred).
 //
 // Scores are never held beyond one tile: scratch is O(k) per query in flight, whatever num_tokens.
 // Results do not depend on num_threads, nor on how rows are cut into calls.

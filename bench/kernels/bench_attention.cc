@@ -1,0 +1,158 @@
+// Attention at the shape of a small Llama (9 query heads on 3 KV heads, 64 wide): the last rows of
+// a context of L tokens, one row (decode) or 256 (a piece of prefill).
+//   score  wall time over rows * heads * visible keys
+// BM_Composition is what one would write first: all scores of a row, std::nth_element, softmax,
+// gather; same threads, keys and values as plain fp32 matrices.
+#include <benchmark/benchmark.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <numeric>
+#include <random>
+#include <thread>
+#include <vector>
+
+#include "kernels/dense_attention.h"
+#include "kernels/parallel.h"
+#include "kernels/topk_attention.h"
+#include "tests/kernels/paged_sequence.h"
+
+namespace lectern::kernels {
+namespace {
+
+constexpr int kHeads = 9, kKvHeads = 3, kDim = 64;
+constexpr int64_t kKept = 128;
+
+std::vector<float> Normal(size_t count, unsigned seed) {
+  std::mt19937 generator(seed);
+  std::normal_distribution<float> normal;
+  std::vector<float> values(count);
+  for (float& value : values) value = normal(generator);
+  return values;
+}
+
+struct Problem {
+  Problem(int64_t length, int64_t rows, int threads)
+      : length(length),
+        rows(rows),
+        // Logits of standard deviation 2: between flat and peaked.
+        q(Normal(rows * kHeads * kDim, 1)),
+        k(Normal(length * kKvHeads * kDim, 2)),
+        v(Normal(length * kKvHeads * kDim, 3)),
+        out(rows * kHeads * kDim) {
+    for (float& x : q) x *= 2.0f;
+    context.num_threads = threads;
+  }
+  void Count(benchmark::State& state) const {
+    double scores = 0;
+    for (int64_t i = 0; i < rows; ++i)
+      scores += static_cast<double>(length - rows + i + 1) * kHeads;
+    state.counters["score"] = benchmark::Counter(
+        scores, benchmark::Counter::kIsIterationInvariantRate | benchmark::Counter::kInvert);
+  }
+  int64_t length, rows;
+  std::vector<float> q, k, v, out;
+  ExecutionContext context;
+};
+
+enum class Method { kDense, kTopK, kTopKMean };
+
+void BM_Attention(benchmark::State& state, Isa isa, KvType type, Method method) {
+  if (isa > BestIsa()) return state.SkipWithError("this CPU lacks the instructions");
+  Problem p(state.range(0), state.range(1), static_cast<int>(state.range(2)));
+  p.context.isa = isa;
+  const KvPageLayout layout{type, 1, kKvHeads, kDim, kDim};
+  PagedSequence sequence(layout, p.length);
+  if (!Ok(sequence.Append(0, 0, p.length, p.k.data(), p.v.data()))) std::abort();
+  const AttentionArgs args{.q = p.q.data(),
+                           .q_stride = kHeads * kDim,
+                           .rows = p.rows,
+                           .num_q_heads = kHeads,
+                           .q_offset = p.length - p.rows,
+                           .layout = layout,
+                           .table = sequence.Table(p.length),
+                           .scale = 0.125f,
+                           .out = p.out.data(),
+                           .out_stride = kHeads * kDim};
+  const TopKParams params{.k = kKept,
+                          .tail = method == Method::kTopKMean ? Tail::kMean : Tail::kNone};
+  for (auto _ : state) {
+    const LaunchStatus status = method == Method::kDense
+                                    ? DenseAttention({&args, 1}, p.context)
+                                    : TopKAttention({&args, 1}, params, p.context);
+    if (!Ok(status)) std::abort();
+    benchmark::DoNotOptimize(p.out.data());
+  }
+  p.Count(state);
+}
+
+void ComposeRow(const Problem& p, int64_t row, int head, std::vector<float>& score,
+                std::vector<int32_t>& order, float* out) {
+  const int kv_head = head / (kHeads / kKvHeads);
+  const int64_t visible = p.length - p.rows + row + 1;
+  const float* q = p.q.data() + (row * kHeads + head) * kDim;
+  for (int64_t j = 0; j < visible; ++j) {
+    const float* key = p.k.data() + (j * kKvHeads + kv_head) * kDim;
+    score[j] = 0.125f * std::inner_product(q, q + kDim, key, 0.0f);
+  }
+  std::iota(order.begin(), order.begin() + visible, 0);
+  const int64_t kept = std::min(kKept, visible);
+  std::nth_element(order.begin(), order.begin() + kept - 1, order.begin() + visible,
+                   [&](int32_t a, int32_t b) { return score[a] > score[b]; });
+  float max = score[order[0]], sum = 0;
+  for (int64_t i = 0; i < kept; ++i) max = std::max(max, score[order[i]]);
+  std::fill(out, out + kDim, 0.0f);
+  for (int64_t i = 0; i < kept; ++i) {
+    const float weight = std::exp(score[order[i]] - max);
+    const float* value = p.v.data() + (order[i] * kKvHeads + kv_head) * kDim;
+    for (int c = 0; c < kDim; ++c) out[c] += weight * value[c];
+    sum += weight;
+  }
+  for (int c = 0; c < kDim; ++c) out[c] /= sum;
+}
+
+void BM_Composition(benchmark::State& state) {
+  Problem p(state.range(0), state.range(1), static_cast<int>(state.range(2)));
+  const int64_t items = p.rows * kHeads;
+  for (auto _ : state) {
+    RunTeam(p.context.num_threads, [&](int thread, int threads) {
+      std::vector<float> score(p.length);
+      std::vector<int32_t> order(p.length);
+      const ItemRange range = ShareOf(items, thread, threads);
+      for (int64_t i = range.begin; i < range.end; ++i) {
+        ComposeRow(p, i / kHeads, static_cast<int>(i % kHeads), score, order,
+                   p.out.data() + i * kDim);
+      }
+    });
+    benchmark::DoNotOptimize(p.out.data());
+  }
+  p.Count(state);
+}
+
+void Shapes(benchmark::internal::Benchmark* b) {
+  const int64_t all = std::thread::hardware_concurrency();
+  b->ArgNames({"L", "rows", "threads"})
+      ->ArgsProduct({{2048, 8192}, {1, 256}, {1, all}})
+      ->UseRealTime();
+}
+
+#define LECTERN_BENCH(isa, name)                                                                   \
+  BENCHMARK_CAPTURE(BM_Attention, name##_i8_topk, isa, KvType::kI8, Method::kTopK)->Apply(Shapes); \
+  BENCHMARK_CAPTURE(BM_Attention, name##_i8_topk_mean, isa, KvType::kI8, Method::kTopKMean)        \
+      ->Apply(Shapes);                                                                             \
+  BENCHMARK_CAPTURE(BM_Attention, name##_i8_dense, isa, KvType::kI8, Method::kDense)               \
+      ->Apply(Shapes);                                                                             \
+  BENCHMARK_CAPTURE(BM_Attention, name##_f32_topk, isa, KvType::kF32, Method::kTopK)               \
+      ->Apply(Shapes);                                                                             \
+  BENCHMARK_CAPTURE(BM_Attention, name##_f32_dense, isa, KvType::kF32, Method::kDense)             \
+      ->Apply(Shapes)
+LECTERN_BENCH(Isa::kAvx512, avx512);
+LECTERN_BENCH(Isa::kAvx2, avx2);
+#undef LECTERN_BENCH
+BENCHMARK(BM_Composition)->Apply(Shapes);
+
+}  // namespace
+}  // namespace lectern::kernels
+
+BENCHMARK_MAIN();
