@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <utility>
 
 #include "kernels/row_ops_table.h"
 
@@ -110,16 +111,12 @@ void SiluMulRow(const float* gate, const float* up, int64_t cols, float* out) {
   }
 }
 
-// v with lane i exchanged for lane i ^ kDistance, the lower of the two added, the upper subtracted.
-template <int kDistance>
-LECTERN_INLINE Floats ButterflyWithin(Floats v) {
-  Ints partner;
-  Floats sign;
-  for (int lane = 0; lane < kLanes; ++lane) {
-    partner[lane] = lane ^ kDistance;
-    sign[lane] = (lane & kDistance) != 0 ? -1.0f : 1.0f;
-  }
-  return v * sign + __builtin_shuffle(v, partner);
+// Lane i of the result is lane i ^ kDistance added to lane i, or, in the upper of the two, taken
+// minus lane i.
+template <int kDistance, int... kLane>
+LECTERN_INLINE Floats ButterflyWithin(Floats v, std::integer_sequence<int, kLane...>) {
+  const Floats sign = {((kLane & kDistance) != 0 ? -1.0f : 1.0f)...};
+  return v * sign + __builtin_shufflevector(v, v, (kLane ^ kDistance)...);
 }
 
 void HadamardSmall(float* x, int64_t block, float scale) {
@@ -136,12 +133,13 @@ void HadamardSmall(float* x, int64_t block, float scale) {
 
 void Hadamard(float* x, int64_t block, float scale) {
   if (block < kLanes) return HadamardSmall(x, block, scale);
+  constexpr std::make_integer_sequence<int, kLanes> lanes;
   for (int64_t i = 0; i < block; i += kLanes) {
     Floats v = Load(x + i, kLanes) * scale;
-    v = ButterflyWithin<1>(v);
-    v = ButterflyWithin<2>(v);
-    if constexpr (kLanes > 4) v = ButterflyWithin<4>(v);
-    if constexpr (kLanes > 8) v = ButterflyWithin<8>(v);
+    v = ButterflyWithin<1>(v, lanes);
+    v = ButterflyWithin<2>(v, lanes);
+    if constexpr (kLanes > 4) v = ButterflyWithin<4>(v, lanes);
+    if constexpr (kLanes > 8) v = ButterflyWithin<8>(v, lanes);
     Store(x + i, v, kLanes);
   }
   for (int64_t distance = kLanes; distance < block; distance *= 2) {
