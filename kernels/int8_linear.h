@@ -6,6 +6,10 @@
 // saturate (vpmaddubsw on AVX2); the portable version uses 8 bits. Within one ISA a row's result
 // depends on that row alone, bit for bit: not on the batch, not on the number of threads.
 //
+// A row that holds a NaN or an infinity gives NaN in all its outputs (a row of weights, in its
+// channel); a row whose largest magnitude is below 2^-100 counts as zeros. k is at most 2^17
+// (kBadShape beyond), so that the sums are exact.
+//
 // Accuracy needs inputs without outlier channels: the caller rotates (server/model, after QuaRot,
 // Ashkboos et al. 2024, arXiv 2404.00456).
 #pragma once

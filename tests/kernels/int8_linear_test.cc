@@ -249,17 +249,22 @@ TEST_P(Int8LinearTest, TinyAndHugeRows) {
   EXPECT_EQ(y, expected);
 }
 
-TEST_P(Int8LinearTest, NotFiniteStaysInItsRow) {
+TEST_P(Int8LinearTest, NotFiniteStaysInItsRowOrChannel) {
   const int64_t n = 64, k = 70;
-  const std::vector<float> w = Normal(n * k, 15);
+  std::vector<float> w = Normal(n * k, 15);
   std::vector<float> x = Normal(3 * k, 16);
   const std::vector<float> clean = Expected(x, 3, w, n, k, GetParam());
+  w[5 * k + 7] = std::numeric_limits<float>::infinity();
   x[0 * k + 69] = std::numeric_limits<float>::quiet_NaN();
   x[2 * k + 1] = -std::numeric_limits<float>::infinity();
   const std::vector<float> y = Run(x, 3, Pack(w, n, k));
   for (int64_t c = 0; c < n; ++c) {
     EXPECT_TRUE(std::isnan(y[c]));
-    EXPECT_EQ(y[n + c], clean[n + c]);
+    if (c == 5) {
+      EXPECT_TRUE(std::isnan(y[n + c]));
+    } else {
+      EXPECT_EQ(y[n + c], clean[n + c]);
+    }
     EXPECT_TRUE(std::isnan(y[2 * n + c]));
   }
 }
