@@ -1,0 +1,28 @@
+// A clock that stands still until a test moves it.
+#pragma once
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "server/base/clock.h"
+
+namespace lectern {
+
+// Thread-safe.
+class FakeClock : public Clock {
+ public:
+  absl::Time Now() const override { return absl::FromUnixSeconds(1'000'000) + Steady(); }
+  absl::Duration Steady() const override {
+    absl::MutexLock lock(&mutex_);
+    return elapsed_;
+  }
+  void Advance(absl::Duration by) {
+    absl::MutexLock lock(&mutex_);
+    elapsed_ += by;
+  }
+
+ private:
+  mutable absl::Mutex mutex_;
+  absl::Duration elapsed_ ABSL_GUARDED_BY(mutex_) = absl::Seconds(1);
+};
+
+}  // namespace lectern
