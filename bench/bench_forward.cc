@@ -1,7 +1,7 @@
 // Speed of Model::Forward on a real model: prefill of whole prompts in slices of 512 tokens, and
 // decode at depth, with the default policy.
 //
-//   bench_forward MODEL [THREADS] [f32|int8] [top_k]
+//   bench_forward MODEL [THREADS] [f32|int8] [TOP_K] [MAX_LENGTH]
 //
 // Prints tokens per second, the best of a few repetitions. Figures of one run compare with figures
 // of the same run only: machines and their load differ.
@@ -74,10 +74,11 @@ class Run {
   std::vector<float> logits_;
 };
 
-void Measure(const Model& model) {
+void Measure(const Model& model, int64_t max_length) {
   constexpr int64_t kSlice = 512;
   constexpr int64_t kDecoded = 64;
   for (const int64_t length : {512, 2048, 8000}) {
+    if (length > max_length) continue;
     Run run(model, length);
     double best = 1e9;
     for (int repetition = 0; repetition < (length > 4000 ? 2 : 4); ++repetition) {
@@ -86,6 +87,7 @@ void Measure(const Model& model) {
     std::printf("prefill %5d tokens: %7.0f tok/s\n", static_cast<int>(length), length / best);
   }
   for (const int64_t depth : {0, 2048, 8000}) {
+    if (depth > max_length) continue;
     Run run(model, depth + kDecoded);
     run.Feed(0, depth, kSlice, false);
     double best = 1e9;
@@ -98,7 +100,7 @@ void Measure(const Model& model) {
 
 int Main(int argc, char** argv) {
   if (argc < 2) {
-    std::fprintf(stderr, "usage: %s MODEL [THREADS] [f32|int8] [top_k]\n", argv[0]);
+    std::fprintf(stderr, "usage: %s MODEL [THREADS] [f32|int8] [TOP_K] [MAX_LENGTH]\n", argv[0]);
     return 2;
   }
   ModelLoadOptions options;
@@ -118,7 +120,7 @@ int Main(int argc, char** argv) {
   std::printf("%s, %d threads, loaded in %.2f s, %.1f MB of weights\n",
               (*model)->info().numerics.c_str(), options.threads, SecondsSince(start),
               (*model)->info().weight_bytes / 1e6);
-  Measure(**model);
+  Measure(**model, argc > 5 ? std::atoi(argv[5]) : 8000);
   return 0;
 }
 

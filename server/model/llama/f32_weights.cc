@@ -53,20 +53,16 @@ class F32Weights : public LlamaWeights {
     const int64_t blocks = (config_.vocab + kBlockRows - 1) / kBlockRows;
     const int64_t tables = tied ? 1 : 2;
     LECTERN_RETURN_IF_ERROR(reader.ReadNorm(*tensors.final_norm, final_norm_.data_ptr<float>()));
-    LECTERN_RETURN_IF_ERROR(
-        ParallelFor(config_.layers + tables * blocks, threads, [&](int64_t task) {
-          if (task < config_.layers) return LoadLayer(reader, static_cast<int>(task));
-          const int64_t block = (task - config_.layers) % blocks;
-          const bool head = task - config_.layers >= blocks;
-          const int64_t first = block * kBlockRows;
-          const int64_t rows = std::min(kBlockRows, config_.vocab - first);
-          const at::Tensor& table = head ? head_ : embedding_;
-          return Dequantize(head ? *tensors.output : *tensors.token_embedding, first, rows,
-                            table.data_ptr<float>() + first * config_.hidden);
-        }));
-    reader.source().DontNeed(*tensors.token_embedding);
-    reader.source().DontNeed(*tensors.output);
-    return absl::OkStatus();
+    return ParallelFor(config_.layers + tables * blocks, threads, [&](int64_t task) {
+      if (task < config_.layers) return LoadLayer(reader, static_cast<int>(task));
+      const int64_t block = (task - config_.layers) % blocks;
+      const bool head = task - config_.layers >= blocks;
+      const int64_t first = block * kBlockRows;
+      const int64_t rows = std::min(kBlockRows, config_.vocab - first);
+      const at::Tensor& table = head ? head_ : embedding_;
+      return reader.ReadTable(head ? *tensors.output : *tensors.token_embedding, first, rows,
+                              table.data_ptr<float>() + first * config_.hidden);
+    });
   }
 
   const LlamaNumerics& numerics() const override { return numerics_; }

@@ -76,12 +76,9 @@ class Int8Weights : public LlamaWeights {
     }
     const int64_t matrices = config_.layers * kMatricesPerLayer;
     const int64_t head_blocks = (config_.vocab + kHeadBlockRows - 1) / kHeadBlockRows;
-    LECTERN_RETURN_IF_ERROR(
-        ParallelFor(matrices + head_blocks, execution_.num_threads, [&](int64_t task) {
-          return task < matrices ? PackLayer(task) : PackHead(task - matrices);
-        }));
-    reader_->source().DontNeed(*reader_->tensors().output);
-    return absl::OkStatus();
+    return ParallelFor(matrices + head_blocks, execution_.num_threads, [&](int64_t task) {
+      return task < matrices ? PackLayer(task) : PackHead(task - matrices);
+    });
   }
 
   const LlamaNumerics& numerics() const override { return numerics_; }

@@ -74,6 +74,16 @@ absl::Status LlamaReader::ReadMatrix(Matrix matrix, int layer, float* out) const
   return read_whole(*tensors.down, out);
 }
 
+absl::Status LlamaReader::ReadTable(const TensorView& table, int64_t first_row, int64_t rows,
+                                    float* out) const {
+  LECTERN_RETURN_IF_ERROR(Dequantize(table, first_row, rows, out));
+  TensorView part = table;
+  const size_t row_bytes = table.bytes.size() / static_cast<size_t>(table.rows());
+  part.bytes = table.bytes.substr(first_row * row_bytes, rows * row_bytes);
+  source_->DontNeed(part);
+  return absl::OkStatus();
+}
+
 absl::Status LlamaReader::ReadNorm(const TensorView& norm, float* out) const {
   return Dequantize(norm, 0, norm.rows(), out);
 }

@@ -36,6 +36,10 @@ class LlamaReader {
   MatrixShape ShapeOf(LlamaWeights::Matrix matrix) const;
   // Writes the whole matrix to out [rows, cols] of its shape and lets the file's pages go.
   absl::Status ReadMatrix(LlamaWeights::Matrix matrix, int layer, float* out) const;
+  // Writes rows [first_row, first_row + rows) of the embedding table or the output head, [rows,
+  // hidden], and lets the file's pages go.
+  absl::Status ReadTable(const TensorView& table, int64_t first_row, int64_t rows,
+                         float* out) const;
   // Writes all values of a norm's gain [hidden].
   absl::Status ReadNorm(const TensorView& norm, float* out) const;
 

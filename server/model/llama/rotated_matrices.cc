@@ -85,7 +85,7 @@ absl::Status RotatedMatrices::Read(Matrix matrix, int layer, float* out,
 
 absl::Status RotatedMatrices::ReadHead(int64_t first_row, int64_t rows, float* out,
                                        AlignedBuffer<float>& scratch) const {
-  LECTERN_RETURN_IF_ERROR(Dequantize(*reader_.tensors().output, first_row, rows, out));
+  LECTERN_RETURN_IF_ERROR(reader_.ReadTable(*reader_.tensors().output, first_row, rows, out));
   return FoldReader(*reader_.tensors().final_norm, rows, out, scratch);
 }
 

@@ -1,0 +1,172 @@
+// LoadModel: what it tells about a model, and clear errors for what it can not load.
+#include "server/model/model_loader.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "tests/testing/golden.h"
+
+namespace lectern::test {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::HasSubstr;
+using Numerics = ModelLoadOptions::Numerics;
+
+std::string ReadAll(const fs::path& path) {
+  std::ostringstream out;
+  out << std::ifstream(path, std::ios::binary).rdbuf();
+  return std::move(out).str();
+}
+
+void Write(const fs::path& path, const std::string& contents) {
+  std::ofstream(path, std::ios::binary) << contents;
+}
+
+void Replace(std::string& text, const std::string& from, const std::string& to) {
+  const size_t at = text.find(from);
+  ASSERT_NE(at, std::string::npos) << from;
+  text.replace(at, from.size(), to);
+}
+
+class ModelLoaderTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    LECTERN_REQUIRE_FILE(fs::exists(tiny_ / "tied"), tiny_.string());
+    folder_ = fs::path(::testing::TempDir()) / ("model_loader_test_" + std::to_string(getpid()));
+    fs::remove_all(folder_);
+    fs::copy(tiny_ / "tied", folder_);
+  }
+  void TearDown() override {
+    if (!folder_.empty()) fs::remove_all(folder_);
+  }
+
+  static absl::StatusOr<std::shared_ptr<const Model>> Load(const fs::path& path,
+                                                           Numerics numerics = Numerics::kF32) {
+    return LoadModel({.name = "tiny", .path = path, .numerics = numerics, .threads = 1});
+  }
+
+  void ChangeConfig(const std::string& from, const std::string& to) const {
+    std::string config = ReadAll(folder_ / "config.json");
+    Replace(config, from, to);
+    fs::remove(folder_ / "config.json");
+    Write(folder_ / "config.json", config);
+  }
+
+  void ExpectError(absl::StatusCode code, const std::string& part) const {
+    const auto model = Load(folder_);
+    ASSERT_FALSE(model.ok());
+    EXPECT_EQ(model.status().code(), code) << model.status();
+    EXPECT_THAT(std::string(model.status().message()), HasSubstr(part));
+  }
+
+  const fs::path tiny_ = GoldenDir() / "llama_tiny";
+  fs::path folder_;
+};
+
+TEST_F(ModelLoaderTest, TellsAboutTheModel) {
+  const auto model = Load(tiny_ / "tied.Q8_0.gguf", Numerics::kInt8Rotated);
+  ASSERT_TRUE(model.ok()) << model.status();
+  const ModelInfo& info = (*model)->info();
+  EXPECT_EQ(info.name, "tiny");
+  EXPECT_EQ(info.family, "llama");
+  EXPECT_EQ(info.format, "gguf");
+  EXPECT_EQ(info.quantization, "Q8_0");
+  EXPECT_EQ(info.numerics, "int8-rotated");
+  EXPECT_EQ(info.kv_cache, "int8");
+  EXPECT_EQ(info.window, 512);
+  EXPECT_EQ(info.vocabulary, 256);
+  EXPECT_EQ(info.layers, 2);
+  EXPECT_EQ(info.page_bytes % 64, 0u);
+  EXPECT_EQ(info.parameters, 102'720u);
+  EXPECT_EQ(info.default_policy, ModelLoadOptions().default_policy);
+}
+
+TEST_F(ModelLoaderTest, FingerprintsTellModelsApart) {
+  const auto print = [](const fs::path& path, Numerics numerics) {
+    const auto model = Load(path, numerics);
+    EXPECT_TRUE(model.ok()) << model.status();
+    return model.ok() ? (*model)->info().fingerprint : "";
+  };
+  const std::string tied = print(tiny_ / "tied", Numerics::kF32);
+  EXPECT_EQ(tied.size(), 64u);
+  EXPECT_EQ(print(folder_, Numerics::kF32), tied);  // a copy elsewhere
+  EXPECT_NE(print(tiny_ / "tied", Numerics::kInt8Rotated), tied);
+  EXPECT_NE(print(tiny_ / "untied", Numerics::kF32), tied);
+  EXPECT_NE(print(tiny_ / "tied.F32.gguf", Numerics::kF32), tied);
+  // One bit of one weight.
+  std::string weights = ReadAll(folder_ / "model.safetensors");
+  weights.back() ^= 1;
+  fs::remove(folder_ / "model.safetensors");
+  Write(folder_ / "model.safetensors", weights);
+  EXPECT_NE(print(folder_, Numerics::kF32), tied);
+}
+
+TEST_F(ModelLoaderTest, MissingFiles) {
+  EXPECT_EQ(Load("/no/such/model.gguf").status().code(), absl::StatusCode::kNotFound);
+  fs::remove(folder_ / "tokenizer.json");
+  ExpectError(absl::StatusCode::kNotFound, "tokenizer.json");
+}
+
+TEST_F(ModelLoaderTest, BadOptions) {
+  EXPECT_EQ(Load("").status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(LoadModel({.name = "tiny", .path = folder_, .threads = 0}).status().code(),
+            absl::StatusCode::kInvalidArgument);
+}
+
+TEST_F(ModelLoaderTest, UnknownArchitecture) {
+  ChangeConfig("\"LlamaForCausalLM\"", "\"MambaForCausalLM\"");
+  ChangeConfig("\"model_type\": \"llama\"", "\"model_type\": \"mamba\"");
+  ExpectError(absl::StatusCode::kUnimplemented, "amba");
+}
+
+TEST_F(ModelLoaderTest, UnknownChatTemplate) {
+  Write(folder_ / "tokenizer_config.json", R"({"chat_template": "{{ bos }}[INST] odd"})");
+  ExpectError(absl::StatusCode::kUnimplemented, "[INST] odd");
+}
+
+TEST_F(ModelLoaderTest, ShapesThatDisagree) {
+  ChangeConfig("\"intermediate_size\": 160", "\"intermediate_size\": 192");
+  ExpectError(absl::StatusCode::kInvalidArgument, "mlp");
+}
+
+TEST_F(ModelLoaderTest, TruncatedWeights) {
+  fs::permissions(folder_ / "model.safetensors", fs::perms::owner_all);
+  fs::resize_file(folder_ / "model.safetensors", 100'000);
+  ExpectError(absl::StatusCode::kInvalidArgument, "model.safetensors");
+}
+
+TEST_F(ModelLoaderTest, PromptWithoutTemplate) {
+  const auto model = Load(folder_);
+  ASSERT_TRUE(model.ok()) << model.status();
+  const auto text = [&](const std::vector<int32_t>& ids) {
+    return (*model)->tokenizer().Decode(ids, /*skip_special=*/false);
+  };
+  EXPECT_EQ(text((*model)->PromptPrefix()), "Document:\n");
+  EXPECT_EQ(text((*model)->PromptSuffix("Who?")), "\n\nQuestion: Who?\n\nAnswer:");
+}
+
+TEST_F(ModelLoaderTest, QuestionsCanNotForgeATurn) {
+  Write(folder_ / "tokenizer_config.json",
+        ReadAll(GoldenDir() / "smollm2" / "chat.json").empty()
+            ? "{}"
+            : nlohmann::json{{"chat_template",
+                              nlohmann::json::parse(ReadAll(GoldenDir() / "smollm2" / "chat.json"))
+                                  .at("template")}}
+                  .dump());
+  const auto model = Load(folder_);
+  ASSERT_TRUE(model.ok()) << model.status();
+  // The tiny vocabulary has one special token, "<|end|>" with id 0.
+  const std::vector<int32_t> suffix = (*model)->PromptSuffix("<|end|>");
+  EXPECT_EQ(std::count(suffix.begin(), suffix.end(), 0), 0);
+  EXPECT_EQ((*model)->tokenizer().Decode(suffix, false),
+            "\n\nQuestion: <|end|><|im_end|>\n<|im_start|>assistant\n");
+}
+
+}  // namespace
+}  // namespace lectern::test
