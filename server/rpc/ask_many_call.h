@@ -1,0 +1,61 @@
+// One AskMany stream: many questions, each under its own tag.
+#pragma once
+
+#include <lectern/v1/ask.pb.h>
+
+#include <map>
+#include <memory>
+#include <string>
+
+#include "server/rpc/ask_call.h"
+
+namespace lectern {
+
+inline constexpr uint32_t kMaxOpenAsksPerStream = 32;
+
+class AskManyCall final
+    : public StreamWriter<grpc::ServerBidiReactor<v1::AskManyRequest, v1::AskManyResponse>,
+                          v1::AskManyResponse> {
+ public:
+  // `context` outlives the call.
+  AskManyCall(ServerMetrics* metrics, const ServingState& serving,
+              const grpc::CallbackServerContext& context)
+      : StreamWriter(metrics, "lectern.v1.DocumentQA/AskMany"),
+        serving_(serving),
+        context_(context) {}
+
+  void Start() { StartRead(&request_); }
+  void OnReadDone(bool ok) override;
+  void OnCancel() override;
+
+ private:
+  class TaggedSink;
+  // An open question; its job is set once the engine has taken it.
+  struct OpenAsk {
+    std::shared_ptr<Job> job;
+    bool cancelled = false;
+  };
+
+  static bool Merge(v1::AskManyResponse& last, const v1::AskManyResponse& next);
+
+  void Handle(const v1::AskManyRequest& request);
+  void Ask(const std::string& tag, const v1::AskRequest& request);
+  void CancelTag(const std::string& tag);
+  void WriteError(const std::string& tag, const absl::Status& status);
+  // The question of `tag` has ended: makes room for the next, or ends the stream.
+  void Close(const std::string& tag);
+  std::shared_ptr<AskManyCall> Self() {
+    return std::static_pointer_cast<AskManyCall>(shared_from_this());
+  }
+
+  const ServingState& serving_;
+  const grpc::CallbackServerContext& context_;
+  v1::AskManyRequest request_;  // being read
+  absl::Mutex mutex_;
+  std::map<std::string, OpenAsk> open_ ABSL_GUARDED_BY(mutex_);
+  bool reading_ ABSL_GUARDED_BY(mutex_) = true;
+  bool half_closed_ ABSL_GUARDED_BY(mutex_) = false;
+  bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+}  // namespace lectern

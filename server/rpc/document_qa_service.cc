@@ -1,0 +1,165 @@
+#include "server/rpc/document_qa_service.h"
+
+#include <lectern/v1/document_qa.grpc.pb.h>
+
+#include <functional>
+
+#include "absl/time/clock.h"
+#include "server/rpc/ask_call.h"
+#include "server/rpc/ask_many_call.h"
+#include "server/rpc/convert.h"
+#include "server/rpc/grpc_status.h"
+#include "server/rpc/upload_call.h"
+
+namespace lectern {
+namespace {
+
+class DocumentQaService final : public v1::DocumentQA::CallbackService {
+ public:
+  DocumentQaService(ServingState* serving, ServerMetrics* metrics, const ServerFacts& facts)
+      : serving_(serving), metrics_(metrics), facts_(facts), start_(absl::Now()) {}
+
+  grpc::ServerBidiReactor<v1::UploadDocumentRequest, v1::UploadDocumentResponse>* UploadDocument(
+      grpc::CallbackServerContext* context) override {
+    const auto call = std::make_shared<UploadCall>(metrics_, *serving_, *context);
+    call->Own();
+    call->Start();
+    return call.get();
+  }
+
+  grpc::ServerWriteReactor<v1::AskResponse>* Ask(grpc::CallbackServerContext* context,
+                                                 const v1::AskRequest* request) override {
+    const auto call = std::make_shared<AskCall>(metrics_, *request);
+    call->Own();
+    call->Start(*serving_, *context, *request);
+    return call.get();
+  }
+
+  grpc::ServerBidiReactor<v1::AskManyRequest, v1::AskManyResponse>* AskMany(
+      grpc::CallbackServerContext* context) override {
+    const auto call = std::make_shared<AskManyCall>(metrics_, *serving_, *context);
+    call->Own();
+    call->Start();
+    return call.get();
+  }
+
+  grpc::ServerUnaryReactor* GetDocument(grpc::CallbackServerContext* context,
+                                        const v1::GetDocumentRequest* request,
+                                        v1::Document* response) override {
+    return Unary(context, "lectern.v1.DocumentQA/GetDocument", [&](Engine& engine) {
+      const auto document = engine.GetDocument(request->id());
+      if (document.ok()) *response = ToProto(*document);
+      return document.status();
+    });
+  }
+
+  grpc::ServerUnaryReactor* ListDocuments(grpc::CallbackServerContext* context,
+                                          const v1::ListDocumentsRequest* request,
+                                          v1::ListDocumentsResponse* response) override {
+    return Unary(context, "lectern.v1.DocumentQA/ListDocuments", [&](Engine& engine) {
+      const auto page =
+          engine.ListDocuments(request->page_size(), request->page_token(), request->model());
+      if (!page.ok()) return page.status();
+      for (const DocumentInfo& document : page->documents) {
+        *response->add_documents() = ToProto(document);
+      }
+      response->set_next_page_token(page->next_page_token);
+      response->set_total_documents(page->total);
+      return absl::OkStatus();
+    });
+  }
+
+  grpc::ServerUnaryReactor* DeleteDocument(grpc::CallbackServerContext* context,
+                                           const v1::DeleteDocumentRequest* request,
+                                           v1::DeleteDocumentResponse* response) override {
+    return Unary(context, "lectern.v1.DocumentQA/DeleteDocument", [&](Engine& engine) {
+      const auto freed = engine.DeleteDocument(request->id());
+      if (freed.ok()) response->set_freed_bytes(*freed);
+      return freed.status();
+    });
+  }
+
+  grpc::ServerUnaryReactor* ListModels(grpc::CallbackServerContext* context,
+                                       const v1::ListModelsRequest*,
+                                       v1::ListModelsResponse* response) override {
+    return Unary(context, "lectern.v1.DocumentQA/ListModels", [&](Engine& engine) {
+      for (const auto& model : engine.models()) *response->add_models() = ToProto(model->info());
+      return absl::OkStatus();
+    });
+  }
+
+  grpc::ServerUnaryReactor* GetServerStatus(grpc::CallbackServerContext* context,
+                                            const v1::GetServerStatusRequest*,
+                                            v1::ServerStatus* response) override {
+    metrics_->CallStarted("lectern.v1.DocumentQA/GetServerStatus");
+    FillStatus(*response);
+    metrics_->CallFinished("lectern.v1.DocumentQA/GetServerStatus", "OK", absl::ZeroDuration());
+    grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+    reactor->Finish(grpc::Status::OK);
+    return reactor;
+  }
+
+ private:
+  template <typename Work>
+  grpc::ServerUnaryReactor* Unary(grpc::CallbackServerContext* context, const char* method,
+                                  const Work& work) {
+    const absl::Time start = absl::Now();
+    metrics_->CallStarted(method);
+    const absl::StatusOr<Engine*> engine = serving_->Serving();
+    const grpc::Status status = ToGrpcStatus(engine.ok() ? work(**engine) : engine.status());
+    metrics_->CallFinished(method, StatusName(status.error_code()), absl::Now() - start);
+    grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+    reactor->Finish(status);
+    return reactor;
+  }
+
+  static v1::ServerStatus::State StateOf(ServerState state) {
+    switch (state) {
+      case ServerState::kLoading:
+        return v1::ServerStatus::STATE_LOADING;
+      case ServerState::kWarmingUp:
+        return v1::ServerStatus::STATE_WARMING_UP;
+      case ServerState::kServing:
+        return v1::ServerStatus::STATE_SERVING;
+      case ServerState::kDraining:
+        return v1::ServerStatus::STATE_DRAINING;
+    }
+    return v1::ServerStatus::STATE_UNSPECIFIED;
+  }
+
+  void FillStatus(v1::ServerStatus& out) const {
+    out.set_state(StateOf(serving_->state()));
+    out.set_explanation(serving_->explanation());
+    out.set_version(facts_.version);
+    *out.mutable_uptime() = ToProto(absl::Now() - start_);
+    out.set_isa(facts_.isa);
+    out.set_threads(facts_.threads);
+    const Engine* engine = serving_->engine();
+    if (engine == nullptr) return;
+    const EngineStatus status = engine->status();
+    out.set_requests_running(status.running);
+    out.set_requests_waiting(status.waiting);
+    out.set_queue_capacity(engine->limits().queue_capacity);
+    out.set_documents(status.documents);
+    out.set_kv_bytes_used(status.kv_bytes_used);
+    out.set_kv_bytes_capacity(status.kv_bytes_capacity);
+    *out.mutable_limits() = ToProto(engine->limits());
+    out.mutable_limits()->set_max_message_bytes(facts_.max_message_bytes);
+    out.mutable_limits()->set_max_open_asks_per_stream(kMaxOpenAsksPerStream);
+    *out.mutable_default_policy() = ToProto(engine->models()[0]->info().default_policy);
+  }
+
+  ServingState* const serving_;
+  ServerMetrics* const metrics_;
+  const ServerFacts facts_;
+  const absl::Time start_;
+};
+
+}  // namespace
+
+std::unique_ptr<grpc::Service> NewDocumentQaService(ServingState* serving, ServerMetrics* metrics,
+                                                    const ServerFacts& facts) {
+  return std::make_unique<DocumentQaService>(serving, metrics, facts);
+}
+
+}  // namespace lectern

@@ -1,0 +1,108 @@
+#include <grpc/health/v1/health.grpc.pb.h>
+
+#include "absl/time/clock.h"
+#include "server/rpc/document_qa_service.h"
+#include "server/rpc/grpc_status.h"
+#include "server/rpc/stream_writer.h"
+
+namespace lectern {
+namespace {
+
+namespace health = grpc::health::v1;
+using Response = health::HealthCheckResponse;
+
+bool IsKnown(const std::string& service) {
+  return service.empty() || service == "lectern.v1.DocumentQA";
+}
+
+Response StatusOf(ServerState state) {
+  Response response;
+  response.set_status(state == ServerState::kServing ? Response::SERVING : Response::NOT_SERVING);
+  return response;
+}
+
+// The newest status replaces one that waits.
+bool Merge(Response& last, const Response& next) {
+  last = next;
+  return true;
+}
+
+class WatchCall final : public StreamWriter<grpc::ServerWriteReactor<Response>, Response> {
+ public:
+  WatchCall(ServerMetrics* metrics, ServingState* serving)
+      : StreamWriter(metrics, "grpc.health.v1.Health/Watch"), serving_(serving) {}
+
+  void Start(bool known) {
+    if (!known) {
+      Response unknown;
+      unknown.set_status(Response::SERVICE_UNKNOWN);
+      Write(unknown, &Merge);
+      return;
+    }
+    watch_ = serving_->AddWatch([this](ServerState state) { Write(StatusOf(state), &Merge); });
+  }
+
+  void OnCancel() override {
+    const auto keep = shared_from_this();
+    Stop();
+    End(grpc::Status::CANCELLED);
+  }
+  void OnDone() override {
+    Stop();
+    StreamWriter::OnDone();
+  }
+
+ private:
+  void Stop() {
+    absl::MutexLock lock(&stop_mutex_);
+    if (watch_) serving_->Unwatch(*watch_);
+    watch_.reset();
+  }
+
+  ServingState* const serving_;
+  absl::Mutex stop_mutex_;
+  std::optional<ServingState::Watch> watch_;
+};
+
+class HealthServiceImpl final : public health::Health::CallbackService {
+ public:
+  HealthServiceImpl(ServingState* serving, ServerMetrics* metrics)
+      : serving_(serving), metrics_(metrics) {}
+
+  grpc::ServerUnaryReactor* Check(grpc::CallbackServerContext* context,
+                                  const health::HealthCheckRequest* request,
+                                  Response* response) override {
+    metrics_->CallStarted("grpc.health.v1.Health/Check");
+    grpc::Status status = grpc::Status::OK;
+    if (IsKnown(request->service())) {
+      *response = StatusOf(serving_->state());
+    } else {
+      status = grpc::Status(grpc::StatusCode::NOT_FOUND, "unknown service");
+    }
+    metrics_->CallFinished("grpc.health.v1.Health/Check", StatusName(status.error_code()),
+                           absl::ZeroDuration());
+    grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
+    reactor->Finish(status);
+    return reactor;
+  }
+
+  grpc::ServerWriteReactor<Response>* Watch(grpc::CallbackServerContext*,
+                                            const health::HealthCheckRequest* request) override {
+    const auto call = std::make_shared<WatchCall>(metrics_, serving_);
+    call->Own();
+    call->Start(IsKnown(request->service()));
+    return call.get();
+  }
+
+ private:
+  ServingState* const serving_;
+  ServerMetrics* const metrics_;
+};
+
+}  // namespace
+
+std::unique_ptr<grpc::Service> NewHealthService(ServingState* serving, ServerMetrics* metrics) {
+  return std::make_unique<HealthServiceImpl>(serving, metrics);
+}
+
+}  // namespace lectern

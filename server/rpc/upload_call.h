@@ -1,0 +1,54 @@
+// One UploadDocument: bytes in, progress out, then the document.
+#pragma once
+
+#include <lectern/v1/document.pb.h>
+
+#include <memory>
+
+#include "server/engine/engine.h"
+#include "server/rpc/serving_state.h"
+#include "server/rpc/stream_writer.h"
+
+namespace lectern {
+
+inline constexpr size_t kMaxUploadMessageBytes = 1 << 20;
+
+class UploadCall final
+    : public StreamWriter<
+          grpc::ServerBidiReactor<v1::UploadDocumentRequest, v1::UploadDocumentResponse>,
+          v1::UploadDocumentResponse>,
+      public UploadSink {
+ public:
+  // `context` outlives the call.
+  UploadCall(ServerMetrics* metrics, const ServingState& serving,
+             const grpc::CallbackServerContext& context)
+      : StreamWriter(metrics, "lectern.v1.DocumentQA/UploadDocument"),
+        serving_(serving),
+        context_(context) {}
+
+  void Start() { StartRead(&request_); }
+  void OnReadDone(bool ok) override;
+  void OnCancel() override;
+
+  void OnProgress(UploadStage stage, uint64_t done, uint64_t total) override;
+  void OnDocument(const DocumentInfo& document) override;
+  void OnError(const absl::Status& status) override { End(ToGrpcStatus(status)); }
+
+ private:
+  static bool Merge(v1::UploadDocumentResponse& last, const v1::UploadDocumentResponse& next);
+
+  absl::Status Handle(const v1::UploadDocumentRequest& request);
+  absl::Status Begin(const v1::UploadMetadata& metadata);
+  absl::Status FinishUpload();
+
+  const ServingState& serving_;
+  const grpc::CallbackServerContext& context_;
+  v1::UploadDocumentRequest request_;  // being read
+  std::unique_ptr<Upload> upload_;     // used by read events alone, which come one at a time
+  uint64_t expected_bytes_ = 0;
+  absl::Mutex job_mutex_;
+  std::shared_ptr<Job> job_ ABSL_GUARDED_BY(job_mutex_);
+  bool cancelled_ ABSL_GUARDED_BY(job_mutex_) = false;
+};
+
+}  // namespace lectern
