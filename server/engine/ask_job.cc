@@ -101,10 +101,15 @@ absl::Status AskJob::PrepareDocument() {
   }
   const std::string& text = *options_.inline_text;
   sink_->OnProgress(AskStage::kTokenizing, 0, text.size());
-  inline_ = PrepareContent(model_, text, Sha256Hex(text));
+  const std::string sha256 = Sha256Hex(text);
+  const std::string id = DocumentId(*model_, sha256);
+  if (parts_.store->Has(id)) {
+    LECTERN_ASSIGN_OR_RETURN(lease_, parts_.store->Use(id));
+  }
+  if (!lease_) inline_ = PrepareContent(model_, text, sha256);
   sink_->OnProgress(AskStage::kTokenizing, text.size(), text.size());
-  const uint64_t answer_tokens = options_.max_new_tokens;
-  return CheckWindow(inline_->prompt.size(), question_.size(), answer_tokens, model_->info());
+  return CheckWindow(content().prompt.size(), question_.size(), options_.max_new_tokens,
+                     model_->info());
 }
 
 absl::StatusOr<std::shared_ptr<const ReadDocument>> AskJob::DocumentPages(
@@ -112,7 +117,7 @@ absl::StatusOr<std::shared_ptr<const ReadDocument>> AskJob::DocumentPages(
   const DocumentContent& document = content();
   const uint64_t total = document.prompt.size();
   if (lease_ && !options_.disable_reuse) {
-    if (auto read = lease_.Find(policy)) {
+    if (auto read = parts_.store->Find(lease_, policy)) {
       answer_.usage.tokens_reused += total;
       parts_.metrics->PrefillTokens(model_->info().name, PrefillSource::kDocumentCache, total);
       return read;

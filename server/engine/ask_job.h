@@ -27,6 +27,7 @@ class AskJob : public QueuedJob {
   AskJob(const EngineParts& parts, AskOptions options, std::shared_ptr<const Model> model,
          DocumentStore::Lease lease, std::shared_ptr<AskSink> sink);
 
+  void OnWaiting(uint32_t ahead) override { sink_->OnQueued(ahead); }
   void Run() override;
   void End(const absl::Status& status) override;
   uint64_t PrefillTokens() const override { return question_.size(); }

@@ -16,6 +16,11 @@ constexpr size_t kRememberedIds = 4096;
 constexpr uint32_t kDefaultPageSize = 100;
 constexpr uint32_t kMaxPageSize = 1000;
 
+bool IsDocumentId(const std::string& text) {
+  return text.size() == 36 && text.rfind("doc-", 0) == 0 &&
+         text.find_first_not_of("0123456789abcdef", 4) == std::string::npos;
+}
+
 }  // namespace
 
 std::string DocumentId(const Model& model, const std::string& text_sha256) {
@@ -23,12 +28,24 @@ std::string DocumentId(const Model& model, const std::string& text_sha256) {
          Sha256Hex(absl::StrCat(model.info().fingerprint, "\n", text_sha256)).substr(0, 32);
 }
 
-std::shared_ptr<const ReadDocument> DocumentStore::Lease::Find(
-    const AttentionPolicy& policy) const {
-  for (const auto& read : reads_) {
+namespace {
+
+std::shared_ptr<const ReadDocument> FindPolicy(
+    const std::vector<std::shared_ptr<const ReadDocument>>& reads, const AttentionPolicy& policy) {
+  for (const auto& read : reads) {
     if (read->policy == policy) return read;
   }
   return nullptr;
+}
+
+}  // namespace
+
+std::shared_ptr<const ReadDocument> DocumentStore::Find(const Lease& lease,
+                                                        const AttentionPolicy& policy) const {
+  absl::MutexLock lock(&mutex_);
+  const auto entry = entries_.find(lease.content_->id);
+  const bool same = entry != entries_.end() && entry->second.hold == lease.hold_;
+  return FindPolicy(same ? entry->second.reads : lease.reads_, policy);
 }
 
 DocumentInfo DocumentStore::InfoOf(const Entry& entry) const {
@@ -136,11 +153,11 @@ DocumentInfo DocumentStore::Put(std::shared_ptr<const DocumentContent> content,
   return InfoOf(entry);
 }
 
-absl::StatusOr<DocumentInfo> DocumentStore::Renew(const std::string& id,
-                                                  const DocumentOptions& options) {
+std::optional<DocumentInfo> DocumentStore::Renew(const std::string& id,
+                                                 const DocumentOptions& options) {
   absl::MutexLock lock(&mutex_);
   const auto entry = FindLive(id);
-  if (entry == entries_.end()) return Missing(id);
+  if (entry == entries_.end()) return std::nullopt;
   Entry& document = entry->second;
   document.last_used = clock_->Now();
   document.options.pinned |= options.pinned;
@@ -154,6 +171,7 @@ void DocumentStore::AddRead(const std::string& id, std::shared_ptr<const ReadDoc
   const auto entry = entries_.find(id);
   if (entry == entries_.end()) return;
   auto& reads = entry->second.reads;
+  if (FindPolicy(reads, read->policy) != nullptr) return;
   if (reads.size() >= kMaxReads) reads.erase(reads.begin());
   reads.push_back(std::move(read));
   Publish();
@@ -169,7 +187,7 @@ absl::StatusOr<DocumentInfo> DocumentStore::Get(const std::string& id) {
 absl::StatusOr<DocumentPage> DocumentStore::List(uint32_t page_size, const std::string& page_token,
                                                  const std::string& model) {
   // The token is the id of the last document of the page before; ids have one form.
-  if (!page_token.empty() && (page_token.size() != 36 || page_token.rfind("doc-", 0) != 0)) {
+  if (!page_token.empty() && !IsDocumentId(page_token)) {
     return MakeError(absl::StatusCode::kInvalidArgument, "page_token is not one of this server's",
                      {.reason = "INVALID_REQUEST",
                       .field_violations = {{"page_token", "must come from a previous page"}}});

@@ -65,8 +65,6 @@ class DocumentStore {
     Lease() = default;
     explicit operator bool() const { return content_ != nullptr; }
     const DocumentContent& content() const { return *content_; }
-    // The pages under `policy`, or null.
-    std::shared_ptr<const ReadDocument> Find(const AttentionPolicy& policy) const;
 
    private:
     friend class DocumentStore;
@@ -77,18 +75,22 @@ class DocumentStore {
 
   // NOT_FOUND: DOCUMENT_NOT_FOUND, or DOCUMENT_EVICTED if it was here once. Counts as a use.
   absl::StatusOr<Lease> Use(const std::string& id) ABSL_LOCKS_EXCLUDED(mutex_);
+  // The document's pages under `policy`, or null. Sees pages that were added after Use().
+  std::shared_ptr<const ReadDocument> Find(const Lease& lease, const AttentionPolicy& policy) const
+      ABSL_LOCKS_EXCLUDED(mutex_);
   bool Has(const std::string& id) ABSL_LOCKS_EXCLUDED(mutex_);
 
   // Adds a document with its first pages, or those pages to the document that is there already.
   DocumentInfo Put(std::shared_ptr<const DocumentContent> content,
                    std::shared_ptr<const ReadDocument> read, const DocumentOptions& options)
       ABSL_LOCKS_EXCLUDED(mutex_);
-  // The same content was uploaded again: it lives at least as long as `options` say.
-  absl::StatusOr<DocumentInfo> Renew(const std::string& id, const DocumentOptions& options)
+  // The same content was uploaded again: it lives at least as long as `options` say. Nothing if it
+  // is not here.
+  std::optional<DocumentInfo> Renew(const std::string& id, const DocumentOptions& options)
       ABSL_LOCKS_EXCLUDED(mutex_);
 
-  // Pages of a further policy; the least recently made beyond four are dropped. No-op if it has
-  // gone.
+  // Pages of a further policy; the oldest beyond four are dropped. No-op if the document has gone
+  // or has pages of that policy.
   void AddRead(const std::string& id, std::shared_ptr<const ReadDocument> read)
       ABSL_LOCKS_EXCLUDED(mutex_);
 

@@ -93,7 +93,6 @@ class EngineImpl : public Engine {
         return fits;
       }
     }
-    sink->OnQueued(queue_->Ahead());
     LECTERN_RETURN_IF_ERROR(queue_->Push(job));
     return job;
   }
@@ -118,7 +117,7 @@ class EngineImpl : public Engine {
     stopping_ = true;
     {
       absl::MutexLock lock(&running_mutex_);
-      if (running_ != nullptr) running_->Cancel();
+      if (running_ != nullptr) running_->Abort();
     }
     queue_->Wake();
     if (worker_.joinable()) worker_.join();
@@ -201,7 +200,7 @@ class EngineImpl : public Engine {
   void SetRunning(std::shared_ptr<QueuedJob> job) {
     absl::MutexLock lock(&running_mutex_);
     running_ = std::move(job);
-    if (running_ != nullptr && stopping_) running_->Cancel();
+    if (running_ != nullptr && stopping_) running_->Abort();
   }
 
   const EngineOptions options_;

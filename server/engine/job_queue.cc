@@ -32,11 +32,18 @@ absl::Status DrainingError() {
 }
 
 QueuedJob::QueuedJob(absl::Time deadline, const Clock* clock)
-    : clock_(clock), deadline_(deadline), arrival_(clock->Steady()) {}
+    : clock_(clock),
+      arrival_(clock->Steady()),
+      deadline_(deadline == absl::InfiniteFuture() ? absl::InfiniteDuration()
+                                                   : arrival_ + (deadline - clock->Now())) {}
 
 void QueuedJob::Cancel() {
-  if (cancelled_.exchange(true)) return;
-  cancel_nanos_ = absl::ToInt64Nanoseconds(clock_->Steady());
+  // The time first, so that whoever sees the flag finds it.
+  int64_t never = 0;
+  if (!cancel_nanos_.compare_exchange_strong(never, absl::ToInt64Nanoseconds(clock_->Steady()))) {
+    return;
+  }
+  cancelled_ = true;
   if (const auto queue = queue_.lock()) queue->Wake();
 }
 
@@ -47,7 +54,8 @@ absl::Duration QueuedJob::SinceCancel() const {
 
 absl::Status QueuedJob::Check(WorkStage stage) const {
   if (cancelled_) return absl::CancelledError("cancelled by the client");
-  if (deadline_ != absl::InfiniteFuture() && clock_->Now() >= deadline_) {
+  if (aborted_) return DrainingError();
+  if (clock_->Steady() >= deadline_) {
     return MakeError(absl::StatusCode::kDeadlineExceeded,
                      absl::StrCat("the deadline passed (", StageName(stage), ")"),
                      {.reason = "DEADLINE", .metadata = {{"stage", StageName(stage)}}});
@@ -55,10 +63,6 @@ absl::Status QueuedJob::Check(WorkStage stage) const {
   return absl::OkStatus();
 }
 
-uint32_t JobQueue::Ahead() const {
-  absl::MutexLock lock(&mutex_);
-  return static_cast<uint32_t>(waiting_.size()) + running_;
-}
 uint32_t JobQueue::running() const {
   absl::MutexLock lock(&mutex_);
   return running_;
@@ -70,7 +74,9 @@ uint32_t JobQueue::waiting() const {
 
 absl::Status JobQueue::CheckOpen() const {
   absl::MutexLock lock(&mutex_);
-  return closed_ ? DrainingError() : absl::OkStatus();
+  if (!closed_) return absl::OkStatus();
+  metrics_->Rejected(AdmissionReason::kDraining);
+  return DrainingError();
 }
 
 void JobQueue::Publish() {
@@ -102,15 +108,19 @@ absl::Status JobQueue::Push(std::shared_ptr<QueuedJob> job) {
 }
 
 std::shared_ptr<QueuedJob> JobQueue::Pop(absl::Duration patience) {
-  absl::MutexLock lock(&mutex_);
-  mutex_.AwaitWithTimeout(absl::Condition(this, &JobQueue::WorkOrWake), patience);
-  woken_ = false;
-  if (waiting_.empty()) return nullptr;
-  std::shared_ptr<QueuedJob> job = std::move(waiting_.front());
-  waiting_.pop_front();
-  ++running_;
-  running_tokens_ = job->PrefillTokens();
-  Publish();
+  std::shared_ptr<QueuedJob> job;
+  {
+    absl::MutexLock lock(&mutex_);
+    mutex_.AwaitWithTimeout(absl::Condition(this, &JobQueue::WorkOrWake), patience);
+    woken_ = false;
+    if (waiting_.empty()) return nullptr;
+    job = std::move(waiting_.front());
+    waiting_.pop_front();
+    ++running_;
+    running_tokens_ = job->PrefillTokens();
+    Publish();
+  }
+  if (!std::exchange(job->announced_, true)) job->OnWaiting(0);
   return job;
 }
 
@@ -122,6 +132,7 @@ void JobQueue::Done() {
 
 void JobQueue::Sweep() {
   std::vector<std::pair<std::shared_ptr<QueuedJob>, absl::Status>> ended;
+  std::vector<std::pair<std::shared_ptr<QueuedJob>, uint32_t>> arrived;
   {
     absl::MutexLock lock(&mutex_);
     std::erase_if(waiting_, [&](const std::shared_ptr<QueuedJob>& job) {
@@ -131,9 +142,15 @@ void JobQueue::Sweep() {
       return true;
     });
     // They count as running until their sinks know, so that a drain waits for that.
+    uint32_t ahead = running_;
+    for (const auto& job : waiting_) {
+      if (!std::exchange(job->announced_, true)) arrived.emplace_back(job, ahead);
+      ++ahead;
+    }
     running_ += static_cast<uint32_t>(ended.size());
     if (!ended.empty()) Publish();
   }
+  for (const auto& [job, ahead] : arrived) job->OnWaiting(ahead);
   for (const auto& [job, status] : ended) {
     job->End(status);
     Done();

@@ -26,10 +26,15 @@ class QueuedJob : public Job, public std::enable_shared_from_this<QueuedJob> {
   QueuedJob(absl::Time deadline, const Clock* clock);
 
   void Cancel() override;
+  // The engine stops: the job ends with UNAVAILABLE (DRAINING) within one model step.
+  void Abort() { aborted_ = true; }
 
-  // CANCELLED or DEADLINE_EXCEEDED (with `stage`) once the job should stop.
+  // CANCELLED, DEADLINE_EXCEEDED (with `stage`) or UNAVAILABLE once the job should stop.
   absl::Status Check(WorkStage stage) const;
 
+  // The worker has first seen it: `ahead` jobs run or wait before it. Called once, before all else
+  // unless End() comes first.
+  virtual void OnWaiting(uint32_t ahead) = 0;
   virtual void Run() = 0;
   // Reports `status` to the sink: the job never ran, or must not go on.
   virtual void End(const absl::Status& status) = 0;
@@ -39,15 +44,16 @@ class QueuedJob : public Job, public std::enable_shared_from_this<QueuedJob> {
   // How long ago the client left; zero if it has not.
   absl::Duration SinceCancel() const;
   absl::Duration arrival() const { return arrival_; }
-  absl::Time deadline() const { return deadline_; }
 
  protected:
   const Clock* const clock_;
 
  private:
   friend class JobQueue;
-  const absl::Time deadline_;
   const absl::Duration arrival_;
+  const absl::Duration deadline_;  // on the steady clock
+  bool announced_ = false;         // used by the worker alone
+  std::atomic<bool> aborted_{false};
   std::atomic<bool> cancelled_{false};
   std::atomic<int64_t> cancel_nanos_{0};
   std::weak_ptr<JobQueue> queue_;  // set once, before others see the job
@@ -59,18 +65,17 @@ class JobQueue : public std::enable_shared_from_this<JobQueue> {
   JobQueue(uint32_t capacity, const Clock* clock, ServerMetrics* metrics)
       : capacity_(capacity), clock_(clock), metrics_(metrics) {}
 
-  // Requests ahead of a job that would be pushed now.
-  uint32_t Ahead() const ABSL_LOCKS_EXCLUDED(mutex_);
-
   // RESOURCE_EXHAUSTED (QUEUE_REQUESTS, with RetryInfo) when full, UNAVAILABLE (DRAINING) when
   // closed.
   absl::Status Push(std::shared_ptr<QueuedJob> job) ABSL_LOCKS_EXCLUDED(mutex_);
 
-  // The next job, or null after `patience` or a wake-up. The job counts as running until Done().
+  // The next job, told that it waits, or null after `patience` or a wake-up. It counts as running
+  // until Done().
   std::shared_ptr<QueuedJob> Pop(absl::Duration patience) ABSL_LOCKS_EXCLUDED(mutex_);
   void Done() ABSL_LOCKS_EXCLUDED(mutex_);
 
-  // Ends waiting jobs that should stop. The worker calls it between steps.
+  // Ends waiting jobs that should stop and tells new ones their place. The worker calls it between
+  // steps, so that sinks hear from one thread only.
   void Sweep() ABSL_LOCKS_EXCLUDED(mutex_);
   void Wake() ABSL_LOCKS_EXCLUDED(mutex_);
 
@@ -81,6 +86,7 @@ class JobQueue : public std::enable_shared_from_this<JobQueue> {
   bool WaitUntilIdle(absl::Time deadline) ABSL_LOCKS_EXCLUDED(mutex_);
   uint32_t running() const ABSL_LOCKS_EXCLUDED(mutex_);
   uint32_t waiting() const ABSL_LOCKS_EXCLUDED(mutex_);
+  // UNAVAILABLE (DRAINING) when closed; counts as a refusal.
   absl::Status CheckOpen() const ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:

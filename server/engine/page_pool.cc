@@ -95,7 +95,7 @@ void PagePool::Free(PageSet& set) {
     // The pages freed first go back to the system; the free list hands out the warm ones.
     if (arena.free.size() >= kWarmPages) {
       madvise(page, arena.stride, MADV_DONTNEED);
-      arena.free.insert(arena.free.begin(), page);
+      arena.free.push_front(page);
     } else {
       arena.free.push_back(page);
     }

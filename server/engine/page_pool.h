@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <map>
 #include <memory>
 #include <span>
@@ -62,9 +63,9 @@ class PagePool {
   struct Arena {
     std::byte* base = nullptr;
     size_t stride = 0;
-    size_t capacity = 0;           // pages
-    size_t touched = 0;            // pages ever handed out
-    std::vector<std::byte*> free;  // the last are the most recently used
+    size_t capacity = 0;          // pages
+    size_t touched = 0;           // pages ever handed out
+    std::deque<std::byte*> free;  // the last are the most recently used
   };
   void Free(PageSet& set) ABSL_LOCKS_EXCLUDED(mutex_);
   Arena* ArenaFor(size_t page_bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

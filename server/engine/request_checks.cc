@@ -20,9 +20,10 @@ class Checker {
   void CheckAttention(const AttentionChoice& c, const EngineLimits& limits,
                       const ModelInfo& model) {
     const std::string k_range = absl::StrCat("must be 1 to ", limits.max_top_k);
-    const bool others = c.top_k || c.tail || !c.layer_top_k.empty();
+    const bool others = c.top_k || c.tail || !c.layer_top_k.empty() || c.ffn_top_k || c.max_error ||
+                        c.fall_back_to_exact;
     Require(!c.exact || !others, "attention.exact",
-            "must not be set together with top_k, tail or layer_top_k");
+            "must not be set together with other fields of attention");
     Require(!c.top_k || (*c.top_k >= 1 && *c.top_k <= limits.max_top_k), "attention.top_k",
             k_range);
     Require(c.layer_top_k.size() <= static_cast<size_t>(model.layers), "attention.layer_top_k",

@@ -13,6 +13,7 @@ constexpr std::array<std::string_view, 26> kAbbreviations = {
     "mr", "mrs", "ms", "dr",  "prof", "st", "no", "vs",     "etc",  "inc", "ltd",  "co",  "jr",
     "sr", "fig", "eq", "sec", "vol",  "pp", "ed", "approx", "dept", "est", "capt", "gen", "lt"};
 
+bool IsMark(char c) { return c == '.' || c == '!' || c == '?'; }
 bool IsSpace(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == '\f'; }
 
 bool IsCloser(std::string_view text, size_t at, size_t& length) {
@@ -89,11 +90,12 @@ class Splitter {
     const char c = text_[at];
     if (c == '\n') return StartsBlock(text_, at + 1) || IsHeading(at) ? at + 1 : at;
     const size_t wide = WideMark(text_, at);
-    if (wide == 0 && c != '.' && c != '!' && c != '?') return at;
+    if (wide == 0 && !IsMark(c)) return at;
+    // A run of marks is judged once, at its first.
+    if (wide == 0 && at > start_ && IsMark(text_[at - 1])) return at;
     size_t end = at + (wide == 0 ? 1 : wide);
     size_t length = 0;
-    while (end < text_.size() && (text_[end] == '.' || text_[end] == '!' || text_[end] == '?'))
-      ++end;
+    while (end < text_.size() && IsMark(text_[end])) ++end;
     while (end < text_.size() && IsCloser(text_, end, length)) end += length;
     if (wide > 0 || end >= text_.size()) return end;
     if (!IsSpace(text_[end])) return at;

@@ -10,11 +10,17 @@ namespace lectern {
 std::string StopStrings::Append(std::string_view text) {
   if (stopped()) return "";
   held_ += text;
+  // The one that is complete first, the longer of two: so the cut does not depend on how the text
+  // came in pieces.
   size_t first = std::string::npos;
+  size_t first_end = std::string::npos;
   for (const std::string& stop : stops_) {
     const size_t at = held_.find(stop);
-    if (at < first) {
+    if (at == std::string::npos) continue;
+    const size_t end = at + stop.size();
+    if (end < first_end || (end == first_end && at < first)) {
       first = at;
+      first_end = end;
       found_ = stop;
     }
   }

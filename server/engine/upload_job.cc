@@ -41,6 +41,8 @@ UploadJob::UploadJob(const EngineParts& parts, UploadOptions options,
       keep_(KeepAs(options_, default_ttl)),
       sink_(std::move(sink)) {}
 
+void UploadJob::OnWaiting(uint32_t ahead) { sink_->OnProgress(UploadStage::kQueued, 0, ahead); }
+
 void UploadJob::Run() {
   stage_ = WorkStage::kIngest;
   const absl::StatusOr<DocumentInfo> document = Read();
@@ -62,7 +64,7 @@ absl::StatusOr<DocumentInfo> UploadJob::Read() {
   LECTERN_RETURN_IF_ERROR(Check(WorkStage::kIngest));
   const std::string id = DocumentId(*model_, sha256_);
   // The same content may have been read while this one waited.
-  if (parts_.store->Has(id)) return parts_.store->Renew(id, keep_);
+  if (auto document = parts_.store->Renew(id, keep_)) return *document;
   const absl::Duration start = clock_->Steady();
   const uint64_t bytes = text_.size();
   sink_->OnProgress(UploadStage::kTokenizing, 0, bytes);
@@ -103,7 +105,7 @@ absl::Status IncomingUpload::Append(std::string_view bytes) {
     failed_ = MakeError(
         absl::StatusCode::kInvalidArgument,
         absl::StrCat("the document has more than ", limits_.max_document_bytes, " bytes"),
-        {.reason = "DOCUMENT_TOO_LARGE",
+        {.reason = "DOCUMENT_TOO_LONG",
          .metadata = {{"bytes", absl::StrCat(size)},
                       {"limit", absl::StrCat(limits_.max_document_bytes)}},
          .field_violations = {
@@ -151,14 +153,11 @@ absl::StatusOr<std::shared_ptr<Job>> IncomingUpload::Finish(std::shared_ptr<Uplo
   LECTERN_RETURN_IF_ERROR(CheckWhole(sha256));
   LECTERN_RETURN_IF_ERROR(queue_->CheckOpen());
   const std::string id = DocumentId(*model_, sha256);
-  if (parts_.store->Has(id)) {
-    LECTERN_ASSIGN_OR_RETURN(const DocumentInfo document,
-                             parts_.store->Renew(id, KeepAs(options_, default_ttl_)));
+  if (const auto document = parts_.store->Renew(id, KeepAs(options_, default_ttl_))) {
     parts_.metrics->Admitted();
-    sink->OnDocument(document);
+    sink->OnDocument(*document);
     return std::make_shared<EndedJob>();
   }
-  sink->OnProgress(UploadStage::kQueued, 0, queue_->Ahead());
   auto job = std::make_shared<UploadJob>(parts_, options_, model_, std::move(text_), sha256,
                                          default_ttl_, std::move(sink));
   text_ = {};

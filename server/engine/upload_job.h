@@ -37,6 +37,7 @@ class UploadJob : public QueuedJob {
             std::string text, std::string sha256, absl::Duration default_ttl,
             std::shared_ptr<UploadSink> sink);
 
+  void OnWaiting(uint32_t ahead) override;
   void Run() override;
   void End(const absl::Status& status) override;
   uint64_t PrefillTokens() const override { return text_.size() / 4; }  // tokens are not known yet
