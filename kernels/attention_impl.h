@@ -275,9 +275,10 @@ void TopKFinish(const AttentionTask& task, const TopKParams& params, int64_t row
   }
 }
 
-// Values of a page as floats in scratch.
-inline void LoadValues(const AttentionTask& task, const PageView& page, int64_t tokens,
-                       float* values) {
+// Values of a page as floats in scratch. Not inlined: inside DenseScan its pointers were spilled
+// and reloaded for every vector.
+__attribute__((noinline)) void LoadValues(const AttentionTask& task, const PageView& page,
+                                          int64_t tokens, float* values) {
   const int d = task.args->layout.value_dim;
   if (task.args->layout.type == KvType::kF32) {
     std::memcpy(values, page.Get<float>(page.at.values), sizeof(float) * d * tokens);
@@ -302,18 +303,25 @@ inline void WeighValues(const float* weight, const float* values, int d, float* 
   int c = 0;
   for (; c + kVectors * kWidth <= d; c += kVectors * kWidth) {
     Vec acc[kQueries][kVectors];
+#pragma GCC unroll 4
     for (int q = 0; q < kQueries; ++q) {
+#pragma GCC unroll 4
       for (int v = 0; v < kVectors; ++v) acc[q][v] = Load(out[q] + c + v * kWidth);
     }
     for (int j = 0; j < kPageTokens; ++j) {
       Vec x[kVectors];
+#pragma GCC unroll 4
       for (int v = 0; v < kVectors; ++v) x[v] = Load(values + j * d + c + v * kWidth);
+#pragma GCC unroll 4
       for (int q = 0; q < kQueries; ++q) {
         const Vec w = Set(weight[q * kPageTokens + j]);
+#pragma GCC unroll 4
         for (int v = 0; v < kVectors; ++v) acc[q][v] += w * x[v];
       }
     }
+#pragma GCC unroll 4
     for (int q = 0; q < kQueries; ++q) {
+#pragma GCC unroll 4
       for (int v = 0; v < kVectors; ++v) Store(out[q] + c + v * kWidth, acc[q][v]);
     }
   }
