@@ -99,6 +99,7 @@ void Measure(const Model& model, int64_t max_length) {
 }
 
 int Main(int argc, char** argv) {
+  std::setvbuf(stdout, nullptr, _IOLBF, 0);
   if (argc < 2) {
     std::fprintf(stderr, "usage: %s MODEL [THREADS] [f32|int8] [TOP_K] [MAX_LENGTH]\n", argv[0]);
     return 2;
