@@ -1,0 +1,272 @@
+#include "client/cli/commands.h"
+
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "client/cli/printer.h"
+#include "client/cli/progress.h"
+#include "server/base/error_details.h"
+#include "server/base/mapped_file.h"
+#include "server/base/status_macros.h"
+
+namespace lectern {
+namespace {
+
+using lectern::v1::ServerStatus;
+
+constexpr size_t kMaxStdinBytes = 256u << 20;  // a guard of this process, not the server's limit
+constexpr absl::Duration kConnectTimeout = absl::Seconds(10);
+constexpr absl::Duration kPoll = absl::Milliseconds(200);
+
+// A text to be sent: a mapped file, or what standard input held.
+class Text {
+ public:
+  static absl::StatusOr<Text> Read(const std::string& path) {
+    Text text;
+    if (path != "-") {
+      LECTERN_ASSIGN_OR_RETURN(MappedFile file, MappedFile::Open(path));
+      text.file_ = std::make_unique<MappedFile>(std::move(file));
+      return text;
+    }
+    char buffer[1 << 16];
+    while (const size_t count = std::fread(buffer, 1, sizeof buffer, stdin)) {
+      text.bytes_.append(buffer, count);
+      if (text.bytes_.size() > kMaxStdinBytes) {
+        return absl::InvalidArgumentError("standard input holds more than 256 MiB");
+      }
+    }
+    if (std::ferror(stdin)) return absl::InvalidArgumentError("cannot read standard input");
+    return text;
+  }
+
+  std::string_view bytes() const { return file_ != nullptr ? file_->bytes() : bytes_; }
+
+ private:
+  std::unique_ptr<MappedFile> file_;
+  std::string bytes_;
+};
+
+std::string TitleOf(const std::string& path) {
+  return path == "-" ? "" : path.substr(path.find_last_of('/') + 1);
+}
+
+class Runner {
+ public:
+  Runner(const CliOptions& options, std::FILE* out, std::FILE* err, bool err_is_terminal,
+         Canceller& canceller)
+      : options_(options),
+        out_(out),
+        err_(err),
+        canceller_(canceller),
+        deadline_(absl::Now() + options.timeout),
+        client_(options.server),
+        progress_(options.json ? nullptr : err, err_is_terminal) {}
+
+  int Run();
+
+ private:
+  // The wrong use of a file and a failed call end with different exit statuses.
+  int UsageError(const absl::Status& status);
+  int Report(const absl::Status& status);
+  CallOptions Call() { return {deadline_ - absl::Now(), &canceller_}; }
+
+  absl::Status Upload(std::string_view text, const std::string& path, std::string& id);
+  absl::Status Ask(const std::string& document);
+  absl::Status Documents();
+  absl::Status Delete();
+  absl::Status Models();
+  absl::Status Status();
+  // Waits while the server is loading; fails if it is draining.
+  absl::Status WaitUntilServing();
+
+  void ShowUpload(const lectern::v1::UploadDocumentResponse& event);
+  void ShowAnswer(const lectern::v1::AskResponse& event);
+  void Print(const std::string& text);
+
+  const CliOptions& options_;
+  std::FILE* const out_;
+  std::FILE* const err_;
+  Canceller& canceller_;
+  const absl::Time deadline_;
+  Client client_;
+  ProgressLine progress_;
+};
+
+void Runner::Print(const std::string& text) {
+  std::fwrite(text.data(), 1, text.size(), out_);
+  std::fflush(out_);
+}
+
+int Runner::UsageError(const absl::Status& status) {
+  std::fprintf(err_, "lectern: %s\n", std::string(status.message()).c_str());
+  return kExitUsage;
+}
+
+int Runner::Report(const absl::Status& status) {
+  progress_.Clear();
+  if (status.ok()) return kExitOk;
+  if (canceller_.cancelled()) {
+    std::fprintf(err_, "lectern: interrupted\n");
+    return kExitInterrupted;
+  }
+  std::fputs(ErrorText(status).c_str(), err_);
+  const bool from_transport = absl::IsUnavailable(status) && GetErrorDetails(status).reason.empty();
+  return from_transport ? kExitNoConnection : kExitServerError;
+}
+
+void Runner::ShowUpload(const lectern::v1::UploadDocumentResponse& event) {
+  using lectern::v1::UploadProgress;
+  if (options_.json) return Print(JsonLine(event));
+  if (!event.has_progress()) return;
+  const UploadProgress& progress = event.progress();
+  const uint64_t done = progress.done();
+  const uint64_t total = progress.total();
+  switch (progress.stage()) {
+    case UploadProgress::STAGE_RECEIVING:
+      return progress_.Show("sending", done, total, "bytes");
+    case UploadProgress::STAGE_QUEUED:
+      return progress_.Show("waiting", done, 0, "jobs ahead");
+    case UploadProgress::STAGE_TOKENIZING:
+      return progress_.Show("tokenizing", done, total, "bytes");
+    case UploadProgress::STAGE_PREFILL:
+      return progress_.Show("reading", done, total, "tokens");
+    default:
+      return;
+  }
+}
+
+void Runner::ShowAnswer(const lectern::v1::AskResponse& event) {
+  using lectern::v1::Progress;
+  if (options_.json) return Print(JsonLine(event));
+  if (event.has_queued()) {
+    progress_.Show("waiting", event.queued().position(), 0, "jobs ahead");
+  } else if (event.has_progress()) {
+    const Progress& progress = event.progress();
+    const bool document = progress.stage() == Progress::STAGE_PREFILL_DOCUMENT;
+    const bool tokenizing = progress.stage() == Progress::STAGE_TOKENIZING;
+    const bool search = progress.stage() == Progress::STAGE_SEARCH;
+    progress_.Show(document     ? "reading"
+                   : tokenizing ? "tokenizing"
+                   : search     ? "searching"
+                                : "reading the question",
+                   progress.done(), progress.total(),
+                   tokenizing ? "bytes"
+                   : search   ? "chunks"
+                              : "tokens");
+  } else if (event.has_delta()) {
+    progress_.Clear();
+    Print(Printable(event.delta().text()));
+  } else if (event.has_answer()) {
+    progress_.Clear();
+    Print(absl::StrCat("\n", AnswerFooter(event.answer())));
+  }
+}
+
+absl::Status Runner::Upload(std::string_view text, const std::string& path, std::string& id) {
+  lectern::v1::UploadMetadata metadata = options_.upload;
+  metadata.set_model(options_.model);
+  if (metadata.title().empty()) metadata.set_title(TitleOf(path));
+  if (options_.has_attention) *metadata.mutable_attention() = options_.attention;
+  LECTERN_ASSIGN_OR_RETURN(
+      const auto document,
+      client_.Upload(text, metadata, Call(), [this](const auto& event) { ShowUpload(event); }));
+  progress_.Clear();
+  id = document.id();
+  return absl::OkStatus();
+}
+
+absl::Status Runner::Ask(const std::string& document) {
+  lectern::v1::AskRequest request = options_.ask;
+  request.set_document_id(document);
+  request.set_question(options_.words.back());
+  // The document's own model answers; naming another one is for the server to refuse.
+  request.set_model(options_.model);
+  if (options_.has_attention) *request.mutable_attention() = options_.attention;
+  return client_.Ask(request, Call(), [this](const auto& event) { ShowAnswer(event); }).status();
+}
+
+absl::Status Runner::Documents() {
+  LECTERN_ASSIGN_OR_RETURN(const auto documents, client_.ListDocuments(options_.model, Call()));
+  for (const auto& document : documents) {
+    Print(options_.json ? JsonLine(document) : DocumentLine(document));
+  }
+  if (documents.empty() && !options_.json) std::fprintf(err_, "no documents\n");
+  return absl::OkStatus();
+}
+
+absl::Status Runner::Delete() {
+  LECTERN_ASSIGN_OR_RETURN(const auto deleted, client_.DeleteDocument(options_.words[0], Call()));
+  Print(options_.json
+            ? JsonLine(deleted)
+            : absl::StrCat("deleted, ", WithCommas(deleted.freed_bytes()), " bytes freed\n"));
+  return absl::OkStatus();
+}
+
+absl::Status Runner::Models() {
+  LECTERN_ASSIGN_OR_RETURN(const auto models, client_.ListModels(Call()));
+  for (const auto& model : models.models()) {
+    Print(options_.json ? JsonLine(model) : ModelText(model));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status Runner::Status() {
+  LECTERN_ASSIGN_OR_RETURN(const auto status, client_.GetServerStatus(Call()));
+  Print(options_.json ? JsonLine(status) : StatusText(status));
+  return absl::OkStatus();
+}
+
+absl::Status Runner::WaitUntilServing() {
+  for (bool told = false;; absl::SleepFor(kPoll)) {
+    LECTERN_ASSIGN_OR_RETURN(const ServerStatus status, client_.GetServerStatus(Call()));
+    if (status.state() == ServerStatus::STATE_SERVING) return absl::OkStatus();
+    if (status.state() == ServerStatus::STATE_DRAINING) {
+      return MakeError(absl::StatusCode::kUnavailable, "the server is shutting down",
+                       {.reason = "DRAINING"});
+    }
+    if (!told) std::fprintf(err_, "waiting for the server: %s\n", status.explanation().c_str());
+    told = true;
+  }
+}
+
+int Runner::Run() {
+  const bool sends_text = options_.command == "upload" || !options_.file.empty();
+  const std::string& path = options_.command == "upload" ? options_.words[0] : options_.file;
+  Text text;
+  if (sends_text) {
+    auto read = Text::Read(path);
+    if (!read.ok()) return UsageError(read.status());
+    text = *std::move(read);
+  }
+  const absl::Status connected = client_.Connect(std::min(kConnectTimeout, options_.timeout));
+  if (!connected.ok()) return Report(connected);
+  if (options_.command == "status") return Report(Status());
+  if (const absl::Status status = WaitUntilServing(); !status.ok()) return Report(status);
+  std::string id = options_.command == "ask" && !sends_text ? options_.words[0] : "";
+  if (sends_text) {
+    if (const absl::Status status = Upload(text.bytes(), path, id); !status.ok()) {
+      return Report(status);
+    }
+  }
+  if (options_.command == "upload") {
+    if (!options_.json) Print(id + "\n");
+    return kExitOk;
+  }
+  if (options_.command == "ask") return Report(Ask(id));
+  if (options_.command == "documents") return Report(Documents());
+  if (options_.command == "delete") return Report(Delete());
+  return Report(Models());
+}
+
+}  // namespace
+
+int RunCommand(const CliOptions& options, std::FILE* out, std::FILE* err, bool err_is_terminal,
+               Canceller& canceller) {
+  return Runner(options, out, err, err_is_terminal, canceller).Run();
+}
+
+}  // namespace lectern

@@ -1,0 +1,24 @@
+// The commands of `lectern`.
+#pragma once
+
+#include <cstdio>
+
+#include "client/cli/options.h"
+#include "client/client.h"
+
+namespace lectern {
+
+// Exit statuses; --help names them.
+inline constexpr int kExitOk = 0;
+inline constexpr int kExitServerError = 1;
+inline constexpr int kExitUsage = 2;
+inline constexpr int kExitNoConnection = 3;
+inline constexpr int kExitInterrupted = 130;
+
+// Runs the command of `options`: results go to `out`, progress and errors to `err`;
+// `err_is_terminal` chooses a bar for progress. Returns the exit status. `canceller` may be called
+// from any thread.
+int RunCommand(const CliOptions& options, std::FILE* out, std::FILE* err, bool err_is_terminal,
+               Canceller& canceller);
+
+}  // namespace lectern

@@ -1,0 +1,59 @@
+// The command line of `lectern`. Options may stand before or after the words; `--name=value` and
+// `--name value` are the same; `--` ends the options.
+#pragma once
+
+#include <lectern/v1/ask.pb.h>
+#include <lectern/v1/document.pb.h>
+
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+
+namespace lectern {
+
+struct CliOptions {
+  std::string command;             // empty: none was given
+  std::vector<std::string> words;  // positional, after the command
+  bool help = false;
+  bool json = false;
+  std::string server = "127.0.0.1:8001";
+  absl::Duration timeout = absl::InfiniteDuration();
+  std::string file;   // of `ask`
+  std::string model;  // empty: the server's default
+  bool has_attention = false;
+  lectern::v1::AttentionPolicy attention;
+  lectern::v1::UploadMetadata upload;  // title, ttl, pinned
+  lectern::v1::AskRequest ask;         // sampling, stop, limits
+};
+
+// One option, as the parser and --help know it.
+struct OptionSpec {
+  std::string_view name;
+  std::string_view value;     // what to write for its value in --help; empty: it takes none
+  std::string_view commands;  // the commands it belongs to, separated by spaces; empty: all
+  std::string_view help;
+  // Returns false if the value is not allowed.
+  std::function<bool(CliOptions&, const std::string& value)> set;
+};
+
+const std::vector<OptionSpec>& OptionSpecs();
+bool BelongsTo(const OptionSpec& spec, std::string_view command);
+
+// One command, likewise.
+struct CommandSpec {
+  std::string_view name;
+  std::string_view words;  // e.g. "DOCUMENT QUESTION"
+  std::string_view summary;
+};
+const std::vector<CommandSpec>& CommandSpecs();
+
+// `arguments` is argv without the program's name; `default_server` comes from LECTERN_SERVER and
+// may be null. INVALID_ARGUMENT says what is wrong, and with which option.
+absl::StatusOr<CliOptions> ParseCommandLine(const std::vector<std::string>& arguments,
+                                            const char* default_server);
+
+}  // namespace lectern

@@ -1,0 +1,156 @@
+#include "client/cli/printer.h"
+
+#include <google/protobuf/util/json_util.h>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/strip.h"
+#include "absl/time/time.h"
+#include "client/cli/progress.h"
+#include "server/base/error_details.h"
+#include "server/base/utf8.h"
+
+namespace lectern {
+namespace {
+
+constexpr size_t kQuoteBytes = 160;
+
+double Seconds(const google::protobuf::Duration& duration) {
+  return static_cast<double>(duration.seconds()) + duration.nanos() * 1e-9;
+}
+
+std::string ShortTime(const google::protobuf::Duration& duration) {
+  const double seconds = Seconds(duration);
+  return seconds < 1 ? absl::StrFormat("%.0f ms", seconds * 1e3)
+                     : absl::StrFormat("%.2f s", seconds);
+}
+
+std::string MiB(uint64_t bytes) {
+  return absl::StrFormat("%.1f MiB", static_cast<double>(bytes) / (1 << 20));
+}
+
+// On one line, and cut at a character if it is long.
+std::string Quote(const std::string& text) {
+  std::string line = Printable(text);
+  for (char& c : line) {
+    if (c == '\n' || c == '\t') c = ' ';
+  }
+  if (line.size() <= kQuoteBytes) return line;
+  size_t end = kQuoteBytes;
+  while (!IsUtf8Boundary(line, end)) --end;
+  return line.substr(0, end) + "...";
+}
+
+std::string PolicyText(const lectern::v1::AttentionPolicy& policy) {
+  if (policy.exact()) return "exact";
+  const bool mean = policy.tail() == lectern::v1::AttentionPolicy::TAIL_MEAN;
+  return absl::StrCat("k = ", policy.top_k(), mean ? ", tail mean" : "");
+}
+
+std::string ExactnessText(const lectern::v1::Exactness& exactness) {
+  if (exactness.exact()) return "exact";
+  return absl::StrFormat("kept mass %.3f (%s)", exactness.kept_mass_mean(),
+                         PolicyText(exactness.policy()));
+}
+
+}  // namespace
+
+std::string Printable(std::string_view text) {
+  std::string out;
+  for (const char c : ReplaceInvalidUtf8(text)) {
+    const auto byte = static_cast<unsigned char>(c);
+    if ((byte >= 0x20 && byte != 0x7f) || c == '\n' || c == '\t') out += c;
+  }
+  // The C1 controls U+0080 to U+009F, which some terminals obey as well.
+  for (size_t at = 0; at + 1 < out.size();) {
+    const bool c1 = out[at] == '\xc2' && static_cast<unsigned char>(out[at + 1]) < 0xa0;
+    c1 ? static_cast<void>(out.erase(at, 2)) : static_cast<void>(++at);
+  }
+  return out;
+}
+
+std::string JsonLine(const google::protobuf::Message& message) {
+  std::string json;
+  const auto status = google::protobuf::util::MessageToJsonString(message, &json);
+  return status.ok() ? json + "\n" : "";
+}
+
+std::string AnswerFooter(const lectern::v1::Answer& answer) {
+  std::string text;
+  for (int i = 0; i < answer.evidence_size(); ++i) {
+    const auto& span = answer.evidence(i);
+    absl::StrAppendFormat(&text, "  [%d] \"%s\" bytes %s-%s   attended %.0f %%\n", i + 1,
+                          Quote(span.text()), WithCommas(span.begin_byte()),
+                          WithCommas(span.end_byte()), span.attention() * 100);
+  }
+  if (answer.no_evidence()) absl::StrAppend(&text, "  no sentence stands out as evidence\n");
+  absl::StrAppendFormat(
+      &text, "  first text %s · %d tokens · %.0f tok/s · %s\n",
+      ShortTime(answer.timings().time_to_first_text()), answer.usage().generated_tokens(),
+      answer.timings().decode_tokens_per_second(), ExactnessText(answer.exactness()));
+  if (answer.finish_reason() == lectern::v1::Answer::FINISH_REASON_LENGTH) {
+    absl::StrAppend(&text, "  the answer was cut at --max_new_tokens\n");
+  }
+  return text;
+}
+
+std::string DocumentLine(const lectern::v1::Document& document) {
+  return absl::StrFormat("%s  %s tokens  %s in memory%s  %s  %s\n", document.id(),
+                         WithCommas(document.tokens()), MiB(document.device_bytes()),
+                         document.pinned() ? "  pinned" : "", Printable(document.model()),
+                         Quote(document.title()));
+}
+
+std::string ModelText(const lectern::v1::ModelInfo& model) {
+  return absl::StrFormat(
+      "%s\n  %s, %s parameters, %s %s, computed in %s, %s in memory\n"
+      "  window %s tokens, %d layers, %s bytes of keys and values a token\n"
+      "  default attention: %s\n",
+      Printable(model.name()), model.family(), WithCommas(model.parameters()), model.format(),
+      model.quantization(), model.numerics(), MiB(model.weight_bytes()), WithCommas(model.window()),
+      model.layers(), WithCommas(model.kv_bytes_per_token()), PolicyText(model.default_policy()));
+}
+
+std::string StateName(lectern::v1::ServerStatus::State state) {
+  return std::string(absl::StripPrefix(lectern::v1::ServerStatus::State_Name(state), "STATE_"));
+}
+
+std::string StatusText(const lectern::v1::ServerStatus& status) {
+  const auto& limits = status.limits();
+  return absl::StrFormat(
+      "%s  %s\n  version %s, up %.0f s, %d threads, %s kernels\n"
+      "  %d running, %d waiting of at most %d\n  %d documents, %s of %s for keys and values\n"
+      "  limits: document %s bytes, question %s bytes, answer %s tokens, k %s\n",
+      StateName(status.state()), Printable(status.explanation()), status.version(),
+      Seconds(status.uptime()), status.threads(), status.isa(), status.requests_running(),
+      status.requests_waiting(), status.queue_capacity(), status.documents(),
+      MiB(status.kv_bytes_used()), MiB(status.kv_bytes_capacity()),
+      WithCommas(limits.max_document_bytes()), WithCommas(limits.max_question_bytes()),
+      WithCommas(limits.max_new_tokens()), WithCommas(limits.max_top_k()));
+}
+
+std::string ErrorText(const absl::Status& status) {
+  const ErrorDetails details = GetErrorDetails(status);
+  std::string text = absl::StrCat("lectern: ", absl::StatusCodeToString(status.code()), ": ",
+                                  Printable(std::string(status.message())), "\n");
+  if (!details.reason.empty()) {
+    absl::StrAppend(&text, "  reason: ", Printable(details.reason), "\n");
+  }
+  for (const auto& [key, value] : details.metadata) {
+    absl::StrAppend(&text, "  ", Printable(key), ": ", Printable(value), "\n");
+  }
+  for (const FieldViolation& violation : details.field_violations) {
+    absl::StrAppend(&text, "  field ", Printable(violation.field), ": ",
+                    Printable(violation.description), "\n");
+  }
+  if (!details.resource_name.empty()) {
+    absl::StrAppend(&text, "  ", Printable(details.resource_type), ": ",
+                    Printable(details.resource_name), "\n");
+  }
+  if (details.retry_after) {
+    absl::StrAppend(&text, "  try again in ", absl::FormatDuration(*details.retry_after), "\n");
+  }
+  return text;
+}
+
+}  // namespace lectern

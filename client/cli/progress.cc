@@ -1,0 +1,51 @@
+#include "client/cli/progress.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+
+namespace lectern {
+namespace {
+
+constexpr uint64_t kBarWidth = 30;
+
+std::string Bar(uint64_t done, uint64_t total) {
+  const uint64_t filled = kBarWidth * std::min(done, total) / total;
+  return absl::StrCat("[", std::string(filled, '#'), std::string(kBarWidth - filled, '.'), "]");
+}
+
+}  // namespace
+
+std::string WithCommas(uint64_t number) {
+  std::string digits = absl::StrCat(number);
+  for (size_t at = digits.size(); at > 3; at -= 3) digits.insert(at - 3, ",");
+  return digits;
+}
+
+void ProgressLine::Show(std::string_view stage, uint64_t done, uint64_t total,
+                        std::string_view unit) {
+  if (out_ == nullptr) return;
+  const bool new_stage = stage_ != stage;
+  stage_ = stage;
+  const std::string counts = total == 0 ? absl::StrCat(WithCommas(done), " ", std::string(unit))
+                                        : absl::StrCat(WithCommas(done), " of ", WithCommas(total),
+                                                       " ", std::string(unit));
+  if (is_terminal_) {
+    absl::FPrintF(out_, "\r\x1b[K%s %s %s", stage_, total == 0 ? "" : Bar(done, total), counts);
+    std::fflush(out_);
+    drawn_ = true;
+  } else if (new_stage) {
+    absl::FPrintF(out_, "%s: %s\n", stage_, counts);
+  }
+}
+
+void ProgressLine::Clear() {
+  if (drawn_) {
+    absl::FPrintF(out_, "\r\x1b[K");
+    std::fflush(out_);
+  }
+  drawn_ = false;
+}
+
+}  // namespace lectern

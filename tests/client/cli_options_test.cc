@@ -1,0 +1,117 @@
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "client/cli/help.h"
+#include "client/cli/options.h"
+#include "client/cli/printer.h"
+#include "client/cli/progress.h"
+
+namespace lectern {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+absl::StatusOr<CliOptions> Parse(const std::vector<std::string>& arguments) {
+  return ParseCommandLine(arguments, nullptr);
+}
+
+std::string Problem(const std::vector<std::string>& arguments) {
+  return std::string(Parse(arguments).status().message());
+}
+
+TEST(CliOptionsTest, OptionsMayStandAnywhere) {
+  const auto options =
+      Parse({"--server=h:1", "ask", "--top_k", "16", "doc-1", "--json", "Why?", "--tail=mean"});
+  ASSERT_TRUE(options.ok()) << options.status();
+  EXPECT_EQ(options->command, "ask");
+  EXPECT_THAT(options->words, ElementsAre("doc-1", "Why?"));
+  EXPECT_EQ(options->server, "h:1");
+  EXPECT_TRUE(options->json);
+  EXPECT_EQ(options->attention.top_k(), 16u);
+  EXPECT_EQ(options->attention.tail(), lectern::v1::AttentionPolicy::TAIL_MEAN);
+}
+
+TEST(CliOptionsTest, EveryOptionOfAskReachesTheRequest) {
+  const auto options =
+      Parse({"ask", "--file=f", "Why?", "--exact", "--max_new_tokens=9", "--evidence=0", "--stop=a",
+             "--stop=b", "--temperature=0.5", "--top_p=0.9", "--seed=7", "--ttl=1.5", "--pinned",
+             "--title=T", "--model=m", "--timeout=2.5"});
+  ASSERT_TRUE(options.ok()) << options.status();
+  EXPECT_TRUE(options->attention.exact());
+  EXPECT_EQ(options->ask.max_new_tokens(), 9u);
+  EXPECT_TRUE(options->ask.has_max_evidence_spans());
+  EXPECT_EQ(options->ask.max_evidence_spans(), 0u);
+  EXPECT_THAT(options->ask.stop(), ElementsAre("a", "b"));
+  EXPECT_FLOAT_EQ(options->ask.sampling().temperature(), 0.5f);
+  EXPECT_FLOAT_EQ(options->ask.sampling().top_p(), 0.9f);
+  EXPECT_EQ(options->ask.sampling().seed(), 7u);
+  EXPECT_EQ(options->upload.ttl().seconds(), 1);
+  EXPECT_EQ(options->upload.ttl().nanos(), 500000000);
+  EXPECT_TRUE(options->upload.pinned());
+  EXPECT_EQ(options->upload.title(), "T");
+  EXPECT_EQ(options->model, "m");
+  EXPECT_EQ(options->timeout, absl::Milliseconds(2500));
+}
+
+TEST(CliOptionsTest, TwoDashesEndTheOptionsAndOneDashIsAWord) {
+  EXPECT_THAT(Parse({"ask", "doc", "--", "--why?"})->words, ElementsAre("doc", "--why?"));
+  EXPECT_THAT(Parse({"upload", "-"})->words, ElementsAre("-"));
+}
+
+TEST(CliOptionsTest, TheEnvironmentNamesTheServerUnlessAnOptionDoes) {
+  EXPECT_EQ(ParseCommandLine({"status"}, "env:1")->server, "env:1");
+  EXPECT_EQ(ParseCommandLine({"status", "--server=o:2"}, "env:1")->server, "o:2");
+  EXPECT_EQ(ParseCommandLine({"status"}, "")->server, "127.0.0.1:8001");
+}
+
+TEST(CliOptionsTest, WrongUsageIsNamed) {
+  EXPECT_THAT(Problem({}), HasSubstr("no command"));
+  EXPECT_THAT(Problem({"sing"}), HasSubstr("unknown command 'sing'"));
+  EXPECT_THAT(Problem({"status", "--loud"}), HasSubstr("unknown option --loud"));
+  EXPECT_THAT(Problem({"status", "-json"}), HasSubstr("unknown option -json"));
+  EXPECT_THAT(Problem({"status", "--"}), "");
+  EXPECT_THAT(Problem({"ask", "d", "q", "--top_k=many"}), HasSubstr("bad value for --top_k"));
+  EXPECT_THAT(Problem({"ask", "d", "q", "--tail=all"}), HasSubstr("bad value for --tail"));
+  EXPECT_THAT(Problem({"ask", "d", "q", "--timeout=0"}), HasSubstr("bad value for --timeout"));
+  EXPECT_THAT(Problem({"ask", "d", "q", "--timeout=nan"}), HasSubstr("bad value for --timeout"));
+  EXPECT_THAT(Problem({"ask", "d", "q", "--json=yes"}), HasSubstr("--json takes no value"));
+  EXPECT_THAT(Problem({"ask", "d", "q", "--seed"}), HasSubstr("--seed needs a value"));
+  EXPECT_THAT(Problem({"status", "--top_k=1"}), HasSubstr("--top_k does not belong to status"));
+  EXPECT_THAT(Problem({"ask", "doc", "Who", "called?"}), HasSubstr("quotes"));
+  EXPECT_THAT(Problem({"upload"}), HasSubstr("takes 1 word, not 0"));
+}
+
+TEST(CliOptionsTest, HelpNamesEveryCommandAndOption) {
+  for (const CommandSpec& spec : CommandSpecs()) {
+    const std::string name(spec.name);
+    EXPECT_THAT(HelpText(""), HasSubstr("\n  " + name));
+    EXPECT_TRUE(Parse({name, "--help"})->help);
+    for (const OptionSpec& option : OptionSpecs()) {
+      const std::string flag = "--" + std::string(option.name);
+      if (BelongsTo(option, name)) {
+        EXPECT_THAT(HelpText(name), HasSubstr(flag));
+      }
+    }
+  }
+}
+
+TEST(PrinterTest, ControlCharactersNeverReachATerminal) {
+  EXPECT_EQ(Printable("a\x1b[2Jb\x07\r\x7f\xc2\x9b"
+                      "c\td\n\xc3\xa9"),
+            "a[2Jbc\td\n\xc3\xa9");
+  EXPECT_EQ(Printable("x\xff"), "x\xef\xbf\xbd");
+}
+
+TEST(PrinterTest, NumbersHaveCommas) {
+  EXPECT_EQ(WithCommas(0), "0");
+  EXPECT_EQ(WithCommas(999), "999");
+  EXPECT_EQ(WithCommas(1000), "1,000");
+  EXPECT_EQ(WithCommas(1234567), "1,234,567");
+}
+
+}  // namespace
+}  // namespace lectern
