@@ -1,0 +1,41 @@
+// Plain HTTP beside gRPC: /metrics for Prometheus, /startupz, /readyz and /livez for Kubernetes.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+
+namespace lectern {
+
+struct HttpReply {
+  int code = 200;
+  std::string content_type = "text/plain; charset=utf-8";
+  std::string body;
+};
+
+// Serves GET of fixed paths from four threads; everything else is 404 or 405. Handlers are called
+// from those threads and must not block.
+class HttpServer {
+ public:
+  using Handler = std::function<HttpReply()>;
+
+  // UNAVAILABLE naming the address when it cannot listen there. `address` is HOST:PORT, port 0
+  // takes a free one.
+  static absl::StatusOr<std::unique_ptr<HttpServer>> Start(const std::string& address,
+                                                           std::map<std::string, Handler> handlers);
+  ~HttpServer();
+
+  int port() const { return port_; }
+
+ private:
+  struct Impl;
+  HttpServer();
+  std::unique_ptr<Impl> impl_;
+  int port_ = 0;
+};
+
+}  // namespace lectern

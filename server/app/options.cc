@@ -1,0 +1,293 @@
+#include "server/app/options.h"
+
+#include <algorithm>
+#include <functional>
+#include <set>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+
+namespace lectern {
+namespace {
+
+// What a flag allows, or "" when the value has been taken.
+using Setter = std::function<std::string(Options&, const std::string&)>;
+
+struct Flag {
+  const char* name;
+  const char* value;  // how the value is written in --help; null for a switch
+  const char* fallback;
+  const char* help;
+  Setter set;
+};
+
+bool ParseBytes(const std::string& text, uint64_t* bytes) {
+  static constexpr std::pair<const char*, uint64_t> kUnits[] = {
+      {"KiB", 1ull << 10}, {"MiB", 1ull << 20}, {"GiB", 1ull << 30}, {"", 1}};
+  for (const auto& [unit, factor] : kUnits) {
+    if (!absl::EndsWith(text, unit)) continue;
+    uint64_t number = 0;
+    if (!absl::SimpleAtoi(text.substr(0, text.size() - std::string(unit).size()), &number)) {
+      return false;
+    }
+    return !__builtin_mul_overflow(number, factor, bytes);
+  }
+  return false;
+}
+
+Setter Text(std::string Options::*field) {
+  return [field](Options& o, const std::string& v) {
+    if (v.empty()) return std::string("must not be empty");
+    o.*field = v;
+    return std::string();
+  };
+}
+
+Setter Bytes(uint64_t Options::*field) {
+  return [field](Options& o, const std::string& v) {
+    uint64_t bytes = 0;
+    if (!ParseBytes(v, &bytes) || bytes == 0 || bytes > (1ull << 46)) {
+      return std::string("must be a positive number of bytes, as 1073741824, 512MiB or 4GiB");
+    }
+    o.*field = bytes;
+    return std::string();
+  };
+}
+
+template <typename T>
+Setter Number(T Options::*field, int64_t low, int64_t high) {
+  return [=](Options& o, const std::string& v) {
+    int64_t number = 0;
+    if (!absl::SimpleAtoi(v, &number) || number < low || number > high) {
+      return absl::StrCat("must be a whole number from ", low, " to ", high);
+    }
+    o.*field = static_cast<T>(number);
+    return std::string();
+  };
+}
+
+Setter Duration(absl::Duration Options::*field) {
+  return [field](Options& o, const std::string& v) {
+    absl::Duration duration;
+    if (!absl::ParseDuration(v, &duration) || duration < absl::ZeroDuration() ||
+        duration > absl::Hours(24 * 365)) {
+      return std::string("must be a duration of at least 0, as 500ms, 30s or 2h");
+    }
+    o.*field = duration;
+    return std::string();
+  };
+}
+
+std::string SetModel(Options& o, const std::string& v) {
+  const std::vector<std::string> parts = absl::StrSplit(v, absl::MaxSplits('=', 1));
+  if (parts.size() != 2 || parts[0].empty() || parts[1].empty() || parts[0].size() > 64) {
+    return "must be NAME=PATH, the name at most 64 bytes";
+  }
+  for (const auto& [name, path] : o.models) {
+    if (name == parts[0]) return absl::StrCat("gives the name '", name, "' twice");
+  }
+  o.models.emplace_back(parts[0], parts[1]);
+  return "";
+}
+
+std::string SetLayers(Options& o, const std::string& v) {
+  o.policy.layer_k.clear();
+  for (const auto& part : absl::StrSplit(v, ',', absl::SkipEmpty())) {
+    int64_t k = 0;
+    if (!absl::SimpleAtoi(part, &k) || k < 0 || k > 65536) {
+      return "must be numbers from 0 to 65536, separated by commas";
+    }
+    o.policy.layer_k.push_back(k);
+  }
+  return "";
+}
+
+std::string OneOf(const std::string& v, std::initializer_list<const char*> allowed) {
+  std::string list;
+  for (const char* word : allowed) {
+    if (v == word) return "";
+    absl::StrAppend(&list, list.empty() ? "" : ", ", word);
+  }
+  return absl::StrCat("must be one of ", list);
+}
+
+const std::vector<Flag>& Flags() {
+  static const std::vector<Flag> flags = {
+      {"model", "NAME=PATH", "required",
+       "a model to keep loaded: a .gguf file, or a folder with config.json and safetensors; "
+       "repeatable, the first is the default",
+       SetModel},
+      {"listen", "HOST:PORT", "127.0.0.1:8001", "gRPC; port 0 takes a free one",
+       Text(&Options::listen)},
+      {"metrics_listen", "HOST:PORT", "127.0.0.1:8002",
+       "HTTP: /metrics, /startupz, /readyz, /livez; port 0 takes a free one",
+       Text(&Options::metrics_listen)},
+      {"port_file", "FILE", "none", "write the ports in use there, as JSON",
+       Text(&Options::port_file)},
+      {"numerics", "int8|f32", "int8",
+       "int8: rotated int8 weights, int8 keys and values; f32: the reference, slower and larger",
+       [](Options& o, const std::string& v) {
+         o.int8 = v == "int8";
+         return OneOf(v, {"int8", "f32"});
+       }},
+      {"threads", "N", "one for each CPU", "threads of a model step",
+       Number(&Options::threads, 1, 1024)},
+      {"kv_bytes", "BYTES", "1GiB", "memory for keys and values of documents and answers",
+       Bytes(&Options::kv_bytes)},
+      {"top_k", "K", "128", "keys that each query keeps by default; 0 is dense attention",
+       [](Options& o, const std::string& v) {
+         int64_t k = 0;
+         if (!absl::SimpleAtoi(v, &k) || k < 0 || k > 65536) {
+           return std::string("must be a whole number from 0 to 65536");
+         }
+         o.policy.top_k = k;
+         return std::string();
+       }},
+      {"layer_top_k", "K,K,...", "0", "k of layers 0, 1, ... where it is not --top_k; 0 is dense",
+       SetLayers},
+      {"tail", "mean|none", "mean",
+       "mean: dropped attention goes to the mean of the dropped values; none: renormalise",
+       [](Options& o, const std::string& v) {
+         o.policy.tail = v == "mean" ? AttentionPolicy::Tail::kMean : AttentionPolicy::Tail::kNone;
+         return OneOf(v, {"mean", "none"});
+       }},
+      {"max_document_bytes", "BYTES", "64MiB", "larger documents are refused",
+       Bytes(&Options::max_document_bytes)},
+      {"upload_bytes", "BYTES", "256MiB", "memory for texts that are still arriving",
+       Bytes(&Options::upload_bytes)},
+      {"max_new_tokens", "N", "1024", "the longest answer a client may ask for",
+       Number(&Options::max_new_tokens, 1, 1 << 20)},
+      {"default_max_new_tokens", "N", "128", "the longest answer when the client does not say",
+       Number(&Options::default_max_new_tokens, 1, 1 << 20)},
+      {"queue_capacity", "N", "64", "requests that may wait; more are refused at once",
+       Number(&Options::queue_capacity, 1, 1 << 20)},
+      {"prefill_slice_tokens", "N", "256", "longest model step; cancellation is seen between steps",
+       Number(&Options::prefill_slice_tokens, 1, 8192)},
+      {"default_ttl", "DURATION", "0",
+       "documents without a ttl of their own live that long; 0: until evicted",
+       Duration(&Options::default_ttl)},
+      {"no_evidence_threshold", "SHARE", "0",
+       "an answer whose best sentence got less of the attention is flagged no_evidence",
+       [](Options& o, const std::string& v) {
+         double share = 0;
+         if (!absl::SimpleAtod(v, &share) || !(share >= 0 && share <= 1)) {
+           return std::string("must be a number from 0 to 1");
+         }
+         o.no_evidence_threshold = share;
+         return std::string();
+       }},
+      {"drain_timeout", "DURATION", "30s", "what runs at SIGTERM may take that long to finish",
+       Duration(&Options::drain_timeout)},
+      {"lame_duck", "DURATION", "0s",
+       "after SIGTERM new calls are still served that long, while balancers look away",
+       Duration(&Options::lame_duck)},
+      {"reflection", "true|false", "true", "gRPC reflection",
+       [](Options& o, const std::string& v) {
+         o.reflection = v == "true";
+         return OneOf(v, {"true", "false"});
+       }},
+      {"log_format", "text|json", "text", "logs on stderr",
+       [](Options& o, const std::string& v) {
+         o.log_json = v == "json";
+         return OneOf(v, {"text", "json"});
+       }},
+      {"log_level", "LEVEL", "info", "debug, info, warning or error",
+       [](Options& o, const std::string& v) {
+         o.log_level = v;
+         return OneOf(v, {"debug", "info", "warning", "error"});
+       }},
+      {"version", nullptr, "", "print the version and exit",
+       [](Options& o, const std::string&) {
+         o.version = true;
+         return std::string();
+       }},
+      {"help", nullptr, "", "print this and exit",
+       [](Options& o, const std::string&) {
+         o.help = true;
+         return std::string();
+       }},
+  };
+  return flags;
+}
+
+absl::Status Bad(const std::string& what) { return absl::InvalidArgumentError(what); }
+
+absl::Status CheckAddress(const char* flag, const std::string& address) {
+  const size_t colon = address.rfind(':');
+  int port = -1;
+  if (colon == std::string::npos || colon == 0 ||
+      !absl::SimpleAtoi(address.substr(colon + 1), &port) || port < 0 || port > 65535) {
+    return Bad(absl::StrCat("--", flag, "=", address, ": must be HOST:PORT, the port 0 to 65535"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<Options> ParseOptions(const std::vector<std::string>& arguments) {
+  Options options;
+  std::set<std::string> seen;
+  for (size_t i = 0; i < arguments.size(); ++i) {
+    const std::string& argument = arguments[i];
+    if (!absl::StartsWith(argument, "--")) {
+      return Bad(absl::StrCat(argument, ": flags start with --; --help lists them"));
+    }
+    const size_t equals = argument.find('=');
+    const std::string name = argument.substr(2, equals == std::string::npos ? equals : equals - 2);
+    const auto flag =
+        std::find_if(Flags().begin(), Flags().end(), [&](const Flag& f) { return name == f.name; });
+    if (flag == Flags().end()) {
+      return Bad(absl::StrCat("--", name, ": there is no such flag; --help lists them"));
+    }
+    if (!seen.insert(name).second && name != "model") {
+      return Bad(absl::StrCat("--", name, ": is given twice"));
+    }
+    std::string value;
+    if (flag->value != nullptr) {
+      if (equals != std::string::npos) {
+        value = argument.substr(equals + 1);
+      } else if (i + 1 < arguments.size()) {
+        value = arguments[++i];
+      } else {
+        return Bad(absl::StrCat("--", name, ": needs a value, ", flag->value));
+      }
+    }
+    if (const std::string error = flag->set(options, value); !error.empty()) {
+      return Bad(absl::StrCat("--", name, flag->value ? "=" : "", value, ": ", error));
+    }
+  }
+  if (options.help || options.version) return options;
+  if (options.models.empty()) return Bad("--model: is required, as --model=NAME=PATH");
+  if (options.default_max_new_tokens > options.max_new_tokens) {
+    return Bad("--default_max_new_tokens: must not be above --max_new_tokens");
+  }
+  for (const auto& [flag, address] :
+       {std::pair{"listen", options.listen}, {"metrics_listen", options.metrics_listen}}) {
+    if (absl::Status status = CheckAddress(flag, address); !status.ok()) return status;
+  }
+  return options;
+}
+
+std::string HelpText() {
+  std::string text =
+      "lectern-server: answers questions over long documents, over gRPC.\n\n"
+      "  lectern-server --model=smollm2=SmolLM2-135M-Instruct.Q4_1.gguf\n\n"
+      "Flags (default in brackets):\n";
+  for (const Flag& flag : Flags()) {
+    std::string head = absl::StrCat("  --", flag.name);
+    if (flag.value != nullptr) absl::StrAppend(&head, "=", flag.value);
+    absl::StrAppend(&text, head, "\n      ", flag.help);
+    if (*flag.fallback != 0) absl::StrAppend(&text, " [", flag.fallback, "]");
+    text += "\n";
+  }
+  text +=
+      "\nExit codes: 0 after a clean shutdown (SIGTERM or SIGINT; a second one exits at once with "
+      "1),\n"
+      "1 for other failures, 2 for bad flags, 3 for a model that cannot be loaded.\n";
+  return text;
+}
+
+}  // namespace lectern

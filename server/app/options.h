@@ -1,0 +1,47 @@
+// The server's flags. --help prints this table; the README's is checked against it.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "server/model/attention_policy.h"
+
+namespace lectern {
+
+struct Options {
+  std::string listen = "127.0.0.1:8001";
+  std::string metrics_listen = "127.0.0.1:8002";
+  std::vector<std::pair<std::string, std::string>> models;  // name, path
+  bool int8 = true;
+  int threads = 0;  // 0: one for each CPU
+  AttentionPolicy policy{.top_k = 128, .layer_k = {0}, .tail = AttentionPolicy::Tail::kMean};
+  uint64_t kv_bytes = uint64_t{1} << 30;
+  uint64_t upload_bytes = uint64_t{256} << 20;
+  uint64_t max_document_bytes = uint64_t{64} << 20;
+  uint32_t max_new_tokens = 1024;
+  uint32_t default_max_new_tokens = 128;
+  uint32_t queue_capacity = 64;
+  int prefill_slice_tokens = 256;
+  absl::Duration default_ttl = absl::ZeroDuration();
+  double no_evidence_threshold = 0;
+  absl::Duration drain_timeout = absl::Seconds(30);
+  absl::Duration lame_duck = absl::ZeroDuration();
+  std::string port_file;
+  bool reflection = true;
+  bool log_json = false;
+  std::string log_level = "info";
+  bool help = false;
+  bool version = false;
+};
+
+// Reads the arguments behind the program's name. INVALID_ARGUMENT with one line that names the flag
+// and what it allows.
+absl::StatusOr<Options> ParseOptions(const std::vector<std::string>& arguments);
+
+std::string HelpText();
+
+}  // namespace lectern

@@ -1,0 +1,275 @@
+#include "server/app/server.h"
+
+#include <grpc/grpc.h>
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/grpcpp.h>
+#include <grpcpp/impl/service_type.h>
+#include <grpcpp/resource_quota.h>
+
+#include <cstdio>
+#include <fstream>
+#include <memory>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/notification.h"
+#include "absl/time/clock.h"
+#include "kernels/execution_context.h"
+#include "server/app/http_server.h"
+#include "server/app/shutdown.h"
+#include "server/base/clock.h"
+#include "server/base/log.h"
+#include "server/base/status_macros.h"
+#include "server/engine/engine.h"
+#include "server/metrics/server_metrics.h"
+#include "server/model/model_loader.h"
+#include "server/rpc/document_qa_service.h"
+#include "server/rpc/serving_state.h"
+
+namespace lectern {
+namespace {
+
+constexpr int kMaxMessageBytes = 4 << 20;
+// A silent engine with work queued is dead, not busy, after this.
+constexpr absl::Duration kDeadEngine = absl::Seconds(60);
+constexpr absl::Duration kStaleEngine = absl::Seconds(30);
+constexpr absl::Duration kGrpcGoodbye = absl::Seconds(5);
+
+// Waits for the answer of the warm-up question.
+class WarmUpSink : public AskSink {
+ public:
+  void OnQueued(uint32_t) override {}
+  void OnProgress(AskStage, uint64_t, uint64_t) override {}
+  void OnText(std::string_view, uint32_t) override {}
+  void OnAnswer(const Answer&) override { done_.Notify(); }
+  void OnError(const absl::Status& status) override {
+    status_ = status;
+    done_.Notify();
+  }
+  absl::Status Wait() {
+    done_.WaitForNotification();
+    return status_;
+  }
+
+ private:
+  absl::Notification done_;
+  absl::Status status_;
+};
+
+// How gRPC is set up; the reasons for each figure are in docs/operations.md.
+void Configure(grpc::ServerBuilder& builder) {
+  builder.SetMaxReceiveMessageSize(kMaxMessageBytes);
+  builder.SetMaxSendMessageSize(kMaxMessageBytes);
+  builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_GZIP, false);
+  builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_DEFLATE, false);
+  builder.SetResourceQuota(grpc::ResourceQuota("lectern").Resize(512 << 20));
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, 128);
+  builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, 16 << 10);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 60'000);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 20'000);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 30'000);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, 15 * 60'000);
+  builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, 5'000);
+}
+
+class Server {
+ public:
+  explicit Server(const Options& options)
+      : options_(options), metrics_(ModelNames(options)), threads_(ThreadsOf(options)) {}
+
+  int Run(ShutdownSignals& signals) {
+    if (const absl::Status status = Listen(); !status.ok()) return Fail(status, 1);
+    if (const absl::Status status = LoadModels(); !status.ok()) return Fail(status, 3);
+    if (const absl::Status status = WarmUp(); !status.ok()) return Fail(status, 1);
+    signals.StartDraining();
+    serving_.Set(ServerState::kServing, "serving");
+    metrics_.SetReady(true);
+    LogInfo("serving",
+            {{"grpc_port", absl::StrCat(grpc_port_)}, {"http_port", absl::StrCat(http_->port())}});
+    signals.Wait();
+    Drain();
+    return 0;
+  }
+
+ private:
+  static std::vector<std::string> ModelNames(const Options& options) {
+    std::vector<std::string> names;
+    for (const auto& [name, path] : options.models) names.push_back(name);
+    return names;
+  }
+  static int ThreadsOf(const Options& options) {
+    if (options.threads > 0) return options.threads;
+    return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
+  }
+
+  // One line for the person, the same for the log's readers.
+  int Fail(const absl::Status& status, int code) {
+    LogError("cannot start", {{"error", std::string(status.message())}});
+    if (grpc_ != nullptr) grpc_->Shutdown(absl::ToChronoTime(absl::Now()));
+    return code;
+  }
+
+  absl::Status Listen() {
+    metrics_.SetBuild({.version = kVersion,
+                       .isa = kernels::ToString(kernels::DefaultIsa()),
+                       .grpc_version = grpc::Version(),
+                       .compiler = __VERSION__});
+    LECTERN_ASSIGN_OR_RETURN(http_,
+                             HttpServer::Start(options_.metrics_listen,
+                                               {{"/metrics", [this] { return Metrics(); }},
+                                                {"/startupz", [this] { return StartupProbe(); }},
+                                                {"/readyz", [this] { return ReadinessProbe(); }},
+                                                {"/livez", [this] { return LivenessProbe(); }}}));
+    qa_ = NewDocumentQaService(&serving_, &metrics_,
+                               {.version = kVersion,
+                                .isa = kernels::ToString(kernels::DefaultIsa()),
+                                .threads = static_cast<uint32_t>(threads_),
+                                .max_message_bytes = kMaxMessageBytes});
+    health_ = NewHealthService(&serving_, &metrics_);
+    grpc::EnableDefaultHealthCheckService(false);
+    if (options_.reflection) grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+    grpc::ServerBuilder builder;
+    Configure(builder);
+    builder.AddListeningPort(options_.listen, grpc::InsecureServerCredentials(), &grpc_port_);
+    builder.RegisterService(qa_.get());
+    builder.RegisterService(health_.get());
+    grpc_ = builder.BuildAndStart();
+    if (grpc_ == nullptr || grpc_port_ == 0) {
+      return absl::UnavailableError(absl::StrCat("cannot listen on ", options_.listen));
+    }
+    return WritePorts();
+  }
+
+  absl::Status WritePorts() {
+    if (options_.port_file.empty()) return absl::OkStatus();
+    // By rename, so that whoever waits for the file never sees half of it.
+    const std::string temporary = options_.port_file + ".tmp";
+    std::ofstream file(temporary);
+    file << "{\"grpc\": " << grpc_port_ << ", \"http\": " << http_->port() << "}\n";
+    file.close();
+    if (!file || std::rename(temporary.c_str(), options_.port_file.c_str()) != 0) {
+      return absl::InternalError(absl::StrCat("cannot write ", options_.port_file));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status LoadModels() {
+    for (const auto& [name, path] : options_.models) {
+      const absl::Time start = absl::Now();
+      LECTERN_ASSIGN_OR_RETURN(
+          auto model,
+          LoadModel({.name = name,
+                     .path = path,
+                     .numerics = options_.int8 ? ModelLoadOptions::Numerics::kInt8Rotated
+                                               : ModelLoadOptions::Numerics::kF32,
+                     .threads = threads_,
+                     .default_policy = options_.policy}));
+      const ModelInfo& info = model->info();
+      metrics_.SetModel(name, info.format, info.quantization, info.fingerprint.substr(0, 16));
+      metrics_.SetModelLoad(name, "read", absl::Now() - start);
+      LogInfo("model loaded", {{"model", name},
+                               {"family", info.family},
+                               {"quantization", info.quantization},
+                               {"numerics", info.numerics},
+                               {"window", absl::StrCat(info.window)},
+                               {"duration", absl::FormatDuration(absl::Now() - start)}});
+      models_.push_back(std::move(model));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status WarmUp() {
+    serving_.Set(ServerState::kWarmingUp, "a first answer is being made");
+    const EngineOptions engine_options{
+        .limits = {.max_document_bytes = options_.max_document_bytes,
+                   .max_new_tokens = options_.max_new_tokens,
+                   .default_max_new_tokens = options_.default_max_new_tokens,
+                   .queue_capacity = options_.queue_capacity},
+        .kv_bytes = options_.kv_bytes,
+        .upload_bytes = options_.upload_bytes,
+        .prefill_slice_tokens = options_.prefill_slice_tokens,
+        .default_ttl = options_.default_ttl,
+        .no_evidence_threshold = options_.no_evidence_threshold};
+    engine_ = Engine::Create(engine_options, models_, &Clock::Real(), &metrics_);
+    for (const auto& model : models_) {
+      const absl::Time start = absl::Now();
+      const auto sink = std::make_shared<WarmUpSink>();
+      LECTERN_RETURN_IF_ERROR(engine_
+                                  ->Ask({.inline_text = "The sky is blue.",
+                                         .question = "What colour is the sky?",
+                                         .model = model->info().name,
+                                         .max_new_tokens = 2},
+                                        sink)
+                                  .status());
+      LECTERN_RETURN_IF_ERROR(sink->Wait());
+      metrics_.SetModelLoad(model->info().name, "warmup", absl::Now() - start);
+    }
+    serving_.SetEngine(engine_.get());
+    return absl::OkStatus();
+  }
+
+  void Drain() {
+    LogInfo("draining", {{"timeout", absl::FormatDuration(options_.drain_timeout)}});
+    serving_.Set(ServerState::kDraining, "the server is shutting down");
+    metrics_.SetReady(false);
+    metrics_.SetDraining(true);
+    absl::SleepFor(options_.lame_duck);
+    engine_->StopAccepting();
+    if (!engine_->WaitUntilIdle(absl::Now() + options_.drain_timeout)) {
+      LogWarning("drain timeout, ending what still runs");
+    }
+    engine_->Stop();
+    grpc_->Shutdown(absl::ToChronoTime(absl::Now() + kGrpcGoodbye));
+    LogInfo("stopped");
+  }
+
+  HttpReply Metrics() const {
+    return {.content_type = "text/plain; version=0.0.4; charset=utf-8", .body = metrics_.Render()};
+  }
+  HttpReply StartupProbe() const {
+    const ServerState state = serving_.state();
+    const bool started = state == ServerState::kServing || state == ServerState::kDraining;
+    return {.code = started ? 200 : 503, .body = serving_.explanation() + "\n"};
+  }
+  absl::Duration EngineSilence() const {
+    const Engine* engine = serving_.engine();
+    if (engine == nullptr) return absl::ZeroDuration();
+    const EngineStatus status = engine->status();
+    const bool work = status.running + status.waiting > 0;
+    return work ? absl::Now() - engine->heartbeat() : absl::ZeroDuration();
+  }
+  HttpReply ReadinessProbe() const {
+    if (serving_.state() != ServerState::kServing) {
+      return {.code = 503, .body = serving_.explanation() + "\n"};
+    }
+    if (EngineSilence() > kStaleEngine) return {.code = 503, .body = "the engine is silent\n"};
+    return {.body = "ready\n"};
+  }
+  HttpReply LivenessProbe() const {
+    if (EngineSilence() > kDeadEngine) return {.code = 503, .body = "the engine is silent\n"};
+    return {.body = "alive\n"};
+  }
+
+  const Options& options_;
+  ServerMetrics metrics_;
+  const int threads_;
+  ServingState serving_;
+  std::vector<std::shared_ptr<const Model>> models_;
+  // Destroyed in reverse order: gRPC and HTTP before what their handlers use.
+  std::unique_ptr<Engine> engine_;
+  std::unique_ptr<grpc::Service> qa_;
+  std::unique_ptr<grpc::Service> health_;
+  std::unique_ptr<grpc::Server> grpc_;
+  std::unique_ptr<HttpServer> http_;
+  int grpc_port_ = 0;
+};
+
+}  // namespace
+
+int RunServer(const Options& options, ShutdownSignals& signals) {
+  return Server(options).Run(signals);
+}
+
+}  // namespace lectern

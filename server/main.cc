@@ -1,0 +1,51 @@
+// lectern-server: flags -> options -> server -> exit code.
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include "server/app/options.h"
+#include "server/app/server.h"
+#include "server/app/shutdown.h"
+#include "server/base/log.h"
+
+namespace {
+
+// OpenMP's threads spin for a moment between two parts of a model step and then sleep. Left to its
+// default libgomp spins for long, and steps take many times longer beside another busy process
+// (docs/kernels_linear.md). It reads the variable when it is loaded, so the program starts anew.
+void LimitSpinning(char** argv) {
+  if (std::getenv("GOMP_SPINCOUNT") != nullptr || std::getenv("OMP_WAIT_POLICY") != nullptr) return;
+  setenv("GOMP_SPINCOUNT", "100", 1);
+  execv("/proc/self/exe", argv);  // goes on with the default if this fails
+}
+
+lectern::LogLevel LevelOf(const std::string& name) {
+  if (name == "debug") return lectern::LogLevel::kDebug;
+  if (name == "warning") return lectern::LogLevel::kWarning;
+  return name == "error" ? lectern::LogLevel::kError : lectern::LogLevel::kInfo;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  LimitSpinning(argv);
+  const auto options = lectern::ParseOptions(std::vector<std::string>(argv + 1, argv + argc));
+  if (!options.ok()) {
+    std::fprintf(stderr, "lectern-server: %s\n", std::string(options.status().message()).c_str());
+    return 2;
+  }
+  if (options->help) {
+    std::fputs(lectern::HelpText().c_str(), stdout);
+    return 0;
+  }
+  if (options->version) {
+    std::printf("lectern-server %s\n", lectern::kVersion);
+    return 0;
+  }
+  lectern::InitLogging(options->log_json, LevelOf(options->log_level));
+  lectern::ShutdownSignals signals;
+  return lectern::RunServer(*options, signals);
+}
