@@ -30,7 +30,8 @@ struct ErrorDetails {
 };
 
 // A status of `code` (not OK) with details attached as a payload.
-absl::Status MakeError(absl::StatusCode code, std::string_view message, const ErrorDetails& details);
+absl::Status MakeError(absl::StatusCode code, std::string_view message,
+                       const ErrorDetails& details);
 
 // The details attached to `status`, or empty ones.
 ErrorDetails GetErrorDetails(const absl::Status& status);

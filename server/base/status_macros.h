@@ -11,11 +11,11 @@
 #define LECTERN_CONCAT(a, b) LECTERN_CONCAT_INNER(a, b)
 
 // Evaluates an absl::Status expression and returns it from the function unless it is OK.
-#define LECTERN_RETURN_IF_ERROR(expr)                    \
-  do {                                                   \
-    if (absl::Status status_ = (expr); !status_.ok()) {  \
-      return status_;                                    \
-    }                                                    \
+#define LECTERN_RETURN_IF_ERROR(expr)                   \
+  do {                                                  \
+    if (absl::Status status_ = (expr); !status_.ok()) { \
+      return status_;                                   \
+    }                                                   \
   } while (false)
 
 // LECTERN_ASSIGN_OR_RETURN(auto x, F()): x = *F(), or returns F()'s status.

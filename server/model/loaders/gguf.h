@@ -1,5 +1,5 @@
-// GGUF files (versions 2 and 3, little-endian), read through mmap and treated as hostile: every count,
-// offset and size is checked against the bytes that are left before it is used.
+// GGUF files (versions 2 and 3, little-endian), read through mmap and treated as hostile: every
+// count, offset and size is checked against the bytes that are left before it is used.
 #pragma once
 
 #include <cstdint>
@@ -25,8 +25,9 @@ struct GgufValue {
 // Immutable, thread-safe.
 class GgufFile : public TensorSource {
  public:
-  // NOT_FOUND for a missing file; INVALID_ARGUMENT naming file, key or tensor, and reason otherwise.
-  // Never crashes and never allocates more than a small multiple of the bytes actually present.
+  // NOT_FOUND for a missing file; INVALID_ARGUMENT naming file, key or tensor, and reason
+  // otherwise. Never crashes and never allocates more than a small multiple of the bytes actually
+  // present.
   static absl::StatusOr<std::unique_ptr<GgufFile>> Open(const std::string& path);
 
   virtual const std::map<std::string, GgufValue>& metadata() const = 0;

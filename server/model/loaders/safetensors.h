@@ -12,8 +12,8 @@ namespace lectern {
 
 // `path` is a .safetensors file, an index .json, or a folder that holds model.safetensors or
 // model.safetensors.index.json. Shard names that leave the folder are refused. Dtypes other than
-// F32, F16 and BF16 are INVALID_ARGUMENT naming the tensor, unless `ignore_other_types`, which leaves
-// those tensors out.
+// F32, F16 and BF16 are INVALID_ARGUMENT naming the tensor, unless `ignore_other_types`, which
+// leaves those tensors out.
 absl::StatusOr<std::unique_ptr<TensorSource>> OpenSafetensors(const std::string& path,
                                                               bool ignore_other_types = false);
 

@@ -44,9 +44,9 @@ class TensorSource {
   virtual void DontNeed(const TensorView& tensor) const = 0;
 };
 
-// Writes rows [first_row, first_row + rows) of a one- or two-dimensional tensor as fp32, densely, to
-// `out` [rows, cols]. INVALID_ARGUMENT naming the tensor when the range or the type does not fit.
-// Values that are not finite are passed through.
+// Writes rows [first_row, first_row + rows) of a one- or two-dimensional tensor as fp32, densely,
+// to `out` [rows, cols]. INVALID_ARGUMENT naming the tensor when the range or the type does not
+// fit. Values that are not finite are passed through.
 absl::Status Dequantize(const TensorView& tensor, int64_t first_row, int64_t rows, float* out);
 
 }  // namespace lectern

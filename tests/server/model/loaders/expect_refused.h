@@ -40,8 +40,8 @@ inline int64_t PeakMemoryKib() {
   return usage.ru_maxrss;
 }
 
-// That the peak has grown by less than `limit_kib` since it was `before`. Not under sanitizers, which
-// hold freed memory back.
+// That the peak has grown by less than `limit_kib` since it was `before`. Not under sanitizers,
+// which hold freed memory back.
 inline void ExpectLittleMemory(int64_t before, int64_t limit_kib) {
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
   EXPECT_LT(PeakMemoryKib() - before, limit_kib);

@@ -1,0 +1,72 @@
+#!/usr/bin/env python3
+"""Plants one wrong arrow after the other and expects layering.py to find each.
+
+    layering_test.py
+"""
+import os
+import sys
+import tempfile
+import unittest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import layering  # noqa: E402
+
+
+class LinksTest(unittest.TestCase):
+    def wrong(self, line):
+        return layering.check_links(line)[0]
+
+    def test_allowed_links(self):
+        self.assertEqual(self.wrong('lectern_engine: lectern::base lectern::model_api absl::time'), [])
+        self.assertEqual(self.wrong('lectern_model: libtorch::cpu lectern::kernels'), [])
+        self.assertEqual(self.wrong('some_test: lectern::app libtorch::cpu'), [])
+
+    def test_planted_links(self):
+        for line in ('lectern_engine: lectern::base libtorch::cpu',
+                     'lectern_engine: lectern::proto',
+                     'lectern_engine: lectern_model',
+                     'lectern_kernels: absl::base',
+                     'lectern_kernels: lectern::base',
+                     'lectern_model: PkgConfig::GRPCPP',
+                     'lectern_base: lectern::metrics',
+                     'lectern_client: lectern::engine',
+                     'lectern_rpc: lectern::app',
+                     'lectern_tokenizer: /usr/lib/libsomething.so'):
+            self.assertEqual(len(self.wrong(line)), 1, line)
+
+
+class IncludesTest(unittest.TestCase):
+    def wrong(self, path, header):
+        with tempfile.TemporaryDirectory() as root:
+            file = os.path.join(root, path)
+            os.makedirs(os.path.dirname(file))
+            with open(file, 'w', encoding='utf-8') as out:
+                out.write(f'#pragma once\n#include <vector>\n#include "{header}"\n')
+            return layering.check_includes(root)[0]
+
+    def test_allowed_includes(self):
+        for path, header in (('server/model/a.cc', 'ATen/core/Tensor.h'),
+                             ('server/engine/a.cc', 'server/model/model.h'),
+                             ('server/rpc/a.cc', 'grpcpp/server.h'),
+                             ('server/main.cc', 'server/app/server.h'),
+                             ('kernels/a.cc', 'kernels/b.h')):
+            self.assertEqual(self.wrong(path, header), [], (path, header))
+
+    def test_planted_includes(self):
+        for path, header in (('server/engine/a.h', 'ATen/core/Tensor.h'),
+                             ('server/engine/a.cc', 'lectern/v1/ask.pb.h'),
+                             ('server/engine/a.cc', 'server/model/llama/llama_model.h'),
+                             ('server/model/a.cc', 'grpcpp/server.h'),
+                             ('server/model/a.cc', 'server/engine/engine.h'),
+                             ('server/tokenizer/a.cc', 'torch/torch.h'),
+                             ('kernels/a.h', 'absl/status/status.h'),
+                             ('kernels/a.cc', 'server/base/log.h'),
+                             ('kernels/a.cc', 'c10/util/Half.h'),
+                             ('server/rpc/a.cc', 'server/app/options.h'),
+                             ('bench/a.cc', 'server/app/server.h'),
+                             ('client/a.cc', 'server/rpc/grpc_status.h')):
+            self.assertEqual(self.wrong(path, header), [f'{path}:3 includes {header}'])
+
+
+if __name__ == '__main__':
+    unittest.main()
