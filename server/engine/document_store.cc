@@ -42,7 +42,7 @@ std::shared_ptr<const ReadDocument> FindPolicy(
 
 std::shared_ptr<const ReadDocument> DocumentStore::Find(const Lease& lease,
                                                         const AttentionPolicy& policy) const {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   const auto entry = entries_.find(lease.content_->id);
   const bool same = entry != entries_.end() && entry->second.hold == lease.hold_;
   return FindPolicy(same ? entry->second.reads : lease.reads_, policy);
@@ -116,7 +116,7 @@ void DocumentStore::Remove(Entries::iterator entry, EvictionReason reason) {
 }
 
 absl::StatusOr<DocumentStore::Lease> DocumentStore::Use(const std::string& id) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   const auto entry = FindLive(id);
   if (entry == entries_.end()) return Missing(id);
   metrics_->DocumentLookup(LookupResult::kHit);
@@ -129,14 +129,14 @@ absl::StatusOr<DocumentStore::Lease> DocumentStore::Use(const std::string& id) {
 }
 
 bool DocumentStore::Has(const std::string& id) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   return FindLive(id) != entries_.end();
 }
 
 DocumentInfo DocumentStore::Put(std::shared_ptr<const DocumentContent> content,
                                 std::shared_ptr<const ReadDocument> read,
                                 const DocumentOptions& options) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   const std::string id = content->id;
   Entry& entry = entries_[id];
   if (entry.content == nullptr) {
@@ -155,7 +155,7 @@ DocumentInfo DocumentStore::Put(std::shared_ptr<const DocumentContent> content,
 
 std::optional<DocumentInfo> DocumentStore::Renew(const std::string& id,
                                                  const DocumentOptions& options) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   const auto entry = FindLive(id);
   if (entry == entries_.end()) return std::nullopt;
   Entry& document = entry->second;
@@ -167,7 +167,7 @@ std::optional<DocumentInfo> DocumentStore::Renew(const std::string& id,
 }
 
 void DocumentStore::AddRead(const std::string& id, std::shared_ptr<const ReadDocument> read) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   const auto entry = entries_.find(id);
   if (entry == entries_.end()) return;
   auto& reads = entry->second.reads;
@@ -178,7 +178,7 @@ void DocumentStore::AddRead(const std::string& id, std::shared_ptr<const ReadDoc
 }
 
 absl::StatusOr<DocumentInfo> DocumentStore::Get(const std::string& id) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   const auto entry = FindLive(id);
   if (entry == entries_.end()) return Missing(id);
   return InfoOf(entry->second);
@@ -201,7 +201,7 @@ absl::StatusOr<DocumentPage> DocumentStore::List(uint32_t page_size, const std::
   }
   if (page_size == 0) page_size = kDefaultPageSize;
   DropExpired();
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   DocumentPage page;
   for (const auto& [id, entry] : entries_) {
     if (!model.empty() && entry.content->model->info().name != model) continue;
@@ -217,7 +217,7 @@ absl::StatusOr<DocumentPage> DocumentStore::List(uint32_t page_size, const std::
 }
 
 absl::StatusOr<uint64_t> DocumentStore::Delete(const std::string& id) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   const auto entry = FindLive(id);
   if (entry == entries_.end()) return Missing(id);
   uint64_t freed = 0;
@@ -229,7 +229,7 @@ absl::StatusOr<uint64_t> DocumentStore::Delete(const std::string& id) {
 }
 
 bool DocumentStore::EvictOne() {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   auto oldest = entries_.end();
   for (auto entry = entries_.begin(); entry != entries_.end(); ++entry) {
     if (entry->second.options.pinned || entry->second.hold.use_count() > 1) continue;
@@ -243,7 +243,7 @@ bool DocumentStore::EvictOne() {
 }
 
 void DocumentStore::DropExpired() {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   const absl::Time now = clock_->Now();
   for (auto entry = entries_.begin(); entry != entries_.end();) {
     const auto next = std::next(entry);
@@ -253,13 +253,13 @@ void DocumentStore::DropExpired() {
 }
 
 bool DocumentStore::AnyInUse() const {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   return std::any_of(entries_.begin(), entries_.end(),
                      [](const auto& entry) { return entry.second.hold.use_count() > 1; });
 }
 
 uint64_t DocumentStore::size() const {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   return entries_.size();
 }
 

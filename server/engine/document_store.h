@@ -14,8 +14,8 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
 #include "server/base/clock.h"
+#include "server/base/mutex.h"
 #include "server/engine/engine.h"
 #include "server/engine/page_pool.h"
 #include "server/engine/sentences.h"
@@ -129,7 +129,7 @@ class DocumentStore {
 
   const Clock* const clock_;
   ServerMetrics* const metrics_;
-  mutable absl::Mutex mutex_;
+  mutable Mutex mutex_;
   Entries entries_ ABSL_GUARDED_BY(mutex_);
   // Ids that have left, so that NOT_FOUND can say so; bounded.
   std::deque<std::string> gone_order_ ABSL_GUARDED_BY(mutex_);

@@ -116,7 +116,7 @@ class EngineImpl : public Engine {
     queue_->Close();
     stopping_ = true;
     {
-      absl::MutexLock lock(&running_mutex_);
+      MutexLock lock(&running_mutex_);
       if (running_ != nullptr) running_->Abort();
     }
     queue_->Wake();
@@ -198,7 +198,7 @@ class EngineImpl : public Engine {
   }
 
   void SetRunning(std::shared_ptr<QueuedJob> job) {
-    absl::MutexLock lock(&running_mutex_);
+    MutexLock lock(&running_mutex_);
     running_ = std::move(job);
     if (running_ != nullptr && stopping_) running_->Abort();
   }
@@ -214,7 +214,7 @@ class EngineImpl : public Engine {
   DocumentReader reader_;
   const std::shared_ptr<UploadBudget> uploads_;
   std::atomic<bool> stopping_{false};
-  absl::Mutex running_mutex_;
+  Mutex running_mutex_;
   std::shared_ptr<QueuedJob> running_ ABSL_GUARDED_BY(running_mutex_);
   std::thread worker_;
 };

@@ -64,16 +64,16 @@ absl::Status QueuedJob::Check(WorkStage stage) const {
 }
 
 uint32_t JobQueue::running() const {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   return running_;
 }
 uint32_t JobQueue::waiting() const {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   return static_cast<uint32_t>(waiting_.size());
 }
 
 absl::Status JobQueue::CheckOpen() const {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   if (!closed_) return absl::OkStatus();
   metrics_->Rejected(AdmissionReason::kDraining);
   return DrainingError();
@@ -88,7 +88,7 @@ void JobQueue::Publish() {
 
 absl::Status JobQueue::Push(std::shared_ptr<QueuedJob> job) {
   job->queue_ = weak_from_this();
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   if (closed_) {
     metrics_->Rejected(AdmissionReason::kDraining);
     return DrainingError();
@@ -110,8 +110,9 @@ absl::Status JobQueue::Push(std::shared_ptr<QueuedJob> job) {
 std::shared_ptr<QueuedJob> JobQueue::Pop(absl::Duration patience) {
   std::shared_ptr<QueuedJob> job;
   {
-    absl::MutexLock lock(&mutex_);
-    mutex_.AwaitWithTimeout(absl::Condition(this, &JobQueue::WorkOrWake), patience);
+    MutexLock lock(&mutex_);
+    mutex_.AwaitUntil(absl::Now() + patience,
+                      [this]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return WorkOrWake(); });
     woken_ = false;
     if (waiting_.empty()) return nullptr;
     job = std::move(waiting_.front());
@@ -125,7 +126,7 @@ std::shared_ptr<QueuedJob> JobQueue::Pop(absl::Duration patience) {
 }
 
 void JobQueue::Done() {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   --running_;
   Publish();
 }
@@ -134,7 +135,7 @@ void JobQueue::Sweep() {
   std::vector<std::pair<std::shared_ptr<QueuedJob>, absl::Status>> ended;
   std::vector<std::pair<std::shared_ptr<QueuedJob>, uint32_t>> arrived;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     std::erase_if(waiting_, [&](const std::shared_ptr<QueuedJob>& job) {
       absl::Status status = job->Check(WorkStage::kQueue);
       if (status.ok()) return false;
@@ -158,25 +159,25 @@ void JobQueue::Sweep() {
 }
 
 void JobQueue::Wake() {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   woken_ = true;
 }
 
 void JobQueue::Close() {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   closed_ = true;
 }
 
 std::deque<std::shared_ptr<QueuedJob>> JobQueue::TakeAll() {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   auto all = std::exchange(waiting_, {});
   Publish();
   return all;
 }
 
 bool JobQueue::WaitUntilIdle(absl::Time deadline) {
-  absl::MutexLock lock(&mutex_);
-  return mutex_.AwaitWithDeadline(absl::Condition(this, &JobQueue::Idle), deadline);
+  MutexLock lock(&mutex_);
+  return mutex_.AwaitUntil(deadline, [this]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return Idle(); });
 }
 
 }  // namespace lectern

@@ -10,9 +10,9 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "server/base/clock.h"
+#include "server/base/mutex.h"
 #include "server/engine/engine.h"
 #include "server/metrics/server_metrics.h"
 
@@ -101,7 +101,7 @@ class JobQueue : public std::enable_shared_from_this<JobQueue> {
   const uint32_t capacity_;
   const Clock* const clock_;
   ServerMetrics* const metrics_;
-  mutable absl::Mutex mutex_;
+  mutable Mutex mutex_;
   std::deque<std::shared_ptr<QueuedJob>> waiting_ ABSL_GUARDED_BY(mutex_);
   uint32_t running_ ABSL_GUARDED_BY(mutex_) = 0;
   uint64_t running_tokens_ ABSL_GUARDED_BY(mutex_) = 0;

@@ -43,7 +43,7 @@ uint64_t PagePool::Cost(size_t page_bytes, size_t count) {
 }
 
 uint64_t PagePool::used() const {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   return used_;
 }
 
@@ -66,7 +66,7 @@ PagePool::Arena* PagePool::ArenaFor(size_t page_bytes) {
 bool PagePool::Allocate(size_t page_bytes, size_t count, PageSet& out) {
   PageSet set;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     const uint64_t bytes = Cost(page_bytes, count);
     if (bytes > budget_ - used_) return false;
     Arena* arena = ArenaFor(page_bytes);
@@ -89,7 +89,7 @@ bool PagePool::Allocate(size_t page_bytes, size_t count, PageSet& out) {
 }
 
 void PagePool::Free(PageSet& set) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   Arena& arena = arenas_.at(Stride(set.page_bytes_));
   for (std::byte* page : set.pages_) {
     // The pages freed first go back to the system; the free list hands out the warm ones.

@@ -14,7 +14,7 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
+#include "server/base/mutex.h"
 
 namespace lectern {
 
@@ -71,7 +71,7 @@ class PagePool {
   Arena* ArenaFor(size_t page_bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const uint64_t budget_;
-  mutable absl::Mutex mutex_;
+  mutable Mutex mutex_;
   uint64_t used_ ABSL_GUARDED_BY(mutex_) = 0;
   std::map<size_t, Arena> arenas_ ABSL_GUARDED_BY(mutex_);  // by stride
 };

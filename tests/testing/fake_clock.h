@@ -2,8 +2,8 @@
 #pragma once
 
 #include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
 #include "server/base/clock.h"
+#include "server/base/mutex.h"
 
 namespace lectern {
 
@@ -12,16 +12,16 @@ class FakeClock : public Clock {
  public:
   absl::Time Now() const override { return absl::FromUnixSeconds(1'000'000) + Steady(); }
   absl::Duration Steady() const override {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     return elapsed_;
   }
   void Advance(absl::Duration by) {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     elapsed_ += by;
   }
 
  private:
-  mutable absl::Mutex mutex_;
+  mutable Mutex mutex_;
   absl::Duration elapsed_ ABSL_GUARDED_BY(mutex_) = absl::Seconds(1);
 };
 

@@ -113,14 +113,14 @@ std::string FakeModel::DefaultAnswer(const std::string& document, const std::str
 }
 
 void FakeModel::FailNext(absl::Status status) const {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   fail_next_ = std::move(status);
 }
 
 absl::Status FakeModel::Forward(std::span<const ForwardSlice> slices, Workspace&) const {
   gate_.Pass();
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     if (!fail_next_.ok()) return std::exchange(fail_next_, absl::OkStatus());
   }
   for (const ForwardSlice& slice : slices) LECTERN_RETURN_IF_ERROR(ForwardSliceOf(slice));

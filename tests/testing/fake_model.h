@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
+#include "server/base/mutex.h"
 #include "server/model/model.h"
 #include "tests/testing/gate.h"
 
@@ -87,7 +87,7 @@ class FakeModel : public Model {
   FakeTokenizer tokenizer_;
   mutable Gate gate_;
   mutable std::atomic<int64_t> tokens_computed_{0};
-  mutable absl::Mutex mutex_;
+  mutable Mutex mutex_;
   mutable absl::Status fail_next_ ABSL_GUARDED_BY(mutex_);
 };
 

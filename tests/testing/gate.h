@@ -2,7 +2,7 @@
 #pragma once
 
 #include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
+#include "server/base/mutex.h"
 
 namespace lectern {
 
@@ -11,34 +11,32 @@ class Gate {
  public:
   // Visitors wait from now on.
   void Close() {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     closed_ = true;
     permits_ = 0;
   }
   // Everyone who waits, and all later visitors, pass.
   void Open() {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     closed_ = false;
   }
   // Lets one visitor pass and returns once it has.
   void LetOnePass() {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     ++permits_;
-    mutex_.Await(absl::Condition(
-        +[](int* permits) { return *permits == 0; }, &permits_));
+    mutex_.Await([this]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return permits_ == 0; });
   }
   // Returns when somebody waits at the closed gate.
   void WaitForVisitor() {
-    absl::MutexLock lock(&mutex_);
-    mutex_.Await(absl::Condition(
-        +[](int* waiting) { return *waiting > 0; }, &waiting_));
+    MutexLock lock(&mutex_);
+    mutex_.Await([this]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return waiting_ > 0; });
   }
 
   void Pass() {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     if (!closed_) return;
     ++waiting_;
-    mutex_.Await(absl::Condition(this, &Gate::MayPass));
+    mutex_.Await([this]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return MayPass(); });
     --waiting_;
     if (closed_) --permits_;
   }
@@ -46,7 +44,7 @@ class Gate {
  private:
   bool MayPass() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) { return !closed_ || permits_ > 0; }
 
-  absl::Mutex mutex_;
+  Mutex mutex_;
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
   int permits_ ABSL_GUARDED_BY(mutex_) = 0;
   int waiting_ ABSL_GUARDED_BY(mutex_) = 0;

@@ -9,8 +9,8 @@
 #include <utility>
 #include <vector>
 
-#include "absl/synchronization/mutex.h"
 #include "server/base/error_details.h"
+#include "server/base/mutex.h"
 #include "server/base/utf8.h"
 #include "server/engine/engine.h"
 #include "server/metrics/server_metrics.h"
@@ -24,16 +24,16 @@ inline std::string ReasonOf(const absl::Status& status) { return GetErrorDetails
 class TestAskSink : public AskSink {
  public:
   void OnQueued(uint32_t position) override {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     queued.push_back(position);
   }
   void OnProgress(AskStage stage, uint64_t done, uint64_t total) override {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     EXPECT_LE(done, total);
     stages.push_back(stage);
   }
   void OnText(std::string_view text, uint32_t tokens) override {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     deltas.emplace_back(text);
     text_tokens += tokens;
   }
@@ -42,8 +42,8 @@ class TestAskSink : public AskSink {
 
   // Waits for the end.
   const absl::Status& Status() {
-    absl::MutexLock lock(&mutex_);
-    mutex_.Await(absl::Condition(&ended_));
+    MutexLock lock(&mutex_);
+    mutex_.Await([this] { return ended_; });
     return status_;
   }
   const Answer& TheAnswer() {
@@ -51,7 +51,7 @@ class TestAskSink : public AskSink {
     return answer_;
   }
   bool ended() {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     return ended_;
   }
 
@@ -62,14 +62,14 @@ class TestAskSink : public AskSink {
 
  private:
   void End(const Answer& answer, const absl::Status& status) {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     EXPECT_FALSE(ended_) << "a sink hears of the end once";
     answer_ = answer;
     status_ = status;
     ended_ = true;
   }
 
-  absl::Mutex mutex_;
+  Mutex mutex_;
   bool ended_ = false;
   Answer answer_;
   absl::Status status_;
@@ -78,15 +78,15 @@ class TestAskSink : public AskSink {
 class TestUploadSink : public UploadSink {
  public:
   void OnProgress(UploadStage stage, uint64_t done, uint64_t total) override {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     stages.push_back(stage);
   }
   void OnDocument(const DocumentInfo& given) override { End(given, absl::OkStatus()); }
   void OnError(const absl::Status& given) override { End({}, given); }
 
   const absl::Status& Status() {
-    absl::MutexLock lock(&mutex_);
-    mutex_.Await(absl::Condition(&ended_));
+    MutexLock lock(&mutex_);
+    mutex_.Await([this] { return ended_; });
     return status_;
   }
   const DocumentInfo& Document() {
@@ -94,7 +94,7 @@ class TestUploadSink : public UploadSink {
     return document_;
   }
   bool ended() {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     return ended_;
   }
 
@@ -102,14 +102,14 @@ class TestUploadSink : public UploadSink {
 
  private:
   void End(const DocumentInfo& document, const absl::Status& status) {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     EXPECT_FALSE(ended_) << "a sink hears of the end once";
     document_ = document;
     status_ = status;
     ended_ = true;
   }
 
-  absl::Mutex mutex_;
+  Mutex mutex_;
   bool ended_ = false;
   DocumentInfo document_;
   absl::Status status_;
