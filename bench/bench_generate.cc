@@ -5,9 +5,9 @@
 //
 // Rows: prefill tokens/s of 512, 2,048 and 8,000 tokens; decode tokens/s behind 0, 2,048 and 8,000
 // tokens; seconds to the first token of a 64-token question behind 8,000 cached tokens; seconds to
-// load; peak resident bytes. Every row is the best of --runs. Rows that do not fit the window are left
-// out. --ids names a file with the prompt's token ids, separated by white space, so that peers can be
-// given the same prompt; without it the ids are a fixed pseudo-random walk.
+// load; peak resident bytes. Every row is the best of --runs. Rows that do not fit the window are
+// left out. --ids names a file with the prompt's token ids, separated by white space, so that peers
+// can be given the same prompt; without it the ids are a fixed pseudo-random walk.
 #include <sys/resource.h>
 
 #include <algorithm>
@@ -88,8 +88,7 @@ class Session {
       if (!status.ok()) Fail(status.ToString());
       position += static_cast<int64_t>(part.size());
     }
-    return static_cast<int32_t>(std::max_element(logits_.begin(), logits_.end()) -
-                                logits_.begin());
+    return static_cast<int32_t>(std::max_element(logits_.begin(), logits_.end()) - logits_.begin());
   }
 
  private:
@@ -157,7 +156,8 @@ class Bench {
 
  private:
   bool Fits(int64_t tokens) const {
-    return tokens <= model_.info().window && static_cast<int64_t>(ids_.size()) >= std::min<int64_t>(tokens, 8000);
+    return tokens <= model_.info().window &&
+           static_cast<int64_t>(ids_.size()) >= std::min<int64_t>(tokens, 8000);
   }
 
   // `once` gives one run's figure; sessions are kept between the runs of a row.
