@@ -221,6 +221,7 @@ class Server {
       LogWarning("drain timeout, ending what still runs");
     }
     engine_->Stop();
+    serving_.Set(ServerState::kStopped, "the server is shutting down");
     grpc_->Shutdown(absl::ToChronoTime(absl::Now() + kGrpcGoodbye));
     LogInfo("stopped");
   }

@@ -122,6 +122,7 @@ class DocumentQaService final : public v1::DocumentQA::CallbackService {
       case ServerState::kServing:
         return v1::ServerStatus::STATE_SERVING;
       case ServerState::kDraining:
+      case ServerState::kStopped:
         return v1::ServerStatus::STATE_DRAINING;
     }
     return v1::ServerStatus::STATE_UNSPECIFIED;

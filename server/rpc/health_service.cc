@@ -39,7 +39,13 @@ class WatchCall final : public StreamWriter<grpc::ServerWriteReactor<Response>, 
       Write(unknown, &Merge);
       return;
     }
-    watch_ = serving_->AddWatch([this](ServerState state) { Write(StatusOf(state), &Merge); });
+    absl::MutexLock lock(&stop_mutex_);
+    watch_ = serving_->AddWatch([this](ServerState state) {
+      Write(StatusOf(state), &Merge);
+      if (state == ServerState::kStopped) {
+        End(grpc::Status(grpc::StatusCode::UNAVAILABLE, "the server is shutting down"));
+      }
+    });
   }
 
   void OnCancel() override {
@@ -61,7 +67,7 @@ class WatchCall final : public StreamWriter<grpc::ServerWriteReactor<Response>, 
 
   ServingState* const serving_;
   absl::Mutex stop_mutex_;
-  std::optional<ServingState::Watch> watch_;
+  std::optional<ServingState::Watch> watch_ ABSL_GUARDED_BY(stop_mutex_);
 };
 
 class HealthServiceImpl final : public health::Health::CallbackService {

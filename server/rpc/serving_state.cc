@@ -42,9 +42,9 @@ absl::StatusOr<Engine*> ServingState::Serving() const {
   if (engine_ != nullptr && (state_ == ServerState::kServing || state_ == ServerState::kDraining)) {
     return engine_;
   }
-  const char* reason = state_ == ServerState::kDraining    ? "DRAINING"
-                       : state_ == ServerState::kWarmingUp ? "WARMING_UP"
-                                                           : "LOADING";
+  const char* reason = state_ == ServerState::kWarmingUp ? "WARMING_UP"
+                       : state_ == ServerState::kLoading ? "LOADING"
+                                                         : "DRAINING";
   return MakeError(absl::StatusCode::kUnavailable, explanation_,
                    {.reason = reason, .retry_after = absl::Seconds(1)});
 }

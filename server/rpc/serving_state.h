@@ -12,7 +12,8 @@
 
 namespace lectern {
 
-enum class ServerState { kLoading, kWarmingUp, kServing, kDraining };
+// kStopped: nothing runs any more; streams that would stay open for ever (health watches) end.
+enum class ServerState { kLoading, kWarmingUp, kServing, kDraining, kStopped };
 
 // Thread-safe. Outlives the gRPC server.
 class ServingState {
