@@ -34,7 +34,8 @@ constexpr int kMaxMessageBytes = 4 << 20;
 // A silent engine with work queued is dead, not busy, after this.
 constexpr absl::Duration kDeadEngine = absl::Seconds(60);
 constexpr absl::Duration kStaleEngine = absl::Seconds(30);
-constexpr absl::Duration kGrpcGoodbye = absl::Seconds(5);
+// gRPC waits for connections, too, and an idle client may not notice that it should hang up.
+constexpr absl::Duration kGrpcGoodbye = absl::Seconds(2);
 
 // Waits for the answer of the warm-up question.
 class WarmUpSink : public AskSink {
