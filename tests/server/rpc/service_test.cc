@@ -1,0 +1,283 @@
+// The service over a real socket, with the real engine and a fake model: what the end-to-end tests
+// cannot force, such as slow readers, blocked steps and malformed streams.
+#include <gmock/gmock.h>
+#include <google/rpc/error_details.pb.h>
+#include <google/rpc/status.pb.h>
+#include <grpc/health/v1/health.grpc.pb.h>
+#include <grpcpp/grpcpp.h>
+#include <gtest/gtest.h>
+#include <lectern/v1/document_qa.grpc.pb.h>
+
+#include <thread>
+
+#include "server/base/clock.h"
+#include "server/base/error_details.h"
+#include "server/engine/engine.h"
+#include "server/metrics/server_metrics.h"
+#include "server/rpc/document_qa_service.h"
+#include "server/rpc/grpc_status.h"
+#include "server/rpc/serving_state.h"
+#include "tests/testing/fake_model.h"
+
+namespace lectern {
+namespace {
+
+using grpc::StatusCode;
+
+class ServiceTest : public testing::Test {
+ protected:
+  ServiceTest() : metrics_({"fake"}) {
+    FakeModelOptions options;
+    options.answer = [](const std::string&, const std::string& question) {
+      return std::string(question == "long" ? 400 : 5, 'x');
+    };
+    model_ = std::make_shared<FakeModel>(options);
+    EngineOptions engine_options;
+    engine_options.limits.max_new_tokens = 500;
+    engine_options.limits.queue_capacity = 40;
+    engine_options.kv_bytes = 64 << 20;
+    engine_ = Engine::Create(engine_options, {model_}, &Clock::Real(), &metrics_);
+    qa_ = NewDocumentQaService(&serving_, &metrics_, {.version = "test"});
+    health_service_ = NewHealthService(&serving_, &metrics_);
+    grpc::ServerBuilder builder;
+    int port = 0;
+    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
+    builder.RegisterService(qa_.get());
+    builder.RegisterService(health_service_.get());
+    server_ = builder.BuildAndStart();
+    channel_ = grpc::CreateChannel("127.0.0.1:" + std::to_string(port),
+                                   grpc::InsecureChannelCredentials());
+    stub_ = v1::DocumentQA::NewStub(channel_);
+  }
+
+  ~ServiceTest() override {
+    serving_.Set(ServerState::kStopped, "over");
+    server_->Shutdown(std::chrono::system_clock::now() + std::chrono::seconds(1));
+    engine_->Stop();
+  }
+
+  void Serve() {
+    serving_.SetEngine(engine_.get());
+    serving_.Set(ServerState::kServing, "serving");
+  }
+
+  v1::AskRequest Inline(const std::string& question) {
+    v1::AskRequest request;
+    request.set_inline_text("A short document.");
+    request.set_question(question);
+    request.set_max_new_tokens(500);
+    return request;
+  }
+
+  void WaitUntilIdle() { EXPECT_TRUE(engine_->WaitUntilIdle(absl::Now() + absl::Seconds(20))); }
+
+  ServerMetrics metrics_;
+  ServingState serving_;
+  std::shared_ptr<FakeModel> model_;
+  std::unique_ptr<Engine> engine_;
+  std::unique_ptr<grpc::Service> qa_, health_service_;
+  std::unique_ptr<grpc::Server> server_;
+  std::shared_ptr<grpc::Channel> channel_;
+  std::unique_ptr<v1::DocumentQA::Stub> stub_;
+};
+
+TEST_F(ServiceTest, RefusesUntilItServesButTellsItsStatus) {
+  grpc::ClientContext ask_context, status_context;
+  auto stream = stub_->Ask(&ask_context, Inline("q"));
+  v1::AskResponse event;
+  EXPECT_FALSE(stream->Read(&event));
+  const grpc::Status refused = stream->Finish();
+  EXPECT_EQ(refused.error_code(), StatusCode::UNAVAILABLE);
+  google::rpc::Status details;
+  ASSERT_TRUE(details.ParseFromString(refused.error_details()));
+  google::rpc::ErrorInfo info;
+  ASSERT_TRUE(details.details(0).UnpackTo(&info));
+  EXPECT_EQ(info.reason(), "LOADING");
+  EXPECT_EQ(info.domain(), "lectern");
+  google::rpc::RetryInfo retry;
+  EXPECT_TRUE(details.details(1).UnpackTo(&retry));
+  v1::ServerStatus status;
+  EXPECT_TRUE(stub_->GetServerStatus(&status_context, {}, &status).ok());
+  EXPECT_EQ(status.state(), v1::ServerStatus::STATE_LOADING);
+}
+
+TEST_F(ServiceTest, SlowReadersGetMergedTextAndHoldNobodyUp) {
+  Serve();
+  grpc::ClientContext slow_context;
+  auto slow = stub_->Ask(&slow_context, Inline("long"));
+  WaitUntilIdle();  // the engine is done although nobody has read
+  std::string text;
+  v1::AskResponse event;
+  uint64_t seq = 0;
+  while (slow->Read(&event)) {
+    if (event.has_delta()) {
+      text += event.delta().text();
+      EXPECT_GT(event.seq(), seq);
+      seq = event.seq();
+    }
+  }
+  EXPECT_TRUE(slow->Finish().ok());
+  EXPECT_EQ(text, std::string(400, 'x'));
+  EXPECT_TRUE(event.has_answer());
+}
+
+TEST_F(ServiceTest, ResumeSendsOnlyWhatHasNotBeenSeen) {
+  Serve();
+  v1::AskRequest request = Inline("q");
+  request.set_answer_id("mine");
+  request.set_after_seq(3);
+  grpc::ClientContext context;
+  auto stream = stub_->Ask(&context, request);
+  std::string text;
+  for (v1::AskResponse event; stream->Read(&event);) {
+    EXPECT_EQ(event.answer_id(), "mine");
+    if (event.has_delta()) text += event.delta().text();
+    if (event.has_answer()) {
+      EXPECT_EQ(event.answer().text(), "xxxxx");
+    }
+  }
+  EXPECT_TRUE(stream->Finish().ok());
+  EXPECT_EQ(text, "xx");
+}
+
+TEST_F(ServiceTest, CancelOfABlockedStepEndsTheJob) {
+  Serve();
+  model_->gate().Close();
+  grpc::ClientContext context;
+  auto stream = stub_->Ask(&context, Inline("long"));
+  while (engine_->status().running == 0) std::this_thread::yield();
+  context.TryCancel();
+  EXPECT_EQ(stream->Finish().error_code(), StatusCode::CANCELLED);
+  model_->gate().Open();
+  WaitUntilIdle();
+  EXPECT_EQ(engine_->status().kv_bytes_used, 0u);
+}
+
+TEST_F(ServiceTest, AskManyKeepsGoingOverBadQuestionsAndHalfClose) {
+  Serve();
+  grpc::ClientContext context;
+  auto stream = stub_->AskMany(&context);
+  const auto send = [&](const std::string& tag, const std::string& question) {
+    v1::AskManyRequest request;
+    request.set_tag(tag);
+    *request.mutable_ask() = Inline(question);
+    return stream->Write(request);
+  };
+  ASSERT_TRUE(send("", "no tag"));
+  ASSERT_TRUE(send("empty", ""));
+  for (int i = 0; i < 50; ++i) ASSERT_TRUE(send("q" + std::to_string(i), "q"));
+  stream->WritesDone();
+  std::map<std::string, int> ends;
+  for (v1::AskManyResponse response; stream->Read(&response);) {
+    const bool end = response.has_error() || response.response().has_answer();
+    ends[response.tag()] += end;
+    if (response.has_error()) {
+      EXPECT_EQ(response.error().code(), 3) << response.tag();
+    }
+  }
+  EXPECT_TRUE(stream->Finish().ok());
+  EXPECT_EQ(ends.size(), 52u);
+  for (const auto& [tag, count] : ends) EXPECT_EQ(count, 1) << tag;
+}
+
+TEST_F(ServiceTest, AskManyCancelsOneByItsTagAndRefusesADuplicate) {
+  Serve();
+  model_->gate().Close();
+  grpc::ClientContext context;
+  auto stream = stub_->AskMany(&context);
+  v1::AskManyRequest request;
+  for (const char* tag : {"a", "b", "b"}) {
+    request.set_tag(tag);
+    *request.mutable_ask() = Inline("q");
+    ASSERT_TRUE(stream->Write(request));
+  }
+  request.Clear();
+  request.set_tag("b");
+  request.set_cancel(true);
+  ASSERT_TRUE(stream->Write(request));
+  stream->WritesDone();
+  std::vector<int> codes_of_b;
+  bool answered_a = false;
+  for (v1::AskManyResponse response; stream->Read(&response);) {
+    if (response.tag() == "b" && response.has_error()) {
+      codes_of_b.push_back(response.error().code());
+      if (codes_of_b.size() == 1) model_->gate().Open();
+    }
+    if (response.tag() == "a" && response.has_response()) {
+      answered_a = answered_a || response.response().has_answer();
+    }
+  }
+  EXPECT_TRUE(stream->Finish().ok());
+  EXPECT_TRUE(answered_a);
+  EXPECT_THAT(codes_of_b, testing::ElementsAre(3, 1));  // the duplicate, then CANCELLED
+}
+
+TEST_F(ServiceTest, UploadStreamsOutOfOrderAreRefused) {
+  Serve();
+  const auto run = [&](const std::vector<v1::UploadDocumentRequest>& requests) {
+    grpc::ClientContext context;
+    auto stream = stub_->UploadDocument(&context);
+    for (const auto& request : requests) {
+      if (!stream->Write(request)) break;
+    }
+    stream->WritesDone();
+    for (v1::UploadDocumentResponse response; stream->Read(&response);) {
+    }
+    return stream->Finish().error_code();
+  };
+  v1::UploadDocumentRequest metadata, data, nothing, big;
+  metadata.mutable_metadata();
+  data.set_data("text");
+  big.set_data(std::string((1 << 20) + 1, 'x'));
+  EXPECT_EQ(run({}), StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(run({data}), StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(run({metadata, metadata}), StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(run({metadata, nothing}), StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(run({metadata, big}), StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(run({metadata, data}), StatusCode::OK);
+}
+
+TEST_F(ServiceTest, UnknownEnumValuesAreNamed) {
+  Serve();
+  v1::AskRequest request = Inline("q");
+  request.set_reading(static_cast<v1::Reading>(77));
+  request.mutable_attention()->set_tail(static_cast<v1::AttentionPolicy::Tail>(77));
+  grpc::ClientContext context;
+  auto stream = stub_->Ask(&context, request);
+  v1::AskResponse event;
+  EXPECT_FALSE(stream->Read(&event));
+  const grpc::Status status = stream->Finish();
+  EXPECT_EQ(status.error_code(), StatusCode::INVALID_ARGUMENT);
+  EXPECT_THAT(status.error_message(), testing::HasSubstr("attention.tail"));
+  EXPECT_THAT(status.error_message(), testing::HasSubstr("reading"));
+}
+
+TEST_F(ServiceTest, WatchSeesEveryChangeUntilTheEnd) {
+  const auto health = grpc::health::v1::Health::NewStub(channel_);
+  grpc::ClientContext context;
+  auto stream = health->Watch(&context, {});
+  using Response = grpc::health::v1::HealthCheckResponse;
+  Response response;
+  ASSERT_TRUE(stream->Read(&response));
+  EXPECT_EQ(response.status(), Response::NOT_SERVING);
+  Serve();
+  ASSERT_TRUE(stream->Read(&response));
+  EXPECT_EQ(response.status(), Response::SERVING);
+  serving_.Set(ServerState::kStopped, "over");
+  while (stream->Read(&response)) EXPECT_EQ(response.status(), Response::NOT_SERVING);
+  EXPECT_EQ(stream->Finish().error_code(), StatusCode::UNAVAILABLE);
+}
+
+TEST(GrpcStatusTest, HidesInternalsAndBoundsDetails) {
+  const grpc::Status internal = ToGrpcStatus(absl::InternalError("/secret/path: boom"));
+  EXPECT_EQ(internal.error_code(), StatusCode::INTERNAL);
+  EXPECT_EQ(internal.error_message(), "internal error");
+  EXPECT_EQ(internal.error_details().find("secret"), std::string::npos);
+  std::vector<FieldViolation> many(200, {"some.field", std::string(100, 'x')});
+  const grpc::Status large = ToGrpcStatus(
+      MakeError(absl::StatusCode::kInvalidArgument, "many", {.field_violations = many}));
+  EXPECT_LE(large.error_details().size(), 4096u);
+}
+
+}  // namespace
+}  // namespace lectern
