@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "server/base/utf8.h"
 #include "server/engine/request_checks.h"
 
 namespace lectern {
@@ -76,7 +77,7 @@ void AskManyCall::OnReadDone(bool ok) {
 
 void AskManyCall::Handle(const v1::AskManyRequest& request) {
   if (request.tag().empty() || request.tag().size() > kMaxTagBytes) {
-    WriteError(request.tag().substr(0, kMaxTagBytes),
+    WriteError(ReplaceInvalidUtf8(request.tag().substr(0, kMaxTagBytes)),
                ViolationsError({{"tag", "must be 1 to 128 bytes"}}));
     return;
   }

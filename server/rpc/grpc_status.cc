@@ -8,6 +8,7 @@
 #include "absl/time/time.h"
 #include "server/base/error_details.h"
 #include "server/base/log.h"
+#include "server/base/utf8.h"
 
 namespace lectern {
 namespace {
@@ -39,7 +40,8 @@ google::rpc::Status ToRpcStatus(const absl::Status& status) {
     LogError("request failed", {{"error", std::string(status.message())}});
     proto.set_message("internal error");
   } else {
-    proto.set_message(std::string(status.message()).substr(0, 1024));
+    // The cut may fall inside a character, and peers cannot parse a reply with ill-formed text.
+    proto.set_message(ReplaceInvalidUtf8(std::string(status.message()).substr(0, 1024)));
   }
   google::rpc::ErrorInfo info;
   info.set_domain(kDomain);

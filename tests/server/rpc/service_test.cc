@@ -12,6 +12,7 @@
 
 #include "server/base/clock.h"
 #include "server/base/error_details.h"
+#include "server/base/utf8.h"
 #include "server/engine/engine.h"
 #include "server/metrics/server_metrics.h"
 #include "server/rpc/document_qa_service.h"
@@ -277,6 +278,15 @@ TEST(GrpcStatusTest, HidesInternalsAndBoundsDetails) {
   const grpc::Status large = ToGrpcStatus(
       MakeError(absl::StatusCode::kInvalidArgument, "many", {.field_violations = many}));
   EXPECT_LE(large.error_details().size(), 4096u);
+}
+
+TEST(GrpcStatusTest, LongMessagesStayParseable) {
+  std::string message = "a";  // so that the limit falls inside a character
+  for (int i = 0; i < 600; ++i) message += "\xc3\x84";
+  google::rpc::Status details;
+  ASSERT_TRUE(details.ParseFromString(ToGrpcStatus(absl::NotFoundError(message)).error_details()));
+  EXPECT_TRUE(IsValidUtf8(details.message()));
+  EXPECT_TRUE(IsValidUtf8(ToGrpcStatus(absl::NotFoundError(message)).error_message()));
 }
 
 }  // namespace
