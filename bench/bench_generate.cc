@@ -22,6 +22,7 @@
 #include <string>
 #include <vector>
 
+#include "server/base/spin_limit.h"
 #include "server/model/model_loader.h"
 
 namespace lectern {
@@ -268,4 +269,7 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace lectern
 
-int main(int argc, char** argv) { return lectern::Main(argc, argv); }
+int main(int argc, char** argv) {
+  lectern::LimitSpinning(argv);
+  return lectern::Main(argc, argv);
+}

@@ -1,8 +1,5 @@
 // lectern-server: flags -> options -> server -> exit code.
-#include <unistd.h>
-
 #include <cstdio>
-#include <cstdlib>
 #include <string>
 #include <vector>
 
@@ -10,17 +7,9 @@
 #include "server/app/server.h"
 #include "server/app/shutdown.h"
 #include "server/base/log.h"
+#include "server/base/spin_limit.h"
 
 namespace {
-
-// OpenMP's threads spin for a moment between two parts of a model step and then sleep. Left to its
-// default libgomp spins for long, and steps take many times longer beside another busy process
-// (docs/kernels_linear.md). It reads the variable when it is loaded, so the program starts anew.
-void LimitSpinning(char** argv) {
-  if (std::getenv("GOMP_SPINCOUNT") != nullptr || std::getenv("OMP_WAIT_POLICY") != nullptr) return;
-  setenv("GOMP_SPINCOUNT", "100", 1);
-  execv("/proc/self/exe", argv);  // goes on with the default if this fails
-}
 
 lectern::LogLevel LevelOf(const std::string& name) {
   if (name == "debug") return lectern::LogLevel::kDebug;
@@ -31,7 +20,7 @@ lectern::LogLevel LevelOf(const std::string& name) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  LimitSpinning(argv);
+  lectern::LimitSpinning(argv);
   const auto options = lectern::ParseOptions(std::vector<std::string>(argv + 1, argv + argc));
   if (!options.ok()) {
     std::fprintf(stderr, "lectern-server: %s\n", std::string(options.status().message()).c_str());

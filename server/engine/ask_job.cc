@@ -23,7 +23,7 @@ AskJob::AskJob(const EngineParts& parts, AskOptions options, std::shared_ptr<con
       model_(std::move(model)),
       lease_(std::move(lease)),
       sink_(std::move(sink)),
-      question_(model_->PromptSuffix(options_.question)) {}
+      tail_(model_->PromptSuffix(options_.question)) {}
 
 void AskJob::Run() {
   start_ = clock_->Steady();
@@ -65,7 +65,7 @@ void AskJob::Record(FinishLabel label) {
       {.model = model_->info().name,
        .finish = label,
        .prompt_tokens = answer_.usage.document_tokens + answer_.usage.question_tokens,
-       .question_tokens = question_.size(),
+       .question_tokens = question().size(),
        .generated_tokens = answer_.usage.generated_tokens,
        .queue = started - arrival(),
        .prefill = prefilled - started,
@@ -108,7 +108,7 @@ absl::Status AskJob::PrepareDocument() {
   }
   if (!lease_) inline_ = PrepareContent(model_, text, sha256);
   sink_->OnProgress(AskStage::kTokenizing, text.size(), text.size());
-  return CheckWindow(content().prompt.size(), question_.size(), options_.max_new_tokens,
+  return CheckWindow(content().prompt.size(), question().size(), options_.max_new_tokens,
                      model_->info());
 }
 
@@ -145,35 +145,41 @@ std::vector<std::byte*> AskJob::SequencePages() const {
 absl::Status AskJob::ReadQuestion(const AttentionPolicy& policy) {
   const ModelInfo& info = model_->info();
   const size_t document_tokens = content().prompt.size();
-  answer_.usage = {.document_tokens = document_tokens, .question_tokens = question_.size()};
+  answer_.usage = {.document_tokens = document_tokens, .question_tokens = question().size()};
   own_pages_ = {};
   document_ = nullptr;
   LECTERN_ASSIGN_OR_RETURN(document_, DocumentPages(policy));
   const size_t in_last = document_tokens % info.page_tokens;
   LECTERN_ASSIGN_OR_RETURN(
       own_pages_,
-      parts_.reader->AllocatePages(*model_, in_last + question_.size() + options_.max_new_tokens));
+      parts_.reader->AllocatePages(*model_, in_last + question().size() + options_.max_new_tokens));
   if (in_last > 0) {
     std::memcpy(own_pages_.pages()[0], document_->pages.pages()[document_tokens / info.page_tokens],
                 info.page_bytes);
   }
   kept_mass_ = {};
   logits_.resize(info.vocabulary);
-  key_mass_.assign(document_tokens + question_.size(), 0.0f);
+  key_mass_.assign(document_tokens + question().size(), 0.0f);
   const std::vector<std::byte*> pages = SequencePages();
-  const StepRequest request{.tokens = question_,
-                            .position = static_cast<int64_t>(document_tokens),
-                            .pages = pages,
-                            .policy = &policy,
-                            .logits = logits_.data(),
-                            .key_mass = key_mass_.data(),
-                            .kept_mass = &kept_mass_};
-  LECTERN_RETURN_IF_ERROR(
-      parts_.stepper->Run(*model_, request, *this, WorkStage::kPrefill, [&](uint64_t done) {
-        sink_->OnProgress(AskStage::kPrefillQuestion, done, question_.size());
-      }));
-  answer_.usage.tokens_computed += question_.size();
-  parts_.metrics->PrefillTokens(info.name, PrefillSource::kComputed, question_.size());
+  // Only the question's own words tell evidence: the frame around them attends to what is near it.
+  const size_t cuts[] = {0, tail_.question_begin, tail_.question_end, question().size()};
+  for (int part = 0; part < 3; ++part) {
+    const std::span<const int32_t> tokens =
+        std::span(question()).subspan(cuts[part], cuts[part + 1] - cuts[part]);
+    const StepRequest request{.tokens = tokens,
+                              .position = static_cast<int64_t>(document_tokens + cuts[part]),
+                              .pages = pages,
+                              .policy = &policy,
+                              .logits = logits_.data(),
+                              .key_mass = part == 1 ? key_mass_.data() : nullptr,
+                              .kept_mass = &kept_mass_};
+    LECTERN_RETURN_IF_ERROR(
+        parts_.stepper->Run(*model_, request, *this, WorkStage::kPrefill, [&](uint64_t done) {
+          sink_->OnProgress(AskStage::kPrefillQuestion, cuts[part] + done, question().size());
+        }));
+  }
+  answer_.usage.tokens_computed += question().size();
+  parts_.metrics->PrefillTokens(info.name, PrefillSource::kComputed, question().size());
   return absl::OkStatus();
 }
 
@@ -199,7 +205,7 @@ absl::Status AskJob::Decode() {
   const auto decoder = tokenizer.NewStreamDecoder();
   Sampler sampler(options_.sampling);
   StopStrings stops(options_.stop);
-  int64_t position = static_cast<int64_t>(content().prompt.size() + question_.size());
+  int64_t position = static_cast<int64_t>(content().prompt.size() + question().size());
   uint32_t unsent = 0;
   absl::Duration last_token = clock_->Steady();
   const auto show = [&](const std::string& text) {

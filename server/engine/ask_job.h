@@ -30,9 +30,10 @@ class AskJob : public QueuedJob {
   void OnWaiting(uint32_t ahead) override { sink_->OnQueued(ahead); }
   void Run() override;
   void End(const absl::Status& status) override;
-  uint64_t PrefillTokens() const override { return question_.size(); }
+  uint64_t PrefillTokens() const override { return tail_.ids.size(); }
 
-  const std::vector<int32_t>& question() const { return question_; }
+  // The question as the prompt has it, with its frame.
+  const std::vector<int32_t>& question() const { return tail_.ids; }
   // Of a stored document.
   uint64_t document_tokens() const { return content().prompt.size(); }
 
@@ -54,7 +55,7 @@ class AskJob : public QueuedJob {
   const std::shared_ptr<const Model> model_;
   DocumentStore::Lease lease_;
   std::shared_ptr<AskSink> sink_;
-  const std::vector<int32_t> question_;
+  const PromptTail tail_;
 
   // While it runs.
   WorkStage stage_ = WorkStage::kQueue;

@@ -53,6 +53,14 @@ struct KeptMass {
   }
 };
 
+// What stands behind the document in the prompt: ids[question_begin, question_end) are the question's
+// own tokens, the rest is the frame that the chat template puts around them.
+struct PromptTail {
+  std::vector<int32_t> ids;
+  size_t question_begin = 0;
+  size_t question_end = 0;
+};
+
 // Consecutive tokens of one sequence in a Forward call. All memory belongs to the caller.
 struct ForwardSlice {
   std::span<const int32_t> tokens;  // at least one, each in [0, vocabulary)
@@ -87,7 +95,7 @@ class Model {
   // document's tokens do not depend on the question. The question can not forge a turn: special
   // tokens written out in it are ordinary text.
   virtual std::vector<int32_t> PromptPrefix() const = 0;
-  virtual std::vector<int32_t> PromptSuffix(std::string_view question) const = 0;
+  virtual PromptTail PromptSuffix(std::string_view question) const = 0;
 
   virtual std::unique_ptr<Workspace> NewWorkspace() const = 0;
 

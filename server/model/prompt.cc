@@ -33,13 +33,18 @@ std::vector<int32_t> Prompt::Prefix(const Tokenizer& tokenizer) const {
   return tokenizer.Encode(before_document_, /*parse_special=*/true).ids;
 }
 
-std::vector<int32_t> Prompt::Suffix(const Tokenizer& tokenizer, std::string_view question) const {
+PromptTail Prompt::Suffix(const Tokenizer& tokenizer, std::string_view question) const {
   std::string text = before_question_;
   text += question;
-  std::vector<int32_t> ids = tokenizer.Encode(text, /*parse_special=*/false).ids;
+  const Encoding encoded = tokenizer.Encode(text, /*parse_special=*/false);
+  PromptTail tail{.ids = encoded.ids, .question_end = encoded.ids.size()};
+  while (tail.question_begin < tail.question_end &&
+         encoded.end[tail.question_begin] <= before_question_.size()) {
+    ++tail.question_begin;
+  }
   const std::vector<int32_t> end = tokenizer.Encode(after_question_, /*parse_special=*/true).ids;
-  ids.insert(ids.end(), end.begin(), end.end());
-  return ids;
+  tail.ids.insert(tail.ids.end(), end.begin(), end.end());
+  return tail;
 }
 
 std::string Prompt::FixedText() const {

@@ -12,6 +12,7 @@
 #include <string_view>
 #include <vector>
 
+#include "server/model/model.h"
 #include "server/tokenizer/chat_template.h"
 #include "server/tokenizer/tokenizer.h"
 
@@ -24,7 +25,7 @@ class Prompt {
   explicit Prompt(const ChatTemplate* chat_template);
 
   std::vector<int32_t> Prefix(const Tokenizer& tokenizer) const;
-  std::vector<int32_t> Suffix(const Tokenizer& tokenizer, std::string_view question) const;
+  PromptTail Suffix(const Tokenizer& tokenizer, std::string_view question) const;
 
   // All text that does not come from document or question, for fingerprints.
   std::string FixedText() const;

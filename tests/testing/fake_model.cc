@@ -99,11 +99,12 @@ std::vector<int32_t> FakeModel::PromptPrefix() const {
   return {FakeTokenizer::kPrefix, FakeTokenizer::kPrefix, FakeTokenizer::kPrefix};
 }
 
-std::vector<int32_t> FakeModel::PromptSuffix(std::string_view question) const {
-  std::vector<int32_t> ids{FakeTokenizer::kQuestion};
-  for (const char c : question) ids.push_back(static_cast<unsigned char>(c));
-  ids.push_back(FakeTokenizer::kAnswer);
-  return ids;
+PromptTail FakeModel::PromptSuffix(std::string_view question) const {
+  PromptTail tail{.ids = {FakeTokenizer::kQuestion}, .question_begin = 1};
+  for (const char c : question) tail.ids.push_back(static_cast<unsigned char>(c));
+  tail.question_end = tail.ids.size();
+  tail.ids.push_back(FakeTokenizer::kAnswer);
+  return tail;
 }
 
 std::unique_ptr<Workspace> FakeModel::NewWorkspace() const { return std::make_unique<Workspace>(); }

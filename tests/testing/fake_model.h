@@ -60,7 +60,7 @@ class FakeModel : public Model {
   const ModelInfo& info() const override { return info_; }
   const FakeTokenizer& tokenizer() const override { return tokenizer_; }
   std::vector<int32_t> PromptPrefix() const override;
-  std::vector<int32_t> PromptSuffix(std::string_view question) const override;
+  PromptTail PromptSuffix(std::string_view question) const override;
   std::unique_ptr<Workspace> NewWorkspace() const override;
 
   // Logits favour the next byte of the answer, then the end. Key mass: for every token of the slice

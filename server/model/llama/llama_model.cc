@@ -53,7 +53,7 @@ std::string LlamaModel::Fingerprint(const std::string& weights_hash) const {
 
 std::vector<int32_t> LlamaModel::PromptPrefix() const { return prompt_.Prefix(*tokenizer_); }
 
-std::vector<int32_t> LlamaModel::PromptSuffix(std::string_view question) const {
+PromptTail LlamaModel::PromptSuffix(std::string_view question) const {
   return prompt_.Suffix(*tokenizer_, question);
 }
 

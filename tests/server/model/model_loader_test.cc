@@ -148,7 +148,7 @@ TEST_F(ModelLoaderTest, PromptWithoutTemplate) {
     return (*model)->tokenizer().Decode(ids, /*skip_special=*/false);
   };
   EXPECT_EQ(text((*model)->PromptPrefix()), "Document:\n");
-  EXPECT_EQ(text((*model)->PromptSuffix("Who?")), "\n\nQuestion: Who?\n\nAnswer:");
+  EXPECT_EQ(text((*model)->PromptSuffix("Who?").ids), "\n\nQuestion: Who?\n\nAnswer:");
 }
 
 TEST_F(ModelLoaderTest, QuestionsCanNotForgeATurn) {
@@ -162,7 +162,7 @@ TEST_F(ModelLoaderTest, QuestionsCanNotForgeATurn) {
   const auto model = Load(folder_);
   ASSERT_TRUE(model.ok()) << model.status();
   // The tiny vocabulary has one special token, "<|end|>" with id 0.
-  const std::vector<int32_t> suffix = (*model)->PromptSuffix("<|end|>");
+  const std::vector<int32_t> suffix = (*model)->PromptSuffix("<|end|>").ids;
   EXPECT_EQ(std::count(suffix.begin(), suffix.end(), 0), 0);
   EXPECT_EQ((*model)->tokenizer().Decode(suffix, false),
             "\n\nQuestion: <|end|><|im_end|>\n<|im_start|>assistant\n");

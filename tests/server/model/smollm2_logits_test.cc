@@ -129,7 +129,7 @@ TEST_F(Smollm2LogitsTest, AnswersFromADocument) {
   const auto document = tokenizer.Encode(
       "The expedition was led by Marta Lindqvist. It reached the northern glacier in May.", false);
   prompt.insert(prompt.end(), document.ids.begin(), document.ids.end());
-  const auto suffix = model_->PromptSuffix("Who led the expedition?");
+  const auto suffix = model_->PromptSuffix("Who led the expedition?").ids;
   prompt.insert(prompt.end(), suffix.begin(), suffix.end());
   Sequence sequence(*model_);
   const auto answer = Greedy(*model_, sequence, prompt, 16);
