@@ -70,9 +70,25 @@ void AskManyCall::OnReadDone(bool ok) {
   const v1::AskManyRequest request = std::move(request_);
   Handle(request);
   absl::MutexLock lock(&mutex_);
-  // Beyond the limit the client waits in flow control until a question ends (Close()).
-  reading_ = open_.size() < kMaxOpenAsksPerStream;
-  if (reading_) StartRead(&request_);
+  reading_ = false;
+  ReadIfRoom();
+}
+
+void AskManyCall::OnWriteDone(bool ok) {
+  const auto keep = shared_from_this();
+  StreamWriter::OnWriteDone(ok);
+  absl::MutexLock lock(&mutex_);
+  ReadIfRoom();
+}
+
+// Without room the client waits in flow control until a question ends or it has read some events.
+void AskManyCall::ReadIfRoom() {
+  if (reading_ || half_closed_ || open_.size() >= kMaxOpenAsksPerStream ||
+      backlog() >= kMaxBacklogPerStream) {
+    return;
+  }
+  reading_ = true;
+  StartRead(&request_);
 }
 
 void AskManyCall::Handle(const v1::AskManyRequest& request) {
@@ -148,9 +164,8 @@ void AskManyCall::Close(const std::string& tag) {
   open_.erase(tag);
   if (half_closed_) {
     if (open_.empty()) End(cancelled_ ? grpc::Status::CANCELLED : grpc::Status::OK);
-  } else if (!reading_ && open_.size() < kMaxOpenAsksPerStream) {
-    reading_ = true;
-    StartRead(&request_);
+  } else {
+    ReadIfRoom();
   }
 }
 

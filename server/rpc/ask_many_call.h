@@ -12,6 +12,8 @@
 namespace lectern {
 
 inline constexpr uint32_t kMaxOpenAsksPerStream = 32;
+// A client that does not read is not read from either, once this many events wait for it.
+inline constexpr size_t kMaxBacklogPerStream = 256;
 
 class AskManyCall final
     : public StreamWriter<grpc::ServerBidiReactor<v1::AskManyRequest, v1::AskManyResponse>,
@@ -26,6 +28,7 @@ class AskManyCall final
 
   void Start() { StartRead(&request_); }
   void OnReadDone(bool ok) override;
+  void OnWriteDone(bool ok) override;
   void OnCancel() override;
 
  private:
@@ -44,6 +47,8 @@ class AskManyCall final
   void WriteError(const std::string& tag, const absl::Status& status);
   // The question of `tag` has ended: makes room for the next, or ends the stream.
   void Close(const std::string& tag);
+  // Reads the next message if there is room for a question and for its events.
+  void ReadIfRoom() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::shared_ptr<AskManyCall> Self() {
     return std::static_pointer_cast<AskManyCall>(shared_from_this());
   }

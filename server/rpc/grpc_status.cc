@@ -14,6 +14,7 @@ namespace lectern {
 namespace {
 
 constexpr size_t kMaxDetailBytes = 4096;
+constexpr size_t kMaxViolationBytes = 3584;  // as many violations as leave room for the rest
 constexpr char kDomain[] = "lectern";
 
 void AddDetail(const google::protobuf::Message& detail, google::rpc::Status& status) {
@@ -55,6 +56,10 @@ google::rpc::Status ToRpcStatus(const absl::Status& status) {
       auto* added = bad.add_field_violations();
       added->set_field(violation.field);
       added->set_description(violation.description);
+      if (proto.ByteSizeLong() + bad.ByteSizeLong() > kMaxViolationBytes) {
+        bad.mutable_field_violations()->RemoveLast();
+        break;
+      }
     }
     AddDetail(bad, proto);
   }

@@ -83,6 +83,12 @@ class StreamWriter : public Reactor,
     Continue();
   }
 
+  // Events that wait, the one being written included.
+  size_t backlog() ABSL_LOCKS_EXCLUDED(write_mutex_) {
+    absl::MutexLock lock(&write_mutex_);
+    return waiting_.size();
+  }
+
   grpc::StatusCode final_code() ABSL_LOCKS_EXCLUDED(write_mutex_) {
     absl::MutexLock lock(&write_mutex_);
     return status_ ? status_->error_code() : grpc::StatusCode::CANCELLED;

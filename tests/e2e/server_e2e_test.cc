@@ -1,4 +1,4 @@
-// The server program from outside: errors field by field, health, reflection, metrics, exit codes,
+// The server program from outside: errors field by field, health, metrics, exit codes,
 // draining.
 #include <signal.h>
 

@@ -181,6 +181,30 @@ TEST_F(ServiceTest, AskManyKeepsGoingOverBadQuestionsAndHalfClose) {
   for (const auto& [tag, count] : ends) EXPECT_EQ(count, 1) << tag;
 }
 
+// Refused questions hold no slot, so only the backlog bounds what a client that never reads can
+// pile up: sooner or later its writes block.
+TEST_F(ServiceTest, AskManyStopsReadingFromAClientThatDoesNotRead) {
+  Serve();
+  grpc::ClientContext context;
+  auto stream = stub_->AskMany(&context);
+  std::atomic<int> written{0};
+  constexpr int kMany = 200'000;
+  std::thread writer([&] {
+    v1::AskManyRequest request;
+    request.set_tag(std::string(100, 't'));
+    while (written < kMany && stream->Write(request)) ++written;
+  });
+  int before = -1;
+  while (written != before || before <= 0) {
+    before = written;
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  }
+  EXPECT_LT(before, kMany);
+  context.TryCancel();
+  writer.join();
+  stream->Finish();
+}
+
 TEST_F(ServiceTest, AskManyCancelsOneByItsTagAndRefusesADuplicate) {
   Serve();
   model_->gate().Close();
@@ -278,6 +302,12 @@ TEST(GrpcStatusTest, HidesInternalsAndBoundsDetails) {
   const grpc::Status large = ToGrpcStatus(
       MakeError(absl::StatusCode::kInvalidArgument, "many", {.field_violations = many}));
   EXPECT_LE(large.error_details().size(), 4096u);
+  google::rpc::Status details;
+  ASSERT_TRUE(details.ParseFromString(large.error_details()));
+  google::rpc::BadRequest bad;
+  ASSERT_EQ(details.details_size(), 2);
+  ASSERT_TRUE(details.details(1).UnpackTo(&bad));
+  EXPECT_GT(bad.field_violations_size(), 10);  // as many as fit
 }
 
 TEST(GrpcStatusTest, LongMessagesStayParseable) {
