@@ -262,7 +262,7 @@ absl::Status AskJob::Finish() {
   answer_.no_evidence = evidence.strength < parts_.no_evidence_threshold;
   Exactness& exactness = answer_.exactness;
   const ModelInfo& info = model_->info();
-  exactness.exact = kept_mass_.count == 0;
+  exactness.exact = kept_mass_.count == 0 && policy_.ffn_top_k == 0;
   if (kept_mass_.count > 0) {
     exactness.kept_mass_mean = kept_mass_.sum / static_cast<double>(kept_mass_.count);
     exactness.kept_mass_min = kept_mass_.min;

@@ -124,6 +124,7 @@ AttentionPolicy ResolvePolicy(const AttentionChoice& choice, const ModelInfo& mo
   if (choice.exact) return AttentionPolicy::Exact();
   AttentionPolicy policy = model.default_policy;
   if (choice.tail) policy.tail = *choice.tail;
+  policy.ffn_top_k = choice.ffn_top_k.value_or(0);
   if (choice.top_k) {
     policy.top_k = *choice.top_k;
     // Layers that the default keeps dense stay dense; its other overrides belong to its own k.

@@ -1,4 +1,5 @@
-// Which keys each layer's attention keeps. Plain data; the same object for every model family.
+// What each layer keeps: which keys its attention, which units its feed-forward part. Plain data; the
+// same object for every model family.
 #pragma once
 
 #include <cstdint>
@@ -16,13 +17,22 @@ struct AttentionPolicy {
   std::vector<int64_t> layer_k;  // overrides for layers 0, 1, ...; 0 = dense in that layer
   Tail tail = Tail::kMean;
 
+  // Feed-forward units kept per token, in every layer; 0 = all (Gupta et al. 2021, section 2.2).
+  enum class FfnRank {
+    kProduct,  // by |silu(gate) * up|: the most faithful on SwiGLU models (docs/quality.md)
+    kGateAbs,  // by |silu(gate)|
+  };
+  int64_t ffn_top_k = 0;
+  FfnRank ffn_rank = FfnRank::kProduct;
+
   static AttentionPolicy Exact() { return {.top_k = 0, .layer_k = {}, .tail = Tail::kNone}; }
 
   int64_t KForLayer(int layer) const {
     return layer < static_cast<int>(layer_k.size()) ? layer_k[layer] : top_k;
   }
-  // True if every layer of a model with `num_layers` layers is dense.
+  // True if nothing is left out in a model with `num_layers` layers.
   bool IsExact(int num_layers) const {
+    if (ffn_top_k != 0) return false;
     for (int layer = 0; layer < num_layers; ++layer) {
       if (KForLayer(layer) != 0) return false;
     }

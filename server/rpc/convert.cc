@@ -172,6 +172,7 @@ v1::AttentionPolicy ToProto(const AttentionPolicy& policy) {
   proto.set_top_k(static_cast<uint32_t>(policy.top_k));
   proto.set_tail(policy.tail == AttentionPolicy::Tail::kMean ? v1::AttentionPolicy::TAIL_MEAN
                                                              : v1::AttentionPolicy::TAIL_NONE);
+  if (policy.ffn_top_k > 0) proto.set_ffn_top_k(static_cast<uint32_t>(policy.ffn_top_k));
   for (const int64_t k : policy.layer_k) proto.add_layer_top_k(static_cast<uint32_t>(k));
   return proto;
 }

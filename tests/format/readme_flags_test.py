@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
-"""Fails if README.md's table of flags is not the one of `lectern-server --help`.
+"""Fails if README.md's table of flags is not the one of `lectern-server --help`, or if a file below
+deploy/ or the Dockerfile gives the server a flag that it does not have.
 
     readme_flags_test.py README LECTERN_SERVER [--print]
 """
+import pathlib
 import re
 import subprocess
 import sys
@@ -19,6 +21,20 @@ def flags_of_help(program):
     return rows
 
 
+def unknown_deployed_flags(root, rows):
+    known = set(re.findall(r'`--(\w+)', '\n'.join(rows)))
+    found = []
+    for path in [root / 'Dockerfile', *sorted((root / 'deploy').rglob('*'))]:
+        if not path.is_file():
+            continue
+        for line in path.read_text(encoding='utf-8').splitlines():
+            if 'lectern-server' not in line:
+                continue
+            flags = re.findall(r'--([a-z_]+)=', line.split('lectern-server', 1)[1])
+            found += [f'{path.name}: no such flag: --{flag}' for flag in flags if flag not in known]
+    return found
+
+
 def main():
     rows = flags_of_help(sys.argv[2])
     if '--print' in sys.argv:
@@ -32,8 +48,11 @@ def main():
     for row in found:
         if row not in rows:
             print('not in --help:', row)
+    unknown = unknown_deployed_flags(pathlib.Path(sys.argv[1]).parent, rows)
+    for line in unknown:
+        print(line)
     print(f'{len(rows)} flags')
-    return 0 if rows and rows == found else 1
+    return 0 if rows and rows == found and not unknown else 1
 
 
 if __name__ == '__main__':

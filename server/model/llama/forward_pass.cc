@@ -9,6 +9,7 @@
 #include "kernels/rms_norm.h"
 #include "kernels/silu_mul.h"
 #include "kernels/topk_attention.h"
+#include "kernels/topk_ffn.h"
 #include "server/base/status_macros.h"
 #include "server/model/kernel_status.h"
 #include "server/model/llama/forward_checks.h"
@@ -222,6 +223,7 @@ class Pass {
         FromKernel(kernels::SiluMul(gate_up_, 2 * width, gate_up_ + width, 2 * width, rows_, width,
                                     activated_, width, execution),
                    "silu_mul"));
+    LECTERN_RETURN_IF_ERROR(KeepTopUnits());
     if (weights_.numerics().down_hadamard > 0) {
       LECTERN_RETURN_IF_ERROR(
           FromKernel(kernels::BlockHadamard(activated_, rows_, width, width,
@@ -230,6 +232,25 @@ class Pass {
     }
     return weights_.Multiply(Matrix::kDown, layer, activated_, rows_, stream_,
                              /*accumulate=*/true);
+  }
+
+  // Cuts the feed-forward activations of the slices whose policy asks for it.
+  absl::Status KeepTopUnits() {
+    const int64_t width = config_.intermediate;
+    for (size_t i = 0; i < slices_.size(); ++i) {
+      const AttentionPolicy& policy = *slices_[i].policy;
+      if (policy.ffn_top_k == 0) continue;
+      const int64_t row = workspace_.first_row[i];
+      const int64_t rows = static_cast<int64_t>(slices_[i].tokens.size());
+      const auto rank = policy.ffn_rank == AttentionPolicy::FfnRank::kProduct
+                            ? kernels::FfnRank::kProduct
+                            : kernels::FfnRank::kGateAbs;
+      LECTERN_RETURN_IF_ERROR(FromKernel(
+          kernels::TopKFfn(gate_up_ + row * 2 * width, 2 * width, rank, policy.ffn_top_k, rows,
+                           width, activated_ + row * width, width, ThreadsFor(rows * width)),
+          "topk_ffn"));
+    }
+    return absl::OkStatus();
   }
 
   absl::Status Logits() {

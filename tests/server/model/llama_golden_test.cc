@@ -19,8 +19,13 @@ std::shared_ptr<const Model> LoadF32(const std::string& path) {
   return model.ok() ? *model : nullptr;
 }
 
-AttentionPolicy PaperPolicy(int64_t k) {
-  return {.top_k = k, .layer_k = {}, .tail = AttentionPolicy::Tail::kNone};
+// The paper's form: k keys in every layer, nothing for the rest; ff_k units by |silu(gate)|.
+AttentionPolicy PaperPolicy(int64_t k, int64_t ff_k = 0) {
+  return {.top_k = k,
+          .layer_k = {},
+          .tail = AttentionPolicy::Tail::kNone,
+          .ffn_top_k = ff_k,
+          .ffn_rank = AttentionPolicy::FfnRank::kGateAbs};
 }
 
 // Row `row` of a two-dimensional tensor of ids.
@@ -35,13 +40,13 @@ std::vector<double> RowOf(const GoldenTensor& tensor, int64_t row) {
   return {tensor.f64.begin() + row * size, tensor.f64.begin() + (row + 1) * size};
 }
 
-void CheckLogits(const Model& model, const GoldenTensors& data, const std::string& name, int64_t k,
-                 const Tolerance& tolerance) {
+void CheckLogits(const Model& model, const GoldenTensors& data, const std::string& name,
+                 const AttentionPolicy& policy, const Tolerance& tolerance) {
   const GoldenTensor& ids = data["input_ids"];
   for (int64_t row = 0; row < ids.shape.at(0); ++row) {
     // Whole, and in slices that no page or tile divides.
     for (const int64_t slice : {512, 7}) {
-      Sequence sequence(model, PaperPolicy(k));
+      Sequence sequence(model, policy);
       const std::vector<float> got = AllLogits(model, sequence, IdsOf(ids, row), slice);
       EXPECT_EQ(CompareValues(got, RowOf(data[name], row), tolerance), "")
           << name << " row " << row << " in slices of " << slice;
@@ -49,10 +54,10 @@ void CheckLogits(const Model& model, const GoldenTensors& data, const std::strin
   }
 }
 
-void CheckGreedy(const Model& model, const GoldenTensors& data, int64_t k) {
+void CheckGreedy(const Model& model, const GoldenTensors& data, const AttentionPolicy& policy) {
   const GoldenTensor& want = data["greedy_ids"];
   for (int64_t row = 0; row < want.shape.at(0); ++row) {
-    Sequence sequence(model, PaperPolicy(k));
+    Sequence sequence(model, policy);
     const auto got = Greedy(model, sequence, IdsOf(data["input_ids"], row), want.shape.at(1));
     EXPECT_EQ(got.ids, IdsOf(want, row)) << "row " << row;
   }
@@ -71,14 +76,14 @@ class Collector : public ResidualObserver {
   int stages_ = 0;
 };
 
-void CheckHidden(const Model& model, const GoldenTensors& data, int64_t k,
+void CheckHidden(const Model& model, const GoldenTensors& data, const AttentionPolicy& policy,
                  const Tolerance& tolerance) {
   const auto& llama = dynamic_cast<const LlamaModel&>(model);
   const GoldenTensor& want = data["hidden"];  // [stages, batch, tokens, hidden]
   const int64_t batch = want.shape.at(1);
   const int64_t size = want.shape.at(2) * want.shape.at(3);
   for (int64_t row = 0; row < batch; ++row) {
-    Sequence sequence(model, PaperPolicy(k));
+    Sequence sequence(model, policy);
     const std::vector<int32_t> ids = IdsOf(data["input_ids"], row);
     const ForwardSlice slice = sequence.Next(ids);
     Collector collector;
@@ -110,16 +115,21 @@ std::vector<std::string> FoldersOf(const GoldenCase& c) {
 
 void CheckFolderCase(const GoldenCase& c) {
   const GoldenTensors data = c.Load();
-  const int64_t k = c.params.at("attention_topk");
+  AttentionPolicy policy = PaperPolicy(c.params.at("attention_topk"), c.params.value("ff_topk", 0));
+  if (policy.ffn_top_k != 0 && c.params.at("ff_rule") == "product") {
+    policy.ffn_rank = AttentionPolicy::FfnRank::kProduct;
+  } else if (policy.ffn_top_k != 0) {
+    ASSERT_EQ(c.params.at("ff_rule"), "gate_abs") << "a rule that the models do not offer";
+  }
   const std::vector<std::string> folders = FoldersOf(c);
   ASSERT_FALSE(folders.empty());
   for (const std::string& folder : folders) {
     SCOPED_TRACE(folder);
     const auto model = LoadF32(folder);
     ASSERT_NE(model, nullptr);
-    CheckLogits(*model, data, "logits", k, c.ToleranceOf("logits"));
-    CheckGreedy(*model, data, k);
-    if (data.Has("hidden")) CheckHidden(*model, data, k, c.ToleranceOf("hidden"));
+    CheckLogits(*model, data, "logits", policy, c.ToleranceOf("logits"));
+    CheckGreedy(*model, data, policy);
+    if (data.Has("hidden")) CheckHidden(*model, data, policy, c.ToleranceOf("hidden"));
   }
 }
 
@@ -130,7 +140,7 @@ void CheckGgufCase(const GoldenCase& c) {
   EXPECT_EQ(model->info().quantization, c.params.at("quantisation"));
   for (const int64_t k : c.params.at("attention_topk").get<std::vector<int64_t>>()) {
     const std::string name = k == 0 ? "logits" : "logits.topk" + std::to_string(k);
-    CheckLogits(*model, data, name, k, c.ToleranceOf(name));
+    CheckLogits(*model, data, name, PaperPolicy(k), c.ToleranceOf(name));
   }
 }
 
@@ -140,7 +150,6 @@ TEST(LlamaGoldenTest, MatchesFloat64) {
   int checked = 0;
   for (const GoldenCase& c : cases) {
     SCOPED_TRACE(c.name);
-    if (c.params.value("ff_topk", 0) != 0) continue;
     ++checked;
     if (c.params.contains("model_file")) {
       CheckGgufCase(c);
@@ -149,15 +158,6 @@ TEST(LlamaGoldenTest, MatchesFloat64) {
     }
   }
   EXPECT_GT(checked, 0);
-}
-
-// Not silently left out: the family has no top-k feed-forward layers.
-TEST(LlamaGoldenTest, TopKFeedForward) {
-  std::string names;
-  for (const GoldenCase& c : GoldenCases("llama_tiny")) {
-    if (c.params.value("ff_topk", 0) != 0) names += " " + c.name;
-  }
-  GTEST_SKIP() << "top-k feed-forward layers are not offered; cases:" << names;
 }
 
 }  // namespace

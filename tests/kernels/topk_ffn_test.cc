@@ -1,0 +1,71 @@
+// Top-k feed-forward against a sort, and its rules for ties, NaN and bad arguments.
+#include "kernels/topk_ffn.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+#include <random>
+
+namespace lectern::kernels {
+namespace {
+
+// Which units of a row stay, by a stable sort of the ranks.
+std::vector<bool> Kept(const std::vector<double>& ranks, int64_t k) {
+  std::vector<size_t> order(ranks.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return ranks[a] > ranks[b]; });
+  std::vector<bool> kept(ranks.size(), false);
+  for (int64_t i = 0; i < k; ++i) kept[order[i]] = true;
+  return kept;
+}
+
+TEST(TopKFfnTest, KeepsTheLargestOfEveryRow) {
+  std::mt19937 random(1);
+  std::normal_distribution<float> normal;
+  for (const FfnRank rank : {FfnRank::kProduct, FfnRank::kGateAbs}) {
+    for (const int64_t cols : {1, 7, 160}) {
+      for (const int64_t k : {int64_t{1}, (cols + 1) / 2, cols, cols + 5}) {
+        const int64_t rows = 5, stride = cols + 3;
+        std::vector<float> gate(rows * stride), values(rows * stride);
+        for (float& x : gate) x = normal(random);
+        for (float& x : values) x = normal(random);
+        std::vector<float> got = values;
+        ASSERT_TRUE(Ok(TopKFfn(gate.data(), stride, rank, k, rows, cols, got.data(), stride,
+                               {.num_threads = 2})));
+        for (int64_t row = 0; row < rows; ++row) {
+          std::vector<double> ranks(cols);
+          for (int64_t c = 0; c < cols; ++c) {
+            const float g = gate[row * stride + c];
+            ranks[c] = rank == FfnRank::kProduct ? std::fabs(values[row * stride + c])
+                                                 : std::fabs(g / (1.0f + std::exp(-g)));
+          }
+          const std::vector<bool> kept = Kept(ranks, std::min(k, cols));
+          for (int64_t c = 0; c < stride; ++c) {
+            const bool stays = c >= cols || kept[c];
+            EXPECT_EQ(got[row * stride + c], stays ? values[row * stride + c] : 0.0f);
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST(TopKFfnTest, TiesKeepTheLowerUnitAndNanRanksLowest) {
+  std::vector<float> values = {1, -2, 2, std::numeric_limits<float>::quiet_NaN(), 2};
+  ASSERT_TRUE(Ok(TopKFfn(nullptr, 0, FfnRank::kProduct, 2, 1, 5, values.data(), 5, {})));
+  EXPECT_EQ(values, (std::vector<float>{0, -2, 2, 0, 0}));
+}
+
+TEST(TopKFfnTest, RefusesBadArguments) {
+  float x = 1;
+  EXPECT_EQ(TopKFfn(nullptr, 0, FfnRank::kProduct, 0, 1, 1, &x, 1, {}), LaunchStatus::kBadArgument);
+  EXPECT_EQ(TopKFfn(nullptr, 0, FfnRank::kGateAbs, 1, 1, 2, &x, 2, {}), LaunchStatus::kBadArgument);
+  EXPECT_EQ(TopKFfn(nullptr, 0, FfnRank::kProduct, 1, 1, 2, &x, 1, {}), LaunchStatus::kBadShape);
+}
+
+}  // namespace
+}  // namespace lectern::kernels
