@@ -47,6 +47,7 @@ function(lectern_executable name)
 endfunction()
 
 # lectern_test(NAME SOURCES a.cc ... DEPS ... [LABELS ...] [TIMEOUT s] [ENVIRONMENT K=V...])
+# Tests share the cores: OpenMP threads that wait go to sleep soon (server/base/spin_limit.h).
 # Label `tsan`: runs under ThreadSanitizer as well (no gRPC, no LibTorch in the test).
 # Label `golden`: compares with tests/golden or $LECTERN_GOLDEN_DIR.
 # Label `model`: needs the real default model.
@@ -65,5 +66,5 @@ function(lectern_test name)
     PROPERTIES TIMEOUT ${ARG_TIMEOUT}
                LABELS "${ARG_LABELS}"
                SKIP_RETURN_CODE 77
-               ENVIRONMENT "LECTERN_SOURCE_DIR=${CMAKE_SOURCE_DIR};LECTERN_BIN_DIR=${CMAKE_BINARY_DIR}/bin;LECTERN_DEPS_DIR=${LECTERN_DEPS_DIR};${ARG_ENVIRONMENT}")
+               ENVIRONMENT "GOMP_SPINCOUNT=100;LECTERN_SOURCE_DIR=${CMAKE_SOURCE_DIR};LECTERN_BIN_DIR=${CMAKE_BINARY_DIR}/bin;LECTERN_DEPS_DIR=${LECTERN_DEPS_DIR};${ARG_ENVIRONMENT}")
 endfunction()

@@ -105,12 +105,20 @@ std::filesystem::path GoldenDir() {
   if (const char* dir = std::getenv("LECTERN_GOLDEN_DIR"); dir != nullptr && *dir != '\0') {
     return dir;
   }
+  return FixtureDir();
+}
+
+std::filesystem::path FixtureDir() {
   const char* source = std::getenv("LECTERN_SOURCE_DIR");
   return std::filesystem::path(source != nullptr ? source : ".") / "tests" / "golden";
 }
 
 std::vector<GoldenCase> GoldenCases(std::string_view family) {
-  const std::filesystem::path folder = GoldenDir() / family;
+  return GoldenCases(family, GoldenDir());
+}
+
+std::vector<GoldenCase> GoldenCases(std::string_view family, const std::filesystem::path& dir) {
+  const std::filesystem::path folder = dir / family;
   const std::filesystem::path list = folder / "cases.json";
   if (!std::filesystem::exists(list)) return {};
   std::vector<GoldenCase> cases;

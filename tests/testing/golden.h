@@ -64,9 +64,14 @@ struct GoldenCase {
 // $LECTERN_GOLDEN_DIR, or tests/golden of the source tree.
 std::filesystem::path GoldenDir();
 
+// tests/golden of the source tree, whatever LECTERN_GOLDEN_DIR says: for tests that need some small
+// model or text, not the expected results of a set.
+std::filesystem::path FixtureDir();
+
 // The cases of a family whose files are present. Without cases.json the list is empty:
 // LECTERN_REQUIRE_FILE says so.
 std::vector<GoldenCase> GoldenCases(std::string_view family);
+std::vector<GoldenCase> GoldenCases(std::string_view family, const std::filesystem::path& dir);
 
 // What to do about an absent file: fail where CI=true, skip elsewhere.
 bool MissingFilesAreFailures();

@@ -83,7 +83,7 @@ void Report(const char* what, const Comparison& c) {
 TEST(Int8QualityTest, StaysCloseToF32) {
   LECTERN_REQUIRE_FILE(std::filesystem::exists(RealModelPath()), RealModelPath());
   std::vector<int32_t> tokens;
-  for (const GoldenCase& c : GoldenCases("smollm2")) {
+  for (const GoldenCase& c : GoldenCases("smollm2", FixtureDir())) {
     if (c.name == "logits_long") tokens = c.Load()["input_ids"].i32;
   }
   LECTERN_REQUIRE_FILE(!tokens.empty(), "golden case smollm2/logits_long");

@@ -32,7 +32,7 @@ std::vector<int32_t> SomeTokens(int64_t count, int32_t seed) {
 class LlamaForwardTest : public ::testing::TestWithParam<Numerics> {
  protected:
   void SetUp() override {
-    const auto path = GoldenDir() / "llama_tiny" / "untied.F32.gguf";
+    const auto path = FixtureDir() / "llama_tiny" / "untied.F32.gguf";
     LECTERN_REQUIRE_FILE(std::filesystem::exists(path), path.string());
     auto model = LoadModel({.name = "tiny", .path = path, .numerics = GetParam(), .threads = 2});
     ASSERT_TRUE(model.ok()) << model.status();

@@ -65,7 +65,7 @@ class ModelLoaderTest : public ::testing::Test {
     EXPECT_THAT(std::string(model.status().message()), HasSubstr(part));
   }
 
-  const fs::path tiny_ = GoldenDir() / "llama_tiny";
+  const fs::path tiny_ = FixtureDir() / "llama_tiny";
   fs::path folder_;
 };
 
@@ -153,10 +153,10 @@ TEST_F(ModelLoaderTest, PromptWithoutTemplate) {
 
 TEST_F(ModelLoaderTest, QuestionsCanNotForgeATurn) {
   Write(folder_ / "tokenizer_config.json",
-        ReadAll(GoldenDir() / "smollm2" / "chat.json").empty()
+        ReadAll(FixtureDir() / "smollm2" / "chat.json").empty()
             ? "{}"
             : nlohmann::json{{"chat_template",
-                              nlohmann::json::parse(ReadAll(GoldenDir() / "smollm2" / "chat.json"))
+                              nlohmann::json::parse(ReadAll(FixtureDir() / "smollm2" / "chat.json"))
                                   .at("template")}}
                   .dump());
   const auto model = Load(folder_);

@@ -18,7 +18,7 @@ const std::map<std::string, TensorType> kTypes = {
     {"Q4_K", TensorType::kQ4_K}, {"Q6_K", TensorType::kQ6_K}};
 
 TEST(DequantizeGoldenTest, EveryTypeAgreesWithTheGgufPackage) {
-  const auto cases = test::GoldenCases("dequantize");
+  const auto cases = test::GoldenCases("dequantize", test::FixtureDir());
   LECTERN_REQUIRE_FILE(!cases.empty(), "golden family dequantize");
   EXPECT_GE(cases.size(), kTypes.size());
   for (const test::GoldenCase& one : cases) {
