@@ -50,7 +50,7 @@ endfunction()
 # Tests share the cores: OpenMP threads that wait go to sleep soon (server/base/spin_limit.h).
 # Label `tsan`: runs under ThreadSanitizer as well (no gRPC, no LibTorch in the test).
 # Label `golden`: compares with tests/golden or $LECTERN_GOLDEN_DIR.
-# Label `model`: needs the real default model.
+# Label `model`: needs the real default model. Label `source`: looks at the sources, not at a build.
 function(lectern_test name)
   cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;DEPS;LABELS;ENVIRONMENT" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})

@@ -1,5 +1,5 @@
-// What each layer keeps: which keys its attention, which units its feed-forward part. Plain data; the
-// same object for every model family.
+// What each layer keeps: which keys its attention, which units its feed-forward part. Plain data;
+// the same object for every model family.
 #pragma once
 
 #include <cstdint>

@@ -53,8 +53,8 @@ struct KeptMass {
   }
 };
 
-// What stands behind the document in the prompt: ids[question_begin, question_end) are the question's
-// own tokens, the rest is the frame that the chat template puts around them.
+// What stands behind the document in the prompt: ids[question_begin, question_end) are the
+// question's own tokens, the rest is the frame that the chat template puts around them.
 struct PromptTail {
   std::vector<int32_t> ids;
   size_t question_begin = 0;
