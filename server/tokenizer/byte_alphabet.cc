@@ -1,5 +1,7 @@
 #include "server/tokenizer/byte_alphabet.h"
 
+#include "server/base/utf8.h"
+
 namespace lectern {
 namespace {
 
@@ -49,7 +51,7 @@ std::optional<std::string> BytesOfToken(std::string_view text) {
     int point = lead;
     size_t length = 1;
     if (lead >= 0x80) {
-      if ((lead & 0xe0) != 0xc0 || i + 1 >= text.size()) return std::nullopt;
+      if (Utf8CharLength(text.substr(i)) != 2) return std::nullopt;
       point = (lead & 0x1f) << 6 | (static_cast<unsigned char>(text[i + 1]) & 0x3f);
       length = 2;
     }

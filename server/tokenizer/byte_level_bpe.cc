@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "server/base/error_details.h"
 #include "server/base/status_macros.h"
 #include "server/base/utf8.h"
 #include "server/tokenizer/bpe_merges.h"
@@ -21,7 +22,9 @@ constexpr size_t kCachedWords = 1 << 16;
 constexpr size_t kCachedWordBytes = 64;
 
 absl::Status Bad(const ByteLevelBpeConfig& config, const std::string& what) {
-  return absl::InvalidArgumentError(absl::StrCat(config.source, ": tokenizer: ", what));
+  return MakeError(absl::StatusCode::kInvalidArgument,
+                   absl::StrCat(config.source, ": tokenizer: ", what),
+                   {.reason = "MODEL_FILE_INVALID", .metadata = {{"file", config.source}}});
 }
 
 // A text made well-formed, and where each of its bytes comes from. Most texts are well-formed, and
@@ -134,7 +137,7 @@ class ByteLevelBpe : public Tokenizer {
 
   Encoding Encode(std::string_view text, bool parse_special) const override {
     Encoding out;
-    if (config_.add_bos && config_.bos_id >= 0) Emit(out, config_.bos_id, 0, 0);
+    if (config_.add_bos) Emit(out, config_.bos_id, 0, 0);
     const CleanText clean(text);
     WordCache cache;
     std::string_view rest = clean.text();
@@ -185,6 +188,9 @@ class ByteLevelBpe : public Tokenizer {
       if (id >= 0 && !ValidId(id)) {
         return Bad(config_, absl::StrCat(name, " token ", id, " is out of range"));
       }
+    }
+    if (config_.add_bos && config_.bos_id < 0) {
+      return Bad(config_, "every text is to begin with a begin token, but there is none");
     }
     // Longest first, so that a token never hides a longer one that starts with it.
     specials_ = config_.special_ids;

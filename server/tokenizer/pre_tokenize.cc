@@ -10,10 +10,11 @@
 namespace lectern {
 namespace {
 
-// The pattern of GPT-2 (Radford et al. 2019). White space is spelled out: PCRE2's \s under UCP
-// leaves nothing out, but naming the Unicode property keeps it independent of PCRE2's options.
+// The pattern of GPT-2 (Radford et al. 2019). White space is spelled out as Unicode's White_Space:
+// PCRE2's \s counts U+180E too, which Unicode took out in version 6.3.
 constexpr char kWords[] =
-    R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
+    R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\p{L}\p{N}\x{9}-\x{d}\x{85}\p{Z}]+)"
+    R"(|[\x{9}-\x{d}\x{85}\p{Z}]+(?![^\x{9}-\x{d}\x{85}\p{Z}])|[\x{9}-\x{d}\x{85}\p{Z}]+)";
 // Each numeric character (categories Nd, Nl, No) alone, and what lies between.
 constexpr char kNumbers[] = R"(\p{N}|\P{N}+)";
 

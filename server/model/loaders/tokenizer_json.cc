@@ -39,6 +39,7 @@ class Reader {
     config_.source = source_;
     config_.eos_id = eos_id;
     LECTERN_RETURN_IF_ERROR(ReadPreTokenizer());
+    LECTERN_RETURN_IF_ERROR(CheckPostProcessor());
     LECTERN_RETURN_IF_ERROR(ReadVocabulary());
     LECTERN_RETURN_IF_ERROR(ReadMerges());
     LECTERN_RETURN_IF_ERROR(ReadAddedTokens());
@@ -88,6 +89,29 @@ class Reader {
     return absl::OkStatus();
   }
 
+  // ByteLevel only trims offsets; any other may add tokens to every text.
+  absl::Status CheckPostProcessor() const {
+    const json* post = Child(root_, "post_processor");
+    if (post == nullptr || TypeOf(post) == "ByteLevel") return absl::OkStatus();
+    return Unsupported("post_processor", TypeOf(post));
+  }
+
+  // What other kinds of BPE do to words before and while they are merged.
+  absl::Status CheckPlainModel(const json& model) const {
+    for (const char* key : {"byte_fallback", "ignore_merges"}) {
+      if (Flag(model, key, false)) return Unsupported(absl::StrCat("model.", key), "true");
+    }
+    for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
+      const json* affix = Child(model, key);
+      if (affix != nullptr && *affix != "") {
+        return Unsupported(absl::StrCat("model.", key), "other than empty");
+      }
+    }
+    const json* dropout = Child(model, "dropout");
+    if (dropout != nullptr && *dropout != 0) return Unsupported("model.dropout", "other than 0");
+    return absl::OkStatus();
+  }
+
   absl::Status SetToken(std::string_view key, const std::string& text, const json& id) {
     if (!id.is_number_integer() || id.get<int64_t>() < 0 || id.get<int64_t>() >= kMaxTokens) {
       return Invalid(key, "a token's id is not an integer in range");
@@ -106,8 +130,7 @@ class Reader {
     if (model == nullptr) return Invalid("model", "is missing");
     const json* type = Child(*model, "type");
     if (type != nullptr && TypeOf(model) != "BPE") return Unsupported("model.type", TypeOf(model));
-    if (Flag(*model, "byte_fallback", false)) return Unsupported("model.byte_fallback", "true");
-    if (Flag(*model, "ignore_merges", false)) return Unsupported("model.ignore_merges", "true");
+    LECTERN_RETURN_IF_ERROR(CheckPlainModel(*model));
     const json* vocabulary = Child(*model, "vocab");
     if (vocabulary == nullptr || !vocabulary->is_object()) {
       return Invalid("model.vocab", "is not an object");

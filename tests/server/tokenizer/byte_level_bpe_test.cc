@@ -9,7 +9,6 @@
 
 #include "server/base/utf8.h"
 #include "server/tokenizer/byte_alphabet.h"
-#include "server/tokenizer/chat_template.h"
 
 namespace lectern {
 namespace {
@@ -143,6 +142,17 @@ TEST(ByteLevelBpeTest, ThreadsShareIt) {
   EXPECT_EQ(wrong, 0);
 }
 
+// "\xc4" followed by "A" is no character of the alphabet, whatever its low bits say.
+TEST(ByteLevelBpeTest, IllFormedTokensStandForNoByte) {
+  EXPECT_EQ(BytesOfToken("\xc4\x81"), std::string("\x01"));
+  for (const char* text : {"\xc4",
+                           "\xc4"
+                           "A",
+                           "\xc1\x81", "\xc4\xc4", "\x81", "\xe2\x82\xac"}) {
+    EXPECT_EQ(BytesOfToken(text), std::nullopt) << text;
+  }
+}
+
 TEST(ByteLevelBpeTest, DamagedVocabulariesAreRefusedByName) {
   const auto expect = [](const char* what, const std::function<void(ByteLevelBpeConfig&)>& damage) {
     ByteLevelBpeConfig config = SmallConfig();
@@ -160,23 +170,7 @@ TEST(ByteLevelBpeTest, DamagedVocabulariesAreRefusedByName) {
   expect("merge 6", [](C& c) { c.merges.push_back(c.merges[0]); });
   expect("special token", [](C& c) { c.special_ids.push_back(1 << 20); });
   expect("end token", [](C& c) { c.eos_id = 1 << 20; });
-}
-
-TEST(ChatTemplateTest, UnknownTemplatesAreNamedNotGuessed) {
-  const auto unknown = RecogniseChatTemplate("{{ bos_token }}{% for m in messages %}\n[INST]...");
-  EXPECT_EQ(unknown.status().code(), absl::StatusCode::kUnimplemented);
-  EXPECT_THAT(std::string(unknown.status().message()), testing::HasSubstr("{{ bos_token }}"));
-  EXPECT_FALSE(RecogniseChatTemplate("").ok());
-}
-
-TEST(ChatTemplateTest, PlainChatMlHasNoDefaultSystemMessage) {
-  const auto chat = RecogniseChatTemplate(
-      "{%- for message in messages -%}\n{{ '<|im_start|>' + message[\"role\"] + '\\n' + "
-      "message['content'] + '<|im_end|>' + '\\n' }}\n{%- endfor -%}\n"
-      "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}");
-  ASSERT_TRUE(chat.ok()) << chat.status();
-  EXPECT_EQ((*chat)->Render({{"user", "Hi"}}, true),
-            "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n");
+  expect("begin token", [](C& c) { c.add_bos = true; });
 }
 
 }  // namespace
