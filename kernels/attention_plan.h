@@ -63,6 +63,25 @@ inline AttentionPlan PlanAttention(std::span<const AttentionArgs> batch, int num
   return plan;
 }
 
+// Moves the blocks whose key range is cut out of the plan; what stays is run as a whole.
+inline std::vector<AttentionBlock> TakeSplitBlocks(AttentionPlan& plan) {
+  std::vector<AttentionBlock> split;
+  if (!plan.any_split) return split;
+  for (const std::vector<AttentionBlock>& chain : plan.chains) {
+    if (chain.front().parts > 1) split.push_back(chain.front());
+  }
+  std::erase_if(plan.chains, [](const auto& chain) { return chain.front().parts > 1; });
+  return split;
+}
+
+// Scratch of one task, kept by the calling thread for its next one.
+inline float* TaskScratch(const AttentionTask& task) {
+  static thread_local std::vector<float> scratch;
+  const size_t need = ScratchFloats(*task.args, TaskQueries(task));
+  if (scratch.size() < need) scratch.resize(need);
+  return scratch.data();
+}
+
 // Part `part` of `parts` of a block.
 inline AttentionTask PartOf(const AttentionBlock& block, int64_t part) {
   AttentionTask task = block.task;

@@ -54,27 +54,12 @@ class DenseCall {
   };
 
   void CutSplitBlocks() {
-    if (!plan_.any_split) return;
-    std::vector<std::vector<AttentionBlock>> whole;
-    for (std::vector<AttentionBlock>& chain : plan_.chains) {
-      const AttentionTask& task = chain.front().task;
-      if (chain.front().parts > 1) {
-        split_.push_back({task, std::vector<PartialStore>(task.end_span)});
-      } else {
-        whole.push_back(std::move(chain));
-      }
+    for (const AttentionBlock& block : TakeSplitBlocks(plan_)) {
+      split_.push_back({block.task, std::vector<PartialStore>(block.task.end_span)});
     }
-    plan_.chains = std::move(whole);
     for (SplitBlock& split : split_) {
       for (int64_t span = 0; span < split.task.end_span; ++span) parts_.push_back({&split, span});
     }
-  }
-
-  static float* Scratch(const AttentionTask& task) {
-    static thread_local std::vector<float> scratch;
-    const size_t need = ScratchFloats(*task.args, TaskQueries(task));
-    if (scratch.size() < need) scratch.resize(need);
-    return scratch.data();
   }
 
   void ScanPart(SplitBlock& split, int64_t span) {
@@ -82,7 +67,7 @@ class DenseCall {
     task.first_span = span;
     task.end_span = span + 1;
     split.spans[span].Reset(TaskQueries(task), task.args->layout.value_dim);
-    float* scratch = Scratch(task);
+    float* scratch = TaskScratch(task);
     ops_.prepare(task, scratch);
     ops_.dense_scan(task, scratch, split.spans[span].data());
   }
@@ -100,7 +85,7 @@ class DenseCall {
     const int64_t queries = TaskQueries(block);
     const int value_dim = block.args->layout.value_dim;
     total.Reset(queries, value_dim);
-    float* scratch = Scratch(block);
+    float* scratch = TaskScratch(block);
     ops_.prepare(block, scratch);
     AttentionTask task = block;
     for (int64_t span = 0; span < block.end_span; ++span) {

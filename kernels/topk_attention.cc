@@ -96,26 +96,12 @@ class TopKCall {
 
   // Moves the blocks whose key range is cut from chains_ to split_.
   void CutSplitBlocks() {
-    if (!plan_.any_split) return;
-    std::vector<std::vector<AttentionBlock>> whole;
-    for (std::vector<AttentionBlock>& chain : plan_.chains) {
-      if (chain.front().parts > 1) {
-        split_.push_back({chain.front(), std::vector<CandidateStore>(chain.front().parts)});
-      } else {
-        whole.push_back(std::move(chain));
-      }
+    for (const AttentionBlock& block : TakeSplitBlocks(plan_)) {
+      split_.push_back({block, std::vector<CandidateStore>(block.parts)});
     }
-    plan_.chains = std::move(whole);
     for (SplitBlock& split : split_) {
       for (int64_t p = 0; p < split.block.parts; ++p) parts_.push_back({&split, p});
     }
-  }
-
-  static float* Scratch(const AttentionTask& task) {
-    static thread_local std::vector<float> scratch;
-    const size_t need = ScratchFloats(*task.args, TaskQueries(task));
-    if (scratch.size() < need) scratch.resize(need);
-    return scratch.data();
   }
 
   bool NeedsSums(const AttentionArgs& args) const {
@@ -126,7 +112,7 @@ class TopKCall {
     static thread_local CandidateStore store;
     for (const AttentionBlock& block : chain) {
       store.Reset(TaskQueries(block.task), Capacity(params_.k), block.task.end_span);
-      float* scratch = Scratch(block.task);
+      float* scratch = TaskScratch(block.task);
       ops_.prepare(block.task, scratch);
       ops_.topk_scan(block.task, params_.k, NeedsSums(*block.task.args), scratch, store.data());
       Finish(block.task, scratch, store.data());
@@ -140,7 +126,7 @@ class TopKCall {
     // The first part has room for the candidates of all.
     const int64_t room = part.number == 0 ? block.parts : 1;
     store.Reset(TaskQueries(task), room * Capacity(params_.k), block.task.end_span);
-    float* scratch = Scratch(task);
+    float* scratch = TaskScratch(task);
     ops_.prepare(task, scratch);
     ops_.topk_scan(task, params_.k, NeedsSums(*task.args), scratch, store.data());
   }
@@ -160,7 +146,7 @@ class TopKCall {
         all[q].visible += c.visible;
       }
     }
-    float* scratch = Scratch(task);
+    float* scratch = TaskScratch(task);
     Finish(task, scratch, all);
   }
 

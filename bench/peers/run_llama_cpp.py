@@ -1,13 +1,12 @@
 """Runs one prompt through llama.cpp (llama-cpp-python) and prints rows as bench_generate does."""
 
-import argparse
 import ctypes
-import json
-import resource
 import time
 
 import llama_cpp
 import numpy as np
+
+import peer_program
 
 SLICE, DECODE, QUESTION, WINDOW = 512, 64, 64, 8192
 
@@ -66,22 +65,8 @@ class Runner:
 
     def memory(self):
         self.read(self.ids[:8000], 0)
-        return [("rss_8k", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)]
-
-
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--ids", required=True)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--only", default="")
-    parser.add_argument("--flash_attention", action="store_true")
-    args = parser.parse_args()
-    runner = Runner(args)
-    rows = runner.memory() if args.only == "rss_8k" else runner.rows()
-    print(json.dumps({"rows": [{"name": name, "value": value} for name, value in rows]}))
+        return peer_program.peak_memory()
 
 
 if __name__ == "__main__":
-    main()
+    peer_program.run(Runner, ["--flash_attention"])

@@ -4,14 +4,13 @@ The pipeline reuses the prefix of the previous prompt by itself, so every prefil
 another token, and the cached-document row is what that reuse gives.
 """
 
-import argparse
-import json
-import resource
 import time
 
 import numpy as np
 import openvino as ov
 import openvino_genai
+
+import peer_program
 
 DECODE, QUESTION = 64, 64
 
@@ -65,21 +64,8 @@ class Runner:
 
     def memory(self):
         self.generate(self.fresh_prompt(8000), 1)
-        return [("rss_8k", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)]
-
-
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--ids", required=True)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--only", default="")
-    args = parser.parse_args()
-    runner = Runner(args)
-    rows = runner.memory() if args.only == "rss_8k" else runner.rows()
-    print(json.dumps({"rows": [{"name": name, "value": value} for name, value in rows]}))
+        return peer_program.peak_memory()
 
 
 if __name__ == "__main__":
-    main()
+    peer_program.run(Runner)
