@@ -1,0 +1,150 @@
+// TopKFeedForward at the shapes of SmolLM2-135M (576 x 1536, SwiGLU) and T5-base (768 x 3072,
+// ReLU), one row (decode) and 64: all units ("kept:1/1") against the kept shares 1/2 to 1/64.
+//   row       time for one row
+//   needed    bytes of weights that the kept units need for one row, per second
+// The weights come from memory: enough layers to overflow the last level of cache take turns.
+// BM_TopKFfn is the selection alone, as the Llama forward pass uses it.
+#include <benchmark/benchmark.h>
+
+#include <cmath>
+#include <cstdlib>
+#include <random>
+#include <thread>
+#include <vector>
+
+#include "kernels/sparse_ffn.h"
+
+namespace lectern::kernels {
+namespace {
+
+ExecutionContext AllThreads(Isa isa) {
+  ExecutionContext context;
+  context.num_threads = static_cast<int>(std::thread::hardware_concurrency());
+  context.isa = isa;
+  return context;
+}
+
+std::vector<float> Normal(int64_t count, double scale) {
+  static std::mt19937 generator(1);
+  std::normal_distribution<float> normal(0.0f, static_cast<float>(scale));
+  std::vector<float> values(count);
+  for (float& value : values) value = normal(generator);
+  return values;
+}
+
+struct Shape {
+  int64_t width, units;
+  bool gated;
+  FfnActivation activation;
+
+  int64_t Matrices() const { return gated ? 3 : 2; }
+  int64_t Bytes() const { return Matrices() * width * units * 4; }
+};
+
+constexpr Shape kSmolLm2 = {576, 1536, true, FfnActivation::kSilu};
+constexpr Shape kT5Base = {768, 3072, false, FfnActivation::kRelu};
+
+struct Layer {
+  std::vector<float> gate, up, down, norms;
+  FeedForwardWeights weights;
+
+  Layer(const Shape& s, FfnRank rank)
+      : gate(Normal(s.units * s.width, 1 / std::sqrt(s.width))),
+        up(s.gated ? Normal(s.units * s.width, 1 / std::sqrt(s.width)) : std::vector<float>()),
+        down(Normal(s.units * s.width, 1 / std::sqrt(s.units))),
+        norms(s.units),
+        weights{s.width,     s.units,     s.width, gate.data(), s.gated ? up.data() : nullptr,
+                down.data(), s.activation} {
+    if (!Ok(FfnUnitNorms(weights, rank, norms.data(), {}))) std::abort();
+  }
+};
+
+// Share of the weights that one row needs.
+double Needed(const Shape& s, FfnRank rank, double kept) {
+  const bool by_gate = rank != FfnRank::kProduct && rank != FfnRank::kNorm;
+  const double full = by_gate || !s.gated ? 1 : 2;
+  return (full + (s.Matrices() - full) * kept) / s.Matrices();
+}
+
+void BM_FeedForward(benchmark::State& state, const Shape& shape, FfnRank rank, Isa isa) {
+  if (isa > BestIsa()) return state.SkipWithError("this CPU lacks the instructions");
+  const int64_t rows = state.range(0), one_in = state.range(1);
+  constexpr int64_t kCold = 96 << 20, kInputs = 64;
+  std::vector<Layer> layers;
+  const int64_t count = kCold / shape.Bytes() + 1;
+  layers.reserve(count);
+  for (int64_t i = 0; i < count; ++i) layers.emplace_back(shape, rank);
+  const std::vector<float> x = Normal(kInputs * shape.width, 1);
+  std::vector<float> y(rows * shape.width);
+  const ExecutionContext context = AllThreads(isa);
+  int64_t next = 0;
+  for (auto _ : state) {
+    const Layer& layer = layers[next % count];
+    const int64_t first = next++ * rows % kInputs;
+    const FfnSelection selection{
+        .k = shape.units / one_in, .rank = rank, .unit_norms = layer.norms.data()};
+    if (!Ok(TopKFeedForward(x.data() + first * shape.width, rows, layer.weights, selection,
+                            y.data(), context))) {
+      std::abort();
+    }
+    benchmark::DoNotOptimize(y.data());
+  }
+  using benchmark::Counter;
+  const double done = static_cast<double>(rows) * static_cast<double>(state.iterations());
+  state.counters["row"] = Counter(done, Counter::kIsRate | Counter::kInvert);
+  if (rows == 1) {
+    state.counters["needed"] =
+        Counter(done * shape.Bytes() * Needed(shape, rank, 1.0 / one_in), Counter::kIsRate);
+  }
+}
+
+void BM_TopKFfn(benchmark::State& state, FfnRank rank, Isa isa) {
+  if (isa > BestIsa()) return state.SkipWithError("this CPU lacks the instructions");
+  const int64_t rows = state.range(0), units = state.range(1), one_in = state.range(2);
+  const std::vector<float> gate = Normal(rows * units, 1), activated = Normal(rows * units, 1);
+  std::vector<float> work = activated;
+  const ExecutionContext context = AllThreads(isa);
+  for (auto _ : state) {
+    std::copy(activated.begin(), activated.end(), work.begin());
+    if (!Ok(TopKFfn(gate.data(), units, rank, units / one_in, rows, units, work.data(), units,
+                    context))) {
+      std::abort();
+    }
+  }
+  using benchmark::Counter;
+  state.counters["row"] = Counter(rows, Counter::kIsIterationInvariantRate | Counter::kInvert);
+}
+
+void Shares(benchmark::internal::Benchmark* benchmark) {
+  benchmark->ArgNames({"rows", "kept:1"})->UseRealTime()->Unit(benchmark::kMicrosecond);
+  for (const int64_t rows : {1, 64}) {
+    for (const int64_t one_in : {1, 2, 4, 8, 16, 32, 64}) benchmark->Args({rows, one_in});
+  }
+}
+
+void Selections(benchmark::internal::Benchmark* benchmark) {
+  benchmark->ArgNames({"rows", "units", "kept:1"})->UseRealTime()->Unit(benchmark::kMicrosecond);
+  for (const int64_t rows : {1, 64}) {
+    for (const int64_t units : {1536, 3072}) {
+      for (const int64_t one_in : {2, 16}) benchmark->Args({rows, units, one_in});
+    }
+  }
+}
+
+#define LECTERN_BENCH_FFN(name, isa)                                                            \
+  BENCHMARK_CAPTURE(BM_FeedForward, smollm2_gate_abs_##name, kSmolLm2, FfnRank::kGateAbs, isa)  \
+      ->Apply(Shares);                                                                          \
+  BENCHMARK_CAPTURE(BM_FeedForward, smollm2_product_##name, kSmolLm2, FfnRank::kProduct, isa)   \
+      ->Apply(Shares);                                                                          \
+  BENCHMARK_CAPTURE(BM_FeedForward, t5_pre_##name, kT5Base, FfnRank::kPre, isa)->Apply(Shares); \
+  BENCHMARK_CAPTURE(BM_TopKFfn, product_##name, FfnRank::kProduct, isa)->Apply(Selections);     \
+  BENCHMARK_CAPTURE(BM_TopKFfn, gate_abs_##name, FfnRank::kGateAbs, isa)->Apply(Selections);
+
+LECTERN_BENCH_FFN(avx512, Isa::kAvx512)
+LECTERN_BENCH_FFN(avx2, Isa::kAvx2)
+LECTERN_BENCH_FFN(portable, Isa::kPortable)
+
+}  // namespace
+}  // namespace lectern::kernels
+
+BENCHMARK_MAIN();
