@@ -28,7 +28,6 @@ struct FfnDots {
   FfnRange range;
   float* out;
   int64_t out_stride;
-  bool read_ahead;  // `w` lies in memory: ask for rows before they are used
 };
 
 // y_r[c] = sum over p < count of hidden[r * hidden_stride + p] * down[u, c], for columns c of

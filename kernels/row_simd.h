@@ -32,6 +32,12 @@ LECTERN_INLINE Floats Load(const float* x, int64_t count) {
   return v;
 }
 
+LECTERN_INLINE Floats LoadWhole(const float* x) {
+  Floats v;
+  __builtin_memcpy(&v, x, sizeof(v));
+  return v;
+}
+
 LECTERN_INLINE void Store(float* x, Floats v, int64_t count) {
   if (count >= kLanes) {
     __builtin_memcpy(x, &v, sizeof(v));

@@ -20,7 +20,7 @@ constexpr int64_t kMixColumns = 64, kMixRows = 12;
 // Shares are multiples of a cache line.
 constexpr int64_t kLineFloats = 16;
 // Several rows gather when at most one unit in so many is kept (docs/kernels_ffn.md).
-constexpr int64_t kGatherShare = 1;
+constexpr int64_t kGatherShare = 3;
 
 LaunchStatus CheckWeights(const FeedForwardWeights& w) {
   if (w.width < 1 || w.units < 1 || w.out_width < 1 || w.units > INT32_MAX) {
@@ -108,8 +108,7 @@ class Layer {
                 .units = nullptr,
                 .range = {lines.begin * kLineFloats, std::min(lines.end * kLineFloats, w_.units)},
                 .out = z_.get(),
-                .out_stride = w_.units,
-                .read_ahead = rows == 1};
+                .out_stride = w_.units};
     ops_.dots(job);
     if (!gated_ || (path == Path::kGather && ByGate(rank_))) return;
     job.w = w_.up;
@@ -178,8 +177,7 @@ class Layer {
                  .units = Units(row),
                  .range = {begin, end},
                  .out = Up(row),
-                 .out_stride = 0,
-                 .read_ahead = true});
+                 .out_stride = 0});
       Finish(row, begin, end, Hidden(row), Up(row));
     }
   }
