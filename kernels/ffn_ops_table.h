@@ -30,19 +30,19 @@ struct FfnDots {
   int64_t out_stride;
 };
 
-// y_r[c] = sum over p < count of hidden[r * hidden_stride + p] * down[u, c], for columns c of
-// `columns`; u as above.
+// y_r[c] = sum over positions p of hidden[r * hidden_stride + p] * down[u, c], for columns c of
+// `columns`; u as above. From 0 when the positions begin there, else on top of y.
 struct FfnMix {
   const float* hidden;
   int64_t hidden_stride;
   int64_t rows;
   const int32_t* units;
-  int64_t count;
+  FfnRange positions;
   const float* down;  // [units, width]
   int64_t width;
   FfnRange columns;
   float* y;         // [rows, width]
-  bool read_ahead;  // `down` lies in memory: ask for rows before they are used
+  bool read_ahead;  // one row: ask for rows of `down` before they are used
 };
 
 // The k largest of a row: keys above `key`, and the first `ties` of the equal ones.

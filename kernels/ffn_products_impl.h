@@ -22,7 +22,8 @@ constexpr int kDotRows = kLanes == 16 ? 6 : 2;
 constexpr int kDotUnits = 4;
 // Units that all rows meet before the next: their weights stay in the L1 cache.
 constexpr int kDotGroup = 8;
-// Likewise for Mix, whose tiles are narrow.
+// Likewise for Mix: all rows and columns meet so many units before the next ones (L2 cache, and few
+// enough pages).
 constexpr int64_t kMixUnits = 64;
 
 using Quad = float __attribute__((vector_size(16)));
@@ -59,6 +60,31 @@ struct UnitRows {
   const float* later[kDotUnits];
 };
 
+LECTERN_INLINE void StoreSums(const Floats* sum, int64_t count, float* out) {
+  const Quad four = SumFour(sum[0], sum[1], sum[2], sum[3]);
+  if (count >= kDotUnits) {
+    __builtin_memcpy(out, &four, sizeof(four));
+  } else {
+    for (int64_t u = 0; u < count; ++u) out[u] = four[u];
+  }
+}
+
+// One row waits for its weights, which come fastest as one stream: unit after unit.
+LECTERN_INLINE void DotSingle(const float* x, int64_t width, const UnitRows& units, int64_t count,
+                              float* out) {
+  Floats sum[kDotUnits] = {};
+#pragma GCC unroll 4
+  for (int u = 0; u < kDotUnits; ++u) {
+    int64_t i = 0;
+    for (; i + kLanes <= width; i += kLanes) {
+      __builtin_prefetch(units.later[u] + i);
+      sum[u] += LoadWhole(x + i) * LoadWhole(units.now[u] + i);
+    }
+    if (i < width) sum[u] += Load(x + i, width - i) * Load(units.now[u] + i, width - i);
+  }
+  StoreSums(sum, count, out);
+}
+
 template <int kRows>
 LECTERN_INLINE void DotTile(const float* x, int64_t width, const UnitRows& units, int64_t count,
                             float* out, int64_t out_stride) {
@@ -88,12 +114,7 @@ LECTERN_INLINE void DotTile(const float* x, int64_t width, const UnitRows& units
   }
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r) {
-    const Quad four = SumFour(sum[r][0], sum[r][1], sum[r][2], sum[r][3]);
-    if (count >= kDotUnits) {
-      __builtin_memcpy(out + r * out_stride, &four, sizeof(four));
-    } else {
-      for (int64_t u = 0; u < count; ++u) out[r * out_stride + u] = four[u];
-    }
+    StoreSums(sum[r], count, out + r * out_stride);
   }
 }
 
@@ -111,8 +132,13 @@ void DotRows(const FfnDots& job, FfnRange group, int64_t row) {
         units.now[u] = row_of(p + u);
         units.later[u] = row_of(p + kDotGroup + u);
       }
-      DotTile<kRows>(job.x + row * job.width, job.width, units, job.range.end - p,
-                     job.out + row * job.out_stride + p, job.out_stride);
+      const float* x = job.x + row * job.width;
+      float* out = job.out + row * job.out_stride + p;
+      if constexpr (kRows == 1) {
+        DotSingle(x, job.width, units, job.range.end - p, out);
+      } else {
+        DotTile<kRows>(x, job.width, units, job.range.end - p, out, job.out_stride);
+      }
     }
   }
   if constexpr (kRows > 1) {
@@ -154,13 +180,15 @@ LECTERN_INLINE void AddUnits(const float* hidden, const float* const* rows,
 
 void MixRow(const FfnMix& job, const float* hidden, FfnRange columns, float* y) {
   constexpr int kUnits = 4;
-  for (int64_t c = columns.begin; c < columns.end; ++c) y[c] = 0.0f;
+  if (job.positions.begin == 0) {
+    for (int64_t c = columns.begin; c < columns.end; ++c) y[c] = 0.0f;
+  }
   const auto row_of = [&job](int64_t position) {
-    const int64_t p = position < job.count ? position : job.count - 1;
+    const int64_t p = position < job.positions.end ? position : job.positions.end - 1;
     return job.down + (job.units == nullptr ? p : job.units[p]) * job.width;
   };
-  int64_t p = 0;
-  for (; p + kUnits <= job.count; p += kUnits) {
+  int64_t p = job.positions.begin;
+  for (; p + kUnits <= job.positions.end; p += kUnits) {
     const float *rows[kUnits], *next[kUnits];
     for (int u = 0; u < kUnits; ++u) {
       rows[u] = row_of(p + u);
@@ -168,7 +196,7 @@ void MixRow(const FfnMix& job, const float* hidden, FfnRange columns, float* y) 
     }
     AddUnits<kUnits>(hidden + p, rows, job.read_ahead ? next : nullptr, columns, y);
   }
-  for (; p < job.count; ++p) {
+  for (; p < job.positions.end; ++p) {
     const float* row = row_of(p);
     AddUnits<1>(hidden + p, &row, nullptr, columns, y);
   }
@@ -188,7 +216,7 @@ LECTERN_INLINE void MixTile(const FfnMix& job, FfnRange units, int64_t row, int6
   }
   const float* hidden = job.hidden + row * job.hidden_stride;
   const float* down = job.down + units.begin * job.width + column;
-  const int64_t later = units.end + kMixUnits <= job.count ? kMixUnits * job.width : 0;
+  const int64_t later = units.end + kMixUnits <= job.positions.end ? kMixUnits * job.width : 0;
   for (int64_t p = units.begin; p < units.end; ++p, down += job.width) {
     Floats v[kTileVectors];
 #pragma GCC unroll 4
@@ -222,12 +250,15 @@ void Mix(const FfnMix& job) {
   constexpr int64_t kTileColumns = kTileVectors * kLanes;
   int64_t column = job.columns.begin;
   if (job.rows > 1) {
-    for (; column + kTileColumns <= job.columns.end; column += kTileColumns) {
-      for (int64_t p = 0; p < job.count; p += kMixUnits) {
-        const int64_t end = p + kMixUnits < job.count ? p + kMixUnits : job.count;
-        MixRows<kTileRows>(job, {p, end}, 0, column);
+    const int64_t tiled = (job.columns.end - column) / kTileColumns * kTileColumns;
+    const FfnRange all = job.positions;
+    for (int64_t p = all.begin; p < all.end; p += kMixUnits) {
+      const int64_t end = p + kMixUnits < all.end ? p + kMixUnits : all.end;
+      for (int64_t c = 0; c < tiled; c += kTileColumns) {
+        MixRows<kTileRows>(job, {p, end}, 0, column + c);
       }
     }
+    column += tiled;
   }
   for (int64_t row = 0; row < job.rows; ++row) {
     MixRow(job, job.hidden + row * job.hidden_stride, {column, job.columns.end},

@@ -14,13 +14,17 @@ namespace {
 
 // Weights are read once for so many rows.
 constexpr int64_t kBlockRows = 24;
-// A tile of `down` that stays in a 1 MiB L2 while the rows of a block pass over it, and the rows
-// that one thread takes at a time. Both are whole tiles of every class.
+// Whole tiles of every class: shares of columns, and rows that make up for reading `down` once
+// more.
 constexpr int64_t kMixColumns = 64, kMixRows = 12;
+// Rows of `down` that stay in the L2 cache while rows of x that gather pass over them.
+constexpr int64_t kKeptUnits = 256;
 // Shares are multiples of a cache line.
 constexpr int64_t kLineFloats = 16;
 // Several rows gather when at most one unit in so many is kept (docs/kernels_ffn.md).
-constexpr int64_t kGatherShare = 3;
+constexpr int64_t kGatherShare = 8;
+
+constexpr int64_t Parts(int64_t whole, int64_t part) { return (whole + part - 1) / part; }
 
 LaunchStatus CheckWeights(const FeedForwardWeights& w) {
   if (w.width < 1 || w.units < 1 || w.out_width < 1 || w.units > INT32_MAX) {
@@ -83,7 +87,7 @@ class Layer {
       GatherUp(x, rows, thread, threads);
       TeamBarrier(threads);
     }
-    Mix(rows, path, y, thread, threads);
+    path == Path::kGather ? MixKept(rows, y, thread, threads) : MixAll(rows, y, thread, threads);
     TeamBarrier(threads);
   }
 
@@ -100,7 +104,7 @@ class Layer {
 
   // z, and the second factors where they are needed in full.
   void Products(const float* x, int64_t rows, Path path, int thread, int threads) {
-    const ItemRange lines = ShareOf((w_.units + kLineFloats - 1) / kLineFloats, thread, threads);
+    const ItemRange lines = ShareOf(Parts(w_.units, kLineFloats), thread, threads);
     FfnDots job{.x = x,
                 .rows = rows,
                 .width = w_.width,
@@ -182,27 +186,51 @@ class Layer {
     }
   }
 
-  // Items are (columns) x (rows), the rows of the same columns one after the other.
-  void Mix(int64_t rows, Path path, float* y, int thread, int threads) {
-    const bool gather = path == Path::kGather;
-    const int64_t lines = (w_.out_width + kLineFloats - 1) / kLineFloats;
-    const int64_t columns = rows > 1 ? kMixColumns : (lines + threads - 1) / threads * kLineFloats;
-    const int64_t step = gather ? 1 : kMixRows;
-    const int64_t groups = (rows + step - 1) / step;
-    const ItemRange share =
-        ShareOf((w_.out_width + columns - 1) / columns * groups, thread, threads);
+  // y from all units, in items of rows x columns; rows of the same columns follow each other.
+  void MixAll(int64_t rows, float* y, int thread, int threads) {
+    const int64_t row_parts = Parts(rows, kMixRows), row_step = Parts(rows, row_parts);
+    const int64_t line = rows == 1 ? kLineFloats : kMixColumns;
+    const int64_t step = Parts(Parts(w_.out_width, line), Parts(threads, row_parts)) * line;
+    const ItemRange share = ShareOf(row_parts * Parts(w_.out_width, step), thread, threads);
     for (int64_t item = share.begin; item < share.end; ++item) {
-      const int64_t row = item % groups * step, column = item / groups * columns;
-      ops_.mix({.hidden = gather ? Hidden(row) : Z(row),
+      const int64_t row = item % row_parts * row_step, column = item / row_parts * step;
+      ops_.mix({.hidden = Z(row),
                 .hidden_stride = w_.units,
-                .rows = std::min(step, rows - row),
-                .units = gather ? Units(row) : nullptr,
-                .count = gather ? live_[row] : w_.units,
+                .rows = std::min(row_step, rows - row),
+                .units = nullptr,
+                .positions = {0, w_.units},
                 .down = w_.down,
                 .width = w_.out_width,
-                .columns = {column, std::min(column + columns, w_.out_width)},
+                .columns = {column, std::min(column + step, w_.out_width)},
                 .y = y + row * w_.out_width,
-                .read_ahead = rows == 1});
+                .read_ahead = true});
+    }
+  }
+
+  // y from the kept units: each thread has its columns, and all rows pass over some units before
+  // the next ones.
+  void MixKept(int64_t rows, float* y, int thread, int threads) {
+    const ItemRange lines = ShareOf(Parts(w_.out_width, kLineFloats), thread, threads);
+    const int64_t step = rows == 1 ? w_.units : kKeptUnits;
+    int64_t done[kBlockRows] = {};
+    for (int64_t unit = 0; unit < w_.units; unit += step) {
+      for (int64_t row = 0; row < rows; ++row) {
+        const int32_t* units = Units(row);
+        const int64_t end =
+            std::lower_bound(units + done[row], units + live_[row], unit + step) - units;
+        ops_.mix({.hidden = Hidden(row),
+                  .hidden_stride = w_.units,
+                  .rows = 1,
+                  .units = units,
+                  .positions = {done[row], end},
+                  .down = w_.down,
+                  .width = w_.out_width,
+                  .columns = {lines.begin * kLineFloats,
+                              std::min(lines.end * kLineFloats, w_.out_width)},
+                  .y = y + row * w_.out_width,
+                  .read_ahead = true});
+        done[row] = end;
+      }
     }
   }
 
