@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <vector>
 
@@ -30,12 +31,14 @@ struct AttentionPlan {
   int64_t work = 0;  // scores to compute, roughly
 };
 
-inline AttentionPlan PlanAttention(std::span<const AttentionArgs> batch, int num_threads) {
+// `queries` and `chunk_pages`: of a task.
+inline AttentionPlan PlanAttention(std::span<const AttentionArgs> batch, int num_threads,
+                                   int queries, int64_t chunk_pages) {
   AttentionPlan plan;
   int64_t blocks = 0;
   for (const AttentionArgs& args : batch) {
     const int64_t group = args.num_q_heads / args.layout.num_kv_heads;
-    const int64_t block_rows = std::max<int64_t>(1, kQueriesInFlight / group);
+    const int64_t block_rows = std::max<int64_t>(1, queries / group);
     for (int kv_head = 0; kv_head < args.layout.num_kv_heads; ++kv_head) {
       bool new_chain = true;
       for (int64_t row = 0; row < args.rows; row += block_rows) {
@@ -43,6 +46,7 @@ inline AttentionPlan PlanAttention(std::span<const AttentionArgs> batch, int num
         task.rows = std::min(block_rows, args.rows - row);
         const int64_t end = std::max<int64_t>(0, EndVisible(args, row + task.rows - 1));
         task.end_span = (end + kSpanTokens - 1) / kSpanTokens;
+        task.chunk_pages = chunk_pages;
         if (new_chain || args.key_mass == nullptr) plan.chains.emplace_back();
         new_chain = false;
         plan.chains.back().push_back({task, 1});
@@ -53,10 +57,11 @@ inline AttentionPlan PlanAttention(std::span<const AttentionArgs> batch, int num
     }
   }
   if (num_threads > 1 && blocks < 4 * num_threads) {
+    const int64_t parts = (2 * num_threads + blocks - 1) / blocks;
     for (std::vector<AttentionBlock>& chain : plan.chains) {
       AttentionBlock& block = chain.front();
       if (chain.size() > 1 || block.task.args->key_mass != nullptr) continue;
-      block.parts = std::clamp<int64_t>(block.task.end_span, 1, 4);
+      block.parts = std::clamp<int64_t>(block.task.end_span, 1, parts);
       plan.any_split |= block.parts > 1;
     }
   }
@@ -74,12 +79,15 @@ inline std::vector<AttentionBlock> TakeSplitBlocks(AttentionPlan& plan) {
   return split;
 }
 
-// Scratch of one task, kept by the calling thread for its next one.
+// Scratch of one task, 64-byte aligned, kept by the calling thread for its next one.
 inline float* TaskScratch(const AttentionTask& task) {
   static thread_local std::vector<float> scratch;
-  const size_t need = ScratchFloats(*task.args, TaskQueries(task));
+  constexpr size_t kAlignment = 64;
+  const size_t need = CutScratch(task, nullptr).floats + kAlignment / sizeof(float);
   if (scratch.size() < need) scratch.resize(need);
-  return scratch.data();
+  void* start = scratch.data();
+  size_t room = scratch.size() * sizeof(float);
+  return static_cast<float*>(std::align(kAlignment, room - kAlignment, start, room));
 }
 
 // Part `part` of `parts` of a block.

@@ -1,5 +1,9 @@
-// Scores of one page: q.k for every query of a task and the 64 keys of a page, scaled, biased and
-// masked. Included like attention_simd.h.
+// Scores of pages: q.k for every query of a task and the 64 keys of a page, masked. Included like
+// attention_simd.h.
+//
+// A stored score is q.k in a unit of its query, unit[q] > 0 or 0, which makes it comparable among
+// the keys of a query and saves a product: the row scale of an int8 query times the scale of the
+// attention. With a bias, which has its own unit, scores are stored as they are and unit[q] is 1.
 #pragma once
 
 #include "kernels/attention_isa.h"
@@ -7,26 +11,6 @@
 
 namespace lectern::kernels::internal {
 namespace {
-
-// The task's scratch, cut up.
-struct Scratch {
-  float* scores;     // [queries, 64]
-  float* query;      // [queries, head_dim] fp32, or int8 rows of PaddedHeadDim bytes
-  float* q_scale;    // [queries]: what an integer product is worth before the key's scale
-  float* values;     // [64, value_dim] dequantised values of a page
-  float* value_sum;  // [value_dim]
-};
-
-inline Scratch CutScratch(const AttentionTask& task, float* scratch) {
-  const int64_t queries = TaskQueries(task);
-  Scratch s;
-  s.scores = scratch;
-  s.query = s.scores + queries * kPageTokens;
-  s.q_scale = s.query + queries * (task.args->layout.head_dim + 8);
-  s.values = s.q_scale + (queries + 15) / 16 * 16;
-  s.value_sum = s.values + static_cast<int64_t>(kPageTokens) * task.args->layout.value_dim;
-  return s;
-}
 
 struct PageView {
   const std::byte* base;
@@ -49,54 +33,90 @@ inline const float* QueryRow(const AttentionTask& task, int64_t row, int64_t hea
          (task.kv_head * group + head) * a.layout.head_dim;
 }
 
+// Rounds a query to int8 (AVX-512: 128 more, unsigned, as its products want); returns the step.
+inline float RoundQuery(const float* row, int d, int8_t* out) {
+  float largest = 0;
+  for (int c = 0; c < d; ++c) {
+    const float magnitude = __builtin_fabsf(row[c]);
+    largest = magnitude > largest ? magnitude : largest;
+  }
+  // Below 1e-36 the inverse would overflow; such a row scores 0.
+  const bool usable = largest > 1e-36f && largest <= kLargest;
+  const float inverse = usable ? 127.0f / largest : 0.0f;
+  const int padded = PaddedHeadDim(d);
+  for (int c = 0; c < padded; ++c) {
+    const float scaled = c < d ? row[c] * inverse : 0.0f;
+    const float x = scaled == scaled ? scaled : 0.0f;  // NaN has no integer
+    const float rounded = (x + 12582912.0f) - 12582912.0f;
+#if defined(LECTERN_ISA_AVX512)
+    out[c] = static_cast<int8_t>(static_cast<uint8_t>(static_cast<int>(rounded) + 128));
+#else
+    out[c] = static_cast<int8_t>(rounded);
+#endif
+  }
+  return largest / 127.0f;
+}
+
 void Prepare(const AttentionTask& task, float* scratch) {
   const AttentionArgs& a = *task.args;
-  const Scratch s = CutScratch(task, scratch);
+  const AttentionScratch s = CutScratch(task, scratch);
   const int d = a.layout.head_dim;
   const int64_t group = a.num_q_heads / a.layout.num_kv_heads;
-  const int padded = PaddedHeadDim(d);
   for (int64_t q = 0; q < TaskQueries(task); ++q) {
     const float* row = QueryRow(task, q / group, q % group);
     if (a.layout.type == KvType::kF32) {
       for (int c = 0; c < d; ++c) s.query[q * d + c] = row[c];
-      s.q_scale[q] = a.scale;
-      continue;
+      s.unit[q] = a.scale;
+    } else {
+      int8_t* rounded = reinterpret_cast<int8_t*>(s.query) + q * PaddedHeadDim(d);
+      s.unit[q] = RoundQuery(row, d, rounded) * a.scale;
     }
-    float largest = 0;
-    for (int c = 0; c < d; ++c) largest = __builtin_fmaxf(largest, __builtin_fabsf(row[c]));
-    // Below 1e-36 the inverse would overflow; such a row scores 0.
-    const bool usable = largest > 1e-36f && largest <= kLargest;
-    const float inverse = usable ? 127.0f / largest : 0.0f;
-    int8_t* out = reinterpret_cast<int8_t*>(s.query) + q * padded;
-    for (int c = 0; c < padded; ++c) {
-      const float scaled = c < d ? row[c] * inverse : 0.0f;
-      const float x = scaled == scaled ? scaled : 0.0f;  // NaN has no integer
-      const float rounded = (x + 12582912.0f) - 12582912.0f;
-#if defined(LECTERN_ISA_AVX512)
-      // The integer product wants unsigned queries: 128 more, taken off again with the keys' sums.
-      out[c] = static_cast<int8_t>(static_cast<uint8_t>(static_cast<int>(rounded) + 128));
-#else
-      out[c] = static_cast<int8_t>(rounded);
-#endif
-    }
-    s.q_scale[q] = largest / 127.0f * a.scale;
   }
+}
+
+// What differences of stored scores are multiplied by before Exp2.
+inline float ExponentFactor(const AttentionTask& task, const AttentionScratch& s, int64_t query) {
+  return (task.args->bias != nullptr ? 1.0f : s.unit[query]) * kLog2E;
+}
+
+// Largest score of each group of a page.
+inline void WriteMaxima(const float* scores, float* maxima) {
+  for (int g = 0; g < kGroupsPerPage; g += kWidth) {
+    Vec largest = Load(scores + g);
+    for (int v = kGroupsPerPage; v < kPageTokens; v += kGroupsPerPage) {
+      largest = Max(Load(scores + v + g), largest);
+    }
+    Store(maxima + g, largest);
+  }
+}
+
+inline Vec Finite(Vec x) {
+  x = Max(x, Set(-kLargest));
+  return x < Set(kLargest) ? x : Set(kLargest);
 }
 
 #if defined(LECTERN_ISA_AVX512)
 // N queries against 64 keys. Inline assembly, because GCC 12 copies the accumulators of the
-// intrinsic around in large register tiles.
+// intrinsic around in large register tiles. Offset queries give 128 times the sum of a key too
+// much, which the sums start below zero by.
 template <int N>
-inline void IntegerScores(const uint8_t* query, int padded, const int8_t* keys, __m512i (*acc)[4]) {
+inline void TileInt8(const AttentionScratch& s, int64_t first, int padded, const PageView& page,
+                     int64_t slot) {
+  const int8_t* keys = page.Get<int8_t>(page.at.keys);
+  const uint8_t* query = reinterpret_cast<const uint8_t*>(s.query) + first * padded;
+  const int32_t* start = page.Get<int32_t>(page.at.key_start);
+  __m512i acc[N][4];
+#pragma GCC unroll 8
   for (int n = 0; n < N; ++n) {
-    for (int v = 0; v < 4; ++v) acc[n][v] = _mm512_setzero_si512();
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; ++v) acc[n][v] = _mm512_load_si512(start + v * 16);
   }
   for (int c = 0; c < padded; c += 4) {
     const int8_t* tile = keys + static_cast<int64_t>(c) * kPageTokens;
-    const __m512i k0 = _mm512_loadu_si512(tile);
-    const __m512i k1 = _mm512_loadu_si512(tile + 64);
-    const __m512i k2 = _mm512_loadu_si512(tile + 128);
-    const __m512i k3 = _mm512_loadu_si512(tile + 192);
+    const __m512i k0 = _mm512_load_si512(tile);
+    const __m512i k1 = _mm512_load_si512(tile + 64);
+    const __m512i k2 = _mm512_load_si512(tile + 128);
+    const __m512i k3 = _mm512_load_si512(tile + 192);
 #pragma GCC unroll 8
     for (int n = 0; n < N; ++n) {
       int32_t four;
@@ -108,113 +128,150 @@ inline void IntegerScores(const uint8_t* query, int padded, const int8_t* keys, 
       asm("vpdpbusd %1, %2, %0" : "+v"(acc[n][3]) : "v"(k3), "v"(q));
     }
   }
-}
-
-template <int N>
-inline void ScoresInt8(const uint8_t* query, const float* q_scale, int padded, const PageView& page,
-                       float* scores) {
-  __m512i acc[N][4];
-  IntegerScores<N>(query, padded, page.Get<int8_t>(page.at.keys), acc);
-  const int32_t* sum128 = page.Get<int32_t>(page.at.key_sum128);
-  const float* key_scale = page.Get<float>(page.at.key_scale);
-  for (int v = 0; v < 4; ++v) {
-    const __m512i correction = _mm512_loadu_si512(sum128 + v * 16);
-    const Vec scale = Load(key_scale + v * 16);
+  const float* scale = page.Get<float>(page.at.key_scale);
+  const Vec scales[4] = {Load(scale), Load(scale + 16), Load(scale + 32), Load(scale + 48)};
 #pragma GCC unroll 8
-    for (int n = 0; n < N; ++n) {
-      const IntVec exact = reinterpret_cast<IntVec>(_mm512_sub_epi32(acc[n][v], correction));
-      Store(scores + n * kPageTokens + v * 16, ToFloat(exact) * (scale * Set(q_scale[n])));
-    }
+  for (int n = 0; n < N; ++n) {
+    float* scores = s.Scores(first + n, slot);
+    const Vec x0 = ToFloat(reinterpret_cast<IntVec>(acc[n][0])) * scales[0];
+    const Vec x1 = ToFloat(reinterpret_cast<IntVec>(acc[n][1])) * scales[1];
+    const Vec x2 = ToFloat(reinterpret_cast<IntVec>(acc[n][2])) * scales[2];
+    const Vec x3 = ToFloat(reinterpret_cast<IntVec>(acc[n][3])) * scales[3];
+    Store(scores, x0);
+    Store(scores + 16, x1);
+    Store(scores + 32, x2);
+    Store(scores + 48, x3);
+    Store(s.Maxima(first + n, slot), Max(Max(x0, x1), Max(x2, x3)));
   }
 }
+constexpr int kInt8Queries = 6;
 #elif defined(LECTERN_ISA_AVX2)
-// |q| * sign(k): pairs of products stay below 2 * 127 * 127 < 2^15, so nothing saturates.
-inline void ScoresInt8One(const int8_t* query, float q_scale, int padded, const PageView& page,
-                          float* scores) {
-  const int8_t* keys = page.Get<int8_t>(page.at.keys);
-  const float* key_scale = page.Get<float>(page.at.key_scale);
-  __m256i acc[8];
-  for (auto& a : acc) a = _mm256_setzero_si256();
+// N queries against 16 keys at a time. |q| * sign(k): pairs of products stay below
+// 2 * 127 * 127 < 2^15, so nothing saturates.
+template <int N>
+inline void TileInt8(const AttentionScratch& s, int64_t first, int padded, const PageView& page,
+                     int64_t slot) {
+  const int8_t* query = reinterpret_cast<const int8_t*>(s.query) + first * padded;
+  const float* scale = page.Get<float>(page.at.key_scale);
   const __m256i ones = _mm256_set1_epi16(1);
-  for (int c = 0; c < padded; c += 4) {
-    int32_t four;
-    std::memcpy(&four, query + c, 4);
-    const __m256i q = _mm256_set1_epi32(four);
-    const __m256i magnitude = _mm256_abs_epi8(q);
-    const int8_t* tile = keys + static_cast<int64_t>(c) * kPageTokens;
-    for (int v = 0; v < 8; ++v) {
-      const __m256i k = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(tile + v * 32));
-      const __m256i pairs = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(k, q));
-      acc[v] = _mm256_add_epi32(acc[v], _mm256_madd_epi16(pairs, ones));
+  for (int part = 0; part < kPageTokens; part += 16) {
+    const int8_t* keys = page.Get<int8_t>(page.at.keys) + part * 4;
+    __m256i acc[N][2];
+#pragma GCC unroll 4
+    for (int n = 0; n < N; ++n) acc[n][0] = acc[n][1] = _mm256_setzero_si256();
+    for (int c = 0; c < padded; c += 4) {
+      const __m256i* tile =
+          reinterpret_cast<const __m256i*>(keys + static_cast<int64_t>(c) * kPageTokens);
+      const __m256i k0 = _mm256_loadu_si256(tile);
+      const __m256i k1 = _mm256_loadu_si256(tile + 1);
+#pragma GCC unroll 4
+      for (int n = 0; n < N; ++n) {
+        int32_t four;
+        std::memcpy(&four, query + static_cast<int64_t>(n) * padded + c, 4);
+        const __m256i q = _mm256_set1_epi32(four);
+        const __m256i magnitude = _mm256_abs_epi8(q);
+        const __m256i p0 = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(k0, q));
+        const __m256i p1 = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(k1, q));
+        acc[n][0] = _mm256_add_epi32(acc[n][0], _mm256_madd_epi16(p0, ones));
+        acc[n][1] = _mm256_add_epi32(acc[n][1], _mm256_madd_epi16(p1, ones));
+      }
+    }
+    const Vec s0 = Load(scale + part), s1 = Load(scale + part + 8);
+#pragma GCC unroll 4
+    for (int n = 0; n < N; ++n) {
+      float* scores = s.Scores(first + n, slot) + part;
+      Store(scores, ToFloat(reinterpret_cast<IntVec>(acc[n][0])) * s0);
+      Store(scores + 8, ToFloat(reinterpret_cast<IntVec>(acc[n][1])) * s1);
     }
   }
-  for (int v = 0; v < 8; ++v) {
-    Store(scores + v * 8,
-          ToFloat(reinterpret_cast<IntVec>(acc[v])) * (Load(key_scale + v * 8) * Set(q_scale)));
-  }
+  for (int n = 0; n < N; ++n) WriteMaxima(s.Scores(first + n, slot), s.Maxima(first + n, slot));
 }
+constexpr int kInt8Queries = 4;
 #else
-inline void ScoresInt8One(const int8_t* query, float q_scale, int padded, const PageView& page,
-                          float* scores) {
+template <int N>
+inline void TileInt8(const AttentionScratch& s, int64_t first, int padded, const PageView& page,
+                     int64_t slot) {
   const int8_t* keys = page.Get<int8_t>(page.at.keys);
-  const float* key_scale = page.Get<float>(page.at.key_scale);
-  for (int j = 0; j < kPageTokens; ++j) {
-    int32_t sum = 0;
-    for (int c = 0; c < padded; ++c) {
-      sum += query[c] * keys[static_cast<int64_t>(c / 4) * kPageTokens * 4 + j * 4 + c % 4];
+  const float* scale = page.Get<float>(page.at.key_scale);
+  for (int64_t q = first; q < first + N; ++q) {
+    const int8_t* query = reinterpret_cast<const int8_t*>(s.query) + q * padded;
+    float* scores = s.Scores(q, slot);
+    for (int j = 0; j < kPageTokens; ++j) {
+      int32_t sum = 0;
+      for (int c = 0; c < padded; ++c) {
+        sum += query[c] * keys[static_cast<int64_t>(c / 4) * kPageTokens * 4 + j * 4 + c % 4];
+      }
+      scores[j] = static_cast<float>(sum) * scale[j];
     }
-    scores[j] = static_cast<float>(sum) * (key_scale[j] * q_scale);
+    WriteMaxima(scores, s.Maxima(q, slot));
   }
 }
+constexpr int kInt8Queries = 1;
 #endif
 
-inline void ScoresF32(const float* query, float scale, int d, const float* keys, float* scores) {
-  Vec acc[kPageTokens / kWidth] = {};
-  for (int c = 0; c < d; ++c) {
-    const Vec q = Set(query[c]);
-    for (int v = 0; v < kPageTokens / kWidth; ++v) {
-      acc[v] += q * Load(keys + c * kPageTokens + v * kWidth);
+// N queries against 64 fp32 keys, as many vectors of keys at a time as registers allow.
+template <int N>
+inline void TileF32(const AttentionScratch& s, int64_t first, int d, const PageView& page,
+                    int64_t slot) {
+  constexpr int kVectors = kWidth == 16 ? 4 : 2;
+  const float* query = s.query + first * d;
+  for (int part = 0; part < kPageTokens; part += kVectors * kWidth) {
+    const float* keys = page.Get<float>(page.at.keys) + part;
+    Vec acc[N][kVectors];
+#pragma GCC unroll 8
+    for (int n = 0; n < N; ++n) {
+#pragma GCC unroll 4
+      for (int v = 0; v < kVectors; ++v) acc[n][v] = Vec{};
+    }
+    for (int c = 0; c < d; ++c) {
+      Vec key[kVectors];
+#pragma GCC unroll 4
+      for (int v = 0; v < kVectors; ++v) key[v] = Load(keys + c * kPageTokens + v * kWidth);
+#pragma GCC unroll 8
+      for (int n = 0; n < N; ++n) {
+        const Vec q = Set(query[n * d + c]);
+#pragma GCC unroll 4
+        for (int v = 0; v < kVectors; ++v) acc[n][v] += q * key[v];
+      }
+    }
+#pragma GCC unroll 8
+    for (int n = 0; n < N; ++n) {
+#pragma GCC unroll 4
+      for (int v = 0; v < kVectors; ++v) {
+        Store(s.Scores(first + n, slot) + part + v * kWidth, Finite(acc[n][v]));
+      }
     }
   }
-  for (int v = 0; v < kPageTokens / kWidth; ++v) Store(scores + v * kWidth, acc[v] * Set(scale));
+  for (int n = 0; n < N; ++n) WriteMaxima(s.Scores(first + n, slot), s.Maxima(first + n, slot));
 }
+constexpr int kF32Queries = kWidth == 16 ? 6 : 4;
 
-inline void ScorePage(const AttentionTask& task, const Scratch& s, const PageView& page) {
-  const AttentionArgs& a = *task.args;
+// Scores of all queries and keys of a page. Those of int8 keys are finite only if the keys are.
+inline void ScorePage(const AttentionTask& task, const AttentionScratch& s, const PageView& page,
+                      int64_t slot) {
   const int64_t queries = TaskQueries(task);
-  const int d = a.layout.head_dim;
-  if (a.layout.type == KvType::kF32) {
-    for (int64_t q = 0; q < queries; ++q) {
-      ScoresF32(s.query + q * d, s.q_scale[q], d, page.Get<float>(page.at.keys),
-                s.scores + q * kPageTokens);
+  const int d = task.args->layout.head_dim;
+  int64_t q = 0;
+  if (task.args->layout.type == KvType::kF32) {
+    for (; q + kF32Queries <= queries; q += kF32Queries) {
+      TileF32<kF32Queries>(s, q, d, page, slot);
     }
+    for (; q + 3 <= queries; q += 3) TileF32<3>(s, q, d, page, slot);
+    for (; q < queries; ++q) TileF32<1>(s, q, d, page, slot);
     return;
   }
   const int padded = PaddedHeadDim(d);
-#if defined(LECTERN_ISA_AVX512)
-  const uint8_t* query = reinterpret_cast<const uint8_t*>(s.query);
-  int64_t q = 0;
-  for (; q + 6 <= queries; q += 6) {
-    ScoresInt8<6>(query + q * padded, s.q_scale + q, padded, page, s.scores + q * kPageTokens);
+  for (; q + kInt8Queries <= queries; q += kInt8Queries) {
+    TileInt8<kInt8Queries>(s, q, padded, page, slot);
   }
-  for (; q + 3 <= queries; q += 3) {
-    ScoresInt8<3>(query + q * padded, s.q_scale + q, padded, page, s.scores + q * kPageTokens);
-  }
-  for (; q < queries; ++q) {
-    ScoresInt8<1>(query + q * padded, s.q_scale + q, padded, page, s.scores + q * kPageTokens);
-  }
-#else
-  const int8_t* query = reinterpret_cast<const int8_t*>(s.query);
-  for (int64_t q = 0; q < queries; ++q) {
-    ScoresInt8One(query + q * padded, s.q_scale[q], padded, page, s.scores + q * kPageTokens);
-  }
-#endif
+  for (; q + 3 <= queries; q += 3) TileInt8<3>(s, q, padded, page, slot);
+  for (; q < queries; ++q) TileInt8<1>(s, q, padded, page, slot);
 }
 
 // Makes the scores of visible keys finite (NaN counts as the lowest), those of hidden keys -inf.
 // Returns how many keys of the page the query sees.
-inline int64_t MaskScores(const AttentionTask& task, int64_t query, int64_t first_key,
-                          float* scores) {
+inline int64_t MaskScores(const AttentionTask& task, const AttentionScratch& s, int64_t query,
+                          int64_t first_key, float* scores) {
   const AttentionArgs& a = *task.args;
   const int64_t group = a.num_q_heads / a.layout.num_kv_heads;
   const int64_t row = task.first_row + query / group;
@@ -226,15 +283,9 @@ inline int64_t MaskScores(const AttentionTask& task, int64_t query, int64_t firs
   if (a.bias != nullptr) {
     bias = a.bias + (task.kv_head * group + query % group) * a.bias_head_stride +
            row * a.bias_row_stride + first_key;
-    for (int j = low; j < high; ++j) scores[j] += bias[j];
+    for (int j = low; j < high; ++j) scores[j] = scores[j] * s.unit[query] + bias[j];
   }
-  const Vec lowest = Set(-kLargest), highest = Set(kLargest);
-  for (int v = 0; v < kPageTokens; v += kWidth) {
-    Vec x = Load(scores + v);
-    x = x > lowest ? x : lowest;
-    x = x < highest ? x : highest;
-    Store(scores + v, x);
-  }
+  for (int v = 0; v < kPageTokens; v += kWidth) Store(scores + v, Finite(Load(scores + v)));
   for (int j = 0; j < low; ++j) scores[j] = -kInfinity;
   for (int j = high; j < kPageTokens; ++j) scores[j] = -kInfinity;
   int64_t visible = high - low;
@@ -248,6 +299,64 @@ inline int64_t MaskScores(const AttentionTask& task, int64_t query, int64_t firs
     }
   }
   return visible;
+}
+
+// False if a score of the page may not be finite.
+inline bool OrdinaryKeys(const AttentionTask& task, const PageView& page) {
+  if (task.args->layout.type == KvType::kF32) return true;  // ScorePage has seen to it
+  const float* scale = page.Get<float>(page.at.key_scale);
+  IntVec ordinary = Load(scale) < Set(1e30f);
+  for (int v = kWidth; v < kPageTokens; v += kWidth) ordinary &= Load(scale + v) < Set(1e30f);
+  return MaskGreater(Vec{} - ToFloat(ordinary), Vec{}) == (1u << kWidth) - 1;
+}
+
+struct PageRange {
+  int64_t first, end;
+};
+
+// The pages that all rows of a task see whole.
+inline PageRange WholePages(const AttentionTask& task) {
+  const AttentionArgs& a = *task.args;
+  if (a.bias != nullptr || a.key_padding != nullptr) return {0, 0};
+  const int64_t last_row = task.first_row + task.rows - 1;
+  return {(FirstVisible(a, last_row) + kPageTokens - 1) / kPageTokens,
+          EndVisible(a, task.first_row) / kPageTokens};
+}
+
+// The pages of the spans [first_span, end_span) that any row of the task sees.
+inline PageRange SeenPages(const AttentionTask& task, int64_t first_span, int64_t end_span) {
+  const AttentionArgs& a = *task.args;
+  const int64_t seen_end = EndVisible(a, task.first_row + task.rows - 1);
+  const int64_t seen_first = FirstVisible(a, task.first_row) / kPageTokens;
+  const int64_t last_page = (seen_end + kPageTokens - 1) / kPageTokens;
+  const int64_t first = first_span * kSpanPages, end = end_span * kSpanPages;
+  return {first > seen_first ? first : seen_first, end < last_page ? end : last_page};
+}
+
+// Scores and maxima of the pages, at most chunk_pages of them; hidden keys have -inf, others are
+// finite. visible[q], unless null, grows by the keys that each query sees.
+void ScorePages(const AttentionTask& task, const AttentionScratch& s, PageRange pages,
+                int64_t* visible) {
+  const KvHeadLayout at = HeadLayout(task.args->layout);
+  const int64_t queries = TaskQueries(task);
+  const PageRange whole = WholePages(task);
+  int64_t seen_by_all = 0;
+  for (int64_t p = pages.first; p < pages.end; ++p) {
+    const PageView page = ViewPage(task, at, p);
+    const int64_t slot = p - pages.first;
+    ScorePage(task, s, page, slot);
+    if (p >= whole.first && p < whole.end && OrdinaryKeys(task, page)) {
+      seen_by_all += kPageTokens;
+      continue;
+    }
+    for (int64_t q = 0; q < queries; ++q) {
+      float* scores = s.Scores(q, slot);
+      const int64_t seen = MaskScores(task, s, q, p * kPageTokens, scores);
+      WriteMaxima(scores, s.Maxima(q, slot));
+      if (visible != nullptr) visible[q] += seen;
+    }
+  }
+  for (int64_t q = 0; visible != nullptr && q < queries; ++q) visible[q] += seen_by_all;
 }
 
 }  // namespace

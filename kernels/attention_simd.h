@@ -33,7 +33,18 @@ inline Vec Load(const float* p) { return *reinterpret_cast<const VecUnaligned*>(
 inline void Store(float* p, Vec v) { *reinterpret_cast<VecUnaligned*>(p) = v; }
 inline IntVec LoadInt(const int32_t* p) { return *reinterpret_cast<const IntVecUnaligned*>(p); }
 inline Vec Set(float x) { return x - Vec{}; }
-inline Vec Max(Vec a, Vec b) { return a > b ? a : b; }
+// The larger; b where a is not a number.
+inline Vec Max(Vec a, Vec b) {
+#if defined(LECTERN_ISA_AVX512)
+  return reinterpret_cast<Vec>(
+      _mm512_max_ps(reinterpret_cast<__m512>(a), reinterpret_cast<__m512>(b)));
+#elif defined(LECTERN_ISA_AVX2)
+  return reinterpret_cast<Vec>(
+      _mm256_max_ps(reinterpret_cast<__m256>(a), reinterpret_cast<__m256>(b)));
+#else
+  return a > b ? a : b;
+#endif
+}
 inline Vec ToFloat(IntVec v) { return __builtin_convertvector(v, Vec); }
 
 inline Vec LoadInt8(const int8_t* p) {
@@ -49,22 +60,30 @@ inline Vec LoadInt8(const int8_t* p) {
 #endif
 }
 
-// Lanes are added pairwise, halves first: the same order everywhere.
+// Lanes are combined pairwise, halves first: the same order everywhere.
 inline float Sum(Vec v) {
+#if defined(LECTERN_ISA_AVX512)
+  return _mm512_reduce_add_ps(reinterpret_cast<__m512>(v));
+#else
   float lane[kWidth];
   Store(lane, v);
   for (int half = kWidth / 2; half > 0; half /= 2) {
     for (int i = 0; i < half; ++i) lane[i] += lane[i + half];
   }
   return lane[0];
+#endif
 }
 inline float LargestLane(Vec v) {
+#if defined(LECTERN_ISA_AVX512)
+  return _mm512_reduce_max_ps(reinterpret_cast<__m512>(v));
+#else
   float lane[kWidth];
   Store(lane, v);
   for (int half = kWidth / 2; half > 0; half /= 2) {
     for (int i = 0; i < half; ++i) lane[i] = lane[i] > lane[i + half] ? lane[i] : lane[i + half];
   }
   return lane[0];
+#endif
 }
 
 // Bit i: a[i] > b[i]; likewise >=.
@@ -121,30 +140,38 @@ inline IntVec LaneNumbers() {
   return v;
 }
 
-// e^x for x <= 0, within 2 ulp; 0 below -87. Range reduction to |r| <= ln2/2 and the Taylor
-// polynomial of degree 7, whose remainder there is below 1e-8.
-inline Vec Exp(Vec x) {
-  const Vec low = Set(-87.0f);
-  const IntVec tiny = x < low;
-  const Vec clamped = tiny ? low : x;
+// 2^x for x <= 0: a polynomial of degree 5 in the distance to the next integer (relative error
+// below 8e-8, the least that degree allows), scaled. Below -126, and for what is not a number,
+// 2^-126.
+inline Vec Exp2(Vec x) {
+  x = Max(x, Set(-126.0f));
+#if defined(LECTERN_ISA_AVX512)
+  const Vec n = reinterpret_cast<Vec>(_mm512_roundscale_ps(
+      reinterpret_cast<__m512>(x), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+#else
   const Vec magic = Set(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
-  const Vec n = (clamped * Set(1.44269504088896341f) + magic) - magic;
-  const Vec r = (clamped - n * Set(0.693359375f)) - n * Set(-2.12194440e-4f);
-  Vec p = Set(1.0f / 5040);
-  p = p * r + Set(1.0f / 720);
-  p = p * r + Set(1.0f / 120);
-  p = p * r + Set(1.0f / 24);
-  p = p * r + Set(1.0f / 6);
-  p = p * r + Set(0.5f);
-  p = p * r + Set(1.0f);
-  p = p * r + Set(1.0f);
+  const Vec n = (x + magic) - magic;
+#endif
+  const Vec r = x - n;
+  Vec p = Set(1.327647178e-3f);
+  p = p * r + Set(9.675541333e-3f);
+  p = p * r + Set(5.550713274e-2f);
+  p = p * r + Set(2.402211972e-1f);
+  p = p * r + Set(6.931469671e-1f);
+  p = p * r + Set(1.000000072f);
+#if defined(LECTERN_ISA_AVX512)
+  return reinterpret_cast<Vec>(
+      _mm512_scalef_ps(reinterpret_cast<__m512>(p), reinterpret_cast<__m512>(n)));
+#else
   const IntVec exponent = (__builtin_convertvector(n, IntVec) + 127) << 23;
   Vec scale;
   std::memcpy(&scale, &exponent, sizeof scale);
-  const Vec result = p * scale;
-  return tiny ? Vec{} : result;
+  return p * scale;
+#endif
 }
-inline float ExpScalar(float x) { return Exp(Set(x))[0]; }
+inline float Exp2Scalar(float x) { return Exp2(Set(x))[0]; }
+
+constexpr float kLog2E = 1.44269504088896341f;
 
 }  // namespace
 }  // namespace lectern::kernels::internal

@@ -29,7 +29,7 @@ class DenseCall {
  public:
   DenseCall(std::span<const AttentionArgs> batch, const ExecutionContext& context)
       : ops_(AttentionOpsFor(context.isa)),
-        plan_(PlanAttention(batch, context.num_threads)),
+        plan_(PlanAttention(batch, context.num_threads, kDenseQueriesInFlight, kSpanPages)),
         key_mass_(batch),
         threads_(plan_.work < kParallelWork ? 1 : context.num_threads) {}
 
@@ -73,9 +73,10 @@ class DenseCall {
   }
 
   void FoldSplit(SplitBlock& split) {
+    float* scratch = TaskScratch(split.task);
+    ops_.prepare(split.task, scratch);
     for (size_t span = 1; span < split.spans.size(); ++span) {
-      ops_.dense_fold(TaskQueries(split.task), split.task.args->layout.value_dim,
-                      split.spans[0].data(), split.spans[span].data());
+      ops_.dense_fold(split.task, scratch, split.spans[0].data(), split.spans[span].data());
     }
     Finish(split.task, split.spans[0].data());
   }
@@ -95,7 +96,7 @@ class DenseCall {
       PartialStore& into = span == 0 ? total : part;
       into.Reset(queries, value_dim);
       ops_.dense_scan(task, scratch, into.data());
-      if (span > 0) ops_.dense_fold(queries, value_dim, total.data(), part.data());
+      if (span > 0) ops_.dense_fold(task, scratch, total.data(), part.data());
     }
     if (float* key_mass = key_mass_.Of(block); key_mass != nullptr) {
       for (int64_t span = 0; span < block.end_span; ++span) {

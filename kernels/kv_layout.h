@@ -4,7 +4,7 @@
 //   kF32  keys [head_dim][64] float, values [64][value_dim] float
 //   kI8   keys [head_dim / 4][64][4] int8 (four channels of a key side by side, as the integer dot
 //         products want them; head_dim padded with zeros to a multiple of 4), key scales [64]
-//         float, 128 * (sum of each key's int8) [64] int32, values [64][value_dim] int8, value
+//         float, -128 * (sum of each key's int8) [64] int32, values [64][value_dim] int8, value
 //         scales [64]
 // and in both the sum of all (dequantised) value rows before the page, [value_dim] float.
 #pragma once
@@ -19,7 +19,7 @@ namespace lectern::kernels::internal {
 struct KvHeadLayout {
   size_t keys = 0;
   size_t key_scale = 0;
-  size_t key_sum128 = 0;
+  size_t key_start = 0;
   size_t values = 0;
   size_t value_scale = 0;
   size_t value_prefix = 0;
@@ -43,7 +43,7 @@ static inline KvHeadLayout HeadLayout(const KvPageLayout& layout) {
   } else {
     head.keys = take(static_cast<size_t>(PaddedHeadDim(layout.head_dim)) * kPageTokens);
     head.key_scale = take(sizeof(float) * kPageTokens);
-    head.key_sum128 = take(sizeof(int32_t) * kPageTokens);
+    head.key_start = take(sizeof(int32_t) * kPageTokens);
     head.values = take(static_cast<size_t>(layout.value_dim) * kPageTokens);
     head.value_scale = take(sizeof(float) * kPageTokens);
   }

@@ -52,7 +52,7 @@ void WriteKey(const HeadView& head, int slot, const float* key) {
   head.Get<float>(head.at.key_scale)[slot] = QuantiseRow(key, d, keys, kPageTokens * 4, 1);
   int32_t sum = 0;
   for (int c = 0; c < padded; ++c) sum += keys[(c / 4) * kPageTokens * 4 + c % 4];
-  head.Get<int32_t>(head.at.key_sum128)[slot] = 128 * sum;
+  head.Get<int32_t>(head.at.key_start)[slot] = -128 * sum;
 }
 
 void WriteValue(const HeadView& head, int slot, const float* value) {

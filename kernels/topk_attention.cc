@@ -16,8 +16,11 @@ using namespace internal;  // NOLINT: the private half of this file
 class CandidateStore {
  public:
   void Reset(int64_t queries, int64_t capacity, int64_t spans) {
-    floats_.resize(queries * (2 * capacity + 2 * spans));
-    indices_.resize(queries * capacity);
+    const size_t floats = queries * (2 * capacity + 2 * spans);
+    if (floats_.size() < floats) floats_.resize(floats);
+    if (indices_.size() < static_cast<size_t>(queries * capacity)) {
+      indices_.resize(queries * capacity);
+    }
     candidates_.resize(queries);
     float* at = floats_.data();
     for (int64_t q = 0; q < queries; ++q) {
@@ -69,7 +72,7 @@ class TopKCall {
         asked_(params),
         params_(WithUsefulK(batch, params)),
         ops_(AttentionOpsFor(context.isa)),
-        plan_(PlanAttention(batch, context.num_threads)),
+        plan_(PlanAttention(batch, context.num_threads, kTopKQueriesInFlight, kChunkPages)),
         key_mass_(batch),
         threads_(plan_.work < kParallelWork ? 1 : context.num_threads) {}
 
@@ -87,7 +90,7 @@ class TopKCall {
  private:
   struct SplitBlock {
     AttentionBlock block;
-    std::vector<CandidateStore> parts;
+    CandidateStore* parts;  // [block.parts]
   };
   struct Part {
     SplitBlock* split;
@@ -96,8 +99,16 @@ class TopKCall {
 
   // Moves the blocks whose key range is cut from chains_ to split_.
   void CutSplitBlocks() {
-    for (const AttentionBlock& block : TakeSplitBlocks(plan_)) {
-      split_.push_back({block, std::vector<CandidateStore>(block.parts)});
+    // Kept by the calling thread: decoding comes here once per layer and token.
+    static thread_local std::vector<CandidateStore> stores;
+    const std::vector<AttentionBlock> blocks = TakeSplitBlocks(plan_);
+    size_t count = 0;
+    for (const AttentionBlock& block : blocks) count += block.parts;
+    if (stores.size() < count) stores.resize(count);
+    CandidateStore* next = stores.data();
+    for (const AttentionBlock& block : blocks) {
+      split_.push_back({block, next});
+      next += block.parts;
     }
     for (SplitBlock& split : split_) {
       for (int64_t p = 0; p < split.block.parts; ++p) parts_.push_back({&split, p});
@@ -147,6 +158,7 @@ class TopKCall {
       }
     }
     float* scratch = TaskScratch(task);
+    ops_.prepare(task, scratch);
     Finish(task, scratch, all);
   }
 
@@ -155,12 +167,10 @@ class TopKCall {
     const int64_t group = args.num_q_heads / args.layout.num_kv_heads;
     const int64_t spans = NeedsSums(args) ? task.end_span : 0;
     const bool want_kept = &args == batch_.data() && (params_.kept_index || params_.kept_weight);
-    for (int64_t row = 0; row < task.rows; ++row) {
-      Candidates* of_row = candidates + row * group;
-      ops_.topk_finish(task, params_, row, spans, scratch, of_row, key_mass_.Of(task));
-      for (int64_t h = 0; want_kept && h < group; ++h) {
-        WriteKept(asked_, args, task.first_row + row, task.kv_head * group + h, of_row[h]);
-      }
+    ops_.topk_finish(task, params_, spans, scratch, candidates, key_mass_.Of(task));
+    for (int64_t q = 0; want_kept && q < TaskQueries(task); ++q) {
+      WriteKept(asked_, args, task.first_row + q / group, task.kv_head * group + q % group,
+                candidates[q]);
     }
   }
 
