@@ -23,6 +23,7 @@
 #include <vector>
 
 #include "server/base/spin_limit.h"
+#include "server/model/aligned_buffer.h"
 #include "server/model/model_loader.h"
 
 namespace lectern {
@@ -65,15 +66,9 @@ class Session {
       : model_(model), policy_(policy), workspace_(model.NewWorkspace()) {
     const ModelInfo& info = model.info();
     const int64_t count = (max_tokens + info.page_tokens - 1) / info.page_tokens;
-    for (int64_t i = 0; i < count; ++i) {
-      void* page = std::aligned_alloc(64, info.page_bytes);
-      if (page == nullptr) Fail("out of memory");
-      pages_.push_back(static_cast<std::byte*>(page));
-    }
+    std::byte* memory = memory_.Reserve(count * info.page_bytes);
+    for (int64_t i = 0; i < count; ++i) pages_.push_back(memory + i * info.page_bytes);
     logits_.resize(info.vocabulary);
-  }
-  ~Session() {
-    for (std::byte* page : pages_) std::free(page);
   }
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
@@ -96,6 +91,7 @@ class Session {
   const Model& model_;
   const AttentionPolicy& policy_;
   std::unique_ptr<Workspace> workspace_;
+  AlignedBuffer<std::byte> memory_;
   std::vector<std::byte*> pages_;
   std::vector<float> logits_;
 };

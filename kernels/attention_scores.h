@@ -15,6 +15,7 @@ namespace {
 struct PageView {
   const std::byte* base;
   KvHeadLayout at;
+  const std::byte* ahead = nullptr;  // a page that will be scored soon, or null
   template <typename T>
   const T* Get(size_t offset) const {
     return reinterpret_cast<const T*>(base + offset);
@@ -95,6 +96,12 @@ inline Vec Finite(Vec x) {
   return x < Set(kLargest) ? x : Set(kLargest);
 }
 
+// Starts loading four cache lines. The hardware's prefetcher stops at the end of a page of memory,
+// which is about the end of a page of keys.
+inline void PrefetchLines(const std::byte* line) {
+  for (int i = 0; i < 4; ++i) __builtin_prefetch(line + i * 64);
+}
+
 #if defined(LECTERN_ISA_AVX512)
 // N queries against 64 keys. Inline assembly, because GCC 12 copies the accumulators of the
 // intrinsic around in large register tiles. Offset queries give 128 times the sum of a key too
@@ -105,6 +112,7 @@ inline void TileInt8(const AttentionScratch& s, int64_t first, int padded, const
   const int8_t* keys = page.Get<int8_t>(page.at.keys);
   const uint8_t* query = reinterpret_cast<const uint8_t*>(s.query) + first * padded;
   const int32_t* start = page.Get<int32_t>(page.at.key_start);
+  const std::byte* ahead = (page.ahead == nullptr ? page.base : page.ahead) + page.at.keys;
   __m512i acc[N][4];
 #pragma GCC unroll 8
   for (int n = 0; n < N; ++n) {
@@ -113,6 +121,7 @@ inline void TileInt8(const AttentionScratch& s, int64_t first, int padded, const
   }
   for (int c = 0; c < padded; c += 4) {
     const int8_t* tile = keys + static_cast<int64_t>(c) * kPageTokens;
+    PrefetchLines(ahead + static_cast<int64_t>(c) * kPageTokens);
     const __m512i k0 = _mm512_load_si512(tile);
     const __m512i k1 = _mm512_load_si512(tile + 64);
     const __m512i k2 = _mm512_load_si512(tile + 128);
@@ -128,6 +137,8 @@ inline void TileInt8(const AttentionScratch& s, int64_t first, int padded, const
       asm("vpdpbusd %1, %2, %0" : "+v"(acc[n][3]) : "v"(k3), "v"(q));
     }
   }
+  PrefetchLines(ahead - page.at.keys + page.at.key_scale);
+  PrefetchLines(ahead - page.at.keys + page.at.key_start);
   const float* scale = page.Get<float>(page.at.key_scale);
   const Vec scales[4] = {Load(scale), Load(scale + 16), Load(scale + 32), Load(scale + 48)};
 #pragma GCC unroll 8
@@ -333,6 +344,8 @@ inline PageRange SeenPages(const AttentionTask& task, int64_t first_span, int64_
   return {first > seen_first ? first : seen_first, end < last_page ? end : last_page};
 }
 
+constexpr int64_t kPagesAhead = 2;
+
 // Scores and maxima of the pages, at most chunk_pages of them; hidden keys have -inf, others are
 // finite. visible[q], unless null, grows by the keys that each query sees.
 void ScorePages(const AttentionTask& task, const AttentionScratch& s, PageRange pages,
@@ -342,7 +355,8 @@ void ScorePages(const AttentionTask& task, const AttentionScratch& s, PageRange 
   const PageRange whole = WholePages(task);
   int64_t seen_by_all = 0;
   for (int64_t p = pages.first; p < pages.end; ++p) {
-    const PageView page = ViewPage(task, at, p);
+    PageView page = ViewPage(task, at, p);
+    if (p + kPagesAhead < pages.end) page.ahead = ViewPage(task, at, p + kPagesAhead).base;
     const int64_t slot = p - pages.first;
     ScorePage(task, s, page, slot);
     if (p >= whole.first && p < whole.end && OrdinaryKeys(task, page)) {

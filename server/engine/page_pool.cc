@@ -59,6 +59,9 @@ PagePool::Arena* PagePool::ArenaFor(size_t page_bytes) {
     arenas_.erase(stride);
     return nullptr;
   }
+  // A page of tokens is read layer by layer, a few kilobytes at a time, far apart: with small
+  // pages of memory nearly every step would be a miss in the address translation. Advice only.
+  madvise(base, capacity * stride, MADV_HUGEPAGE);
   arena = {static_cast<std::byte*>(base), stride, capacity, 0, {}};
   return &arena;
 }

@@ -1,5 +1,8 @@
-// Uninitialised memory, aligned to cache lines (or huge pages), that only grows.
+// Uninitialised memory, aligned to cache lines, that only grows. Large buffers ask the kernel for
+// huge pages: weights are read as a stream, for which small pages cost address translations.
 #pragma once
+
+#include <sys/mman.h>
 
 #include <cstddef>
 #include <cstdlib>
@@ -19,11 +22,14 @@ class AlignedBuffer {
   // Room for `count` objects; the old contents are lost when it has to grow.
   T* Reserve(size_t count) {
     if (count > capacity_) {
-      constexpr size_t kAlignment = 64;
-      const size_t bytes = (count * sizeof(T) + kAlignment - 1) / kAlignment * kAlignment;
+      constexpr size_t kCacheLine = 64, kHugePage = 2 << 20;
+      const bool huge = count * sizeof(T) >= 8 * kHugePage;
+      const size_t alignment = huge ? kHugePage : kCacheLine;
+      const size_t bytes = (count * sizeof(T) + alignment - 1) / alignment * alignment;
       data_.reset();
-      data_.reset(static_cast<T*>(std::aligned_alloc(kAlignment, bytes)));
+      data_.reset(static_cast<T*>(std::aligned_alloc(alignment, bytes)));
       if (data_ == nullptr) throw std::bad_alloc();
+      if (huge) madvise(data_.get(), bytes, MADV_HUGEPAGE);  // advice only
       capacity_ = count;
     }
     return data_.get();

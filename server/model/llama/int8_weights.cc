@@ -21,32 +21,32 @@ constexpr int kMatricesPerLayer = 4;
 // Rows of the head that are packed in one piece; a multiple of 64, as PackInt8Rows asks.
 constexpr int64_t kHeadBlockRows = 512;
 
-// Owns one packed matrix.
+constexpr size_t CacheLines(size_t bytes) { return (bytes + 63) / 64 * 64; }
+
+// One packed matrix, in memory of its owner.
 class PackedMatrix {
  public:
   PackedMatrix() = default;
-  PackedMatrix(int64_t n, int64_t k)
+  PackedMatrix(int64_t n, int64_t k, int8_t* packed)
       : n_(n),
         k_(k),
-        packed_(kernels::PackedInt8Bytes(n, k)),
+        packed_(packed),
         scale_(kernels::PaddedChannels(n)),
         row_sum_(kernels::PaddedChannels(n)) {}
 
   absl::Status Pack(const float* w, int64_t first_row, int64_t rows) {
-    return FromKernel(kernels::PackInt8Rows(w, first_row, rows, n_, k_, packed_.data(),
-                                            scale_.data(), row_sum_.data()),
-                      "pack_int8");
+    return FromKernel(
+        kernels::PackInt8Rows(w, first_row, rows, n_, k_, packed_, scale_.data(), row_sum_.data()),
+        "pack_int8");
   }
 
-  kernels::Int8Matrix view() const {
-    return {n_, k_, packed_.data(), scale_.data(), row_sum_.data()};
-  }
-  uint64_t bytes() const { return packed_.capacity() + 8 * scale_.capacity(); }
+  kernels::Int8Matrix view() const { return {n_, k_, packed_, scale_.data(), row_sum_.data()}; }
+  uint64_t scale_bytes() const { return 8 * scale_.capacity(); }
 
  private:
   int64_t n_ = 0;
   int64_t k_ = 0;
-  AlignedBuffer<int8_t> packed_;
+  int8_t* packed_ = nullptr;
   AlignedBuffer<float> scale_;
   AlignedBuffer<int32_t> row_sum_;
 };
@@ -66,14 +66,7 @@ class Int8Weights : public LlamaWeights {
   }
 
   absl::Status Load() {
-    head_ = PackedMatrix(config_.vocab, config_.hidden);
-    layers_.resize(config_.layers);
-    for (auto& layer : layers_) {
-      for (int m = 0; m < kMatricesPerLayer; ++m) {
-        const MatrixShape shape = reader_->ShapeOf(static_cast<Matrix>(m));
-        layer[m] = PackedMatrix(shape.rows, shape.cols);
-      }
-    }
+    LayOut();
     const int64_t matrices = config_.layers * kMatricesPerLayer;
     const int64_t head_blocks = (config_.vocab + kHeadBlockRows - 1) / kHeadBlockRows;
     return ParallelFor(matrices + head_blocks, execution_.num_threads, [&](int64_t task) {
@@ -84,9 +77,9 @@ class Int8Weights : public LlamaWeights {
   const LlamaNumerics& numerics() const override { return numerics_; }
 
   uint64_t bytes() const override {
-    uint64_t bytes = head_.bytes();
+    uint64_t bytes = packed_.capacity() + head_.scale_bytes();
     for (const auto& layer : layers_) {
-      for (const PackedMatrix& matrix : layer) bytes += matrix.bytes();
+      for (const PackedMatrix& matrix : layer) bytes += matrix.scale_bytes();
     }
     return bytes;
   }
@@ -114,6 +107,26 @@ class Int8Weights : public LlamaWeights {
   const float* FinalNorm() const override { return nullptr; }
 
  private:
+  // All packed matrices lie in one piece of memory, in the order in which a token needs them.
+  void LayOut() {
+    size_t layer_bytes = 0;
+    for (int m = 0; m < kMatricesPerLayer; ++m) {
+      const MatrixShape shape = reader_->ShapeOf(static_cast<Matrix>(m));
+      layer_bytes += CacheLines(kernels::PackedInt8Bytes(shape.rows, shape.cols));
+    }
+    const size_t head_bytes = kernels::PackedInt8Bytes(config_.vocab, config_.hidden);
+    int8_t* at = packed_.Reserve(config_.layers * layer_bytes + CacheLines(head_bytes));
+    layers_.resize(config_.layers);
+    for (auto& layer : layers_) {
+      for (int m = 0; m < kMatricesPerLayer; ++m) {
+        const MatrixShape shape = reader_->ShapeOf(static_cast<Matrix>(m));
+        layer[m] = PackedMatrix(shape.rows, shape.cols, at);
+        at += CacheLines(kernels::PackedInt8Bytes(shape.rows, shape.cols));
+      }
+    }
+    head_ = PackedMatrix(config_.vocab, config_.hidden, at);
+  }
+
   absl::Status PackLayer(int64_t task) {
     const int layer = static_cast<int>(task / kMatricesPerLayer);
     const auto matrix = static_cast<Matrix>(task % kMatricesPerLayer);
@@ -145,6 +158,7 @@ class Int8Weights : public LlamaWeights {
   const RotatedMatrices rotated_;
   const kernels::ExecutionContext execution_;
   LlamaNumerics numerics_;
+  AlignedBuffer<int8_t> packed_;
   PackedMatrix head_;
   std::vector<std::array<PackedMatrix, kMatricesPerLayer>> layers_;  // by Matrix
 };
