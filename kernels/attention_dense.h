@@ -86,11 +86,13 @@ inline void ExponentialsOfPage(const AttentionTask& task, const AttentionScratch
                                const DensePartial* partial, Vec* sums) {
   for (int64_t q = 0; q < TaskQueries(task); ++q) {
     float* scores = s.Scores(q, slot);
-    const Vec max = Set(partial[q].sum.max), factor = Set(ExponentFactor(task, s, q));
+    // A query that sees nothing of the span has -inf everywhere; any number keeps it so.
+    const float seen_max = partial[q].sum.max;
+    const Vec max = Set(seen_max == -kInfinity ? 0.0f : seen_max);
+    const Vec factor = Set(ExponentFactor(task, s, q));
     Vec sum = sums[q];
     for (int v = 0; v < kPageTokens; v += kWidth) {
-      const Vec x = Load(scores + v);
-      const Vec e = x > Set(-kInfinity) ? Exp2((x - max) * factor) : Vec{};
+      const Vec e = Exp2((Load(scores + v) - max) * factor);
       Store(scores + v, e);
       sum += e;
     }
@@ -297,8 +299,7 @@ void DenseKeyMass(const AttentionTask& task, float* scratch, const DensePartial*
       const float* scores = s.Scores(q, p - pages.first);
       const int64_t left = task.args->table.num_tokens - p * kPageTokens;
       for (int v = 0; v < kPageTokens && v < left; v += kWidth) {
-        const Vec x = Load(scores + v);
-        const Vec mass = x > Set(-kInfinity) ? Exp2((x - max) * factor) * share : Vec{};
+        const Vec mass = Exp2((Load(scores + v) - max) * factor) * share;
         float* to = key_mass + p * kPageTokens + v;
         if (v + kWidth <= left) {
           Store(to, Load(to) + mass);

@@ -75,9 +75,11 @@ void Prepare(const AttentionTask& task, float* scratch) {
   }
 }
 
-// What differences of stored scores are multiplied by before Exp2.
+// What differences of stored scores are multiplied by before Exp2. Not 0, so that hidden keys stay
+// at -inf; a query of zeros has equal scores.
 inline float ExponentFactor(const AttentionTask& task, const AttentionScratch& s, int64_t query) {
-  return (task.args->bias != nullptr ? 1.0f : s.unit[query]) * kLog2E;
+  const float factor = (task.args->bias != nullptr ? 1.0f : s.unit[query]) * kLog2E;
+  return factor == 0.0f ? 1e-37f : factor;
 }
 
 // Largest score of each group of a page.

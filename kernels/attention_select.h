@@ -29,57 +29,65 @@ inline void PadScores(Candidates& c) {
   for (int64_t i = c.count; i < c.count + kWidth; ++i) c.score[i] = -kInfinity;
 }
 
+// Bit j: scores[j] >= bound, for 64 scores.
+inline uint64_t ReachingKeys(const float* scores, Vec bound) {
+  uint64_t mask = 0;
+  for (int v = 0; v < kPageTokens; v += kWidth) {
+    mask |= static_cast<uint64_t>(MaskGreaterEqual(Load(scores + v), bound)) << v;
+  }
+  return mask;
+}
+
+// The least float that is larger than a finite one.
+inline float Above(float x) { return FromOrderedKey(x == 0.0f ? 1 : OrderedKey(x) + 1); }
+
 // How many of `count` floats reach `bound`; behind them, up to a whole vector, there must be none.
 inline int64_t CountReaching(const float* x, int64_t count, float bound) {
   const Vec b = Set(bound);
   int64_t n = 0;
-  for (int64_t i = 0; i < count; i += kWidth) {
-    n += __builtin_popcount(MaskGreaterEqual(Load(x + i), b));
-  }
+  int64_t i = 0;
+  for (; i + 64 <= count; i += 64) n += __builtin_popcountll(ReachingKeys(x + i, b));
+  for (; i < count; i += kWidth) n += __builtin_popcount(MaskGreaterEqual(Load(x + i), b));
   return n;
 }
 
-// Drops candidates that cannot be among the k best; at least k and, unless `exact`, at most about
-// k + slack stay; with `exact` just k. Needs count > k.
-void Prune(Candidates& c, int64_t k, bool exact) {
-  PadScores(c);
-  Vec largest = Load(c.score), smallest = Set(kInfinity);
-  for (int64_t i = 0; i < c.count; i += kWidth) {
-    const Vec x = Load(c.score + i);
-    largest = Max(x, largest);
-    const Vec finite = x > Set(-kInfinity) ? x : Set(kInfinity);
-    smallest = finite < smallest ? finite : smallest;
-  }
-  // Invariant: at least k are >= low, fewer than k are >= high.
-  int64_t low = OrderedKey(-LargestLane(-smallest));
-  int64_t high = static_cast<int64_t>(OrderedKey(LargestLane(largest))) + 1;
-  const int64_t slack = exact ? 0 : k / 4 + 8;
-  int64_t at_least_low = c.count;
-  while (high - low > 1 && at_least_low > k + slack) {
-    // Halve by value while the two are far apart in bits: scores are spread evenly, bit patterns
-    // not.
-    const float a = FromOrderedKey(static_cast<int32_t>(low));
-    const float b = FromOrderedKey(static_cast<int32_t>(high - 1));
-    int64_t middle = OrderedKey(a * 0.5f + b * 0.5f);
-    if (middle <= low || middle >= high) middle = low + (high - low) / 2;
-    const int64_t n = CountReaching(c.score, c.count, FromOrderedKey(static_cast<int32_t>(middle)));
+// A range of floats around the k-th largest of some: at_low >= k of them reach low, at_high < k
+// reach high.
+struct Bracket {
+  float low, high;
+  int64_t at_low, at_high;
+};
+
+// Narrows the bracket until at most `enough` reach low, or no float lies between low and high.
+inline void Narrow(Bracket& b, const float* x, int64_t count, int64_t k, int64_t enough) {
+  for (int step = 0; b.at_low > enough; ++step) {
+    const int64_t low = OrderedKey(b.low), high = OrderedKey(b.high);
+    if (high - low <= 1) return;
+    // Scores thin out evenly enough to guess from the counts; every third step halves the distance
+    // in bits, which ends whatever the scores are.
+    float middle = FromOrderedKey(static_cast<int32_t>(low + (high - low) / 2));
+    if (step % 3 != 2) {
+      const float wanted = static_cast<float>(b.at_low) - 0.5f * static_cast<float>(k + enough);
+      const float share = wanted / static_cast<float>(b.at_low - b.at_high);
+      const float least = 1.0f / 16, most = 15.0f / 16;
+      const float guess = share < least ? least : share > most ? most : share;
+      const float between = b.low * (1.0f - guess) + b.high * guess;
+      if (between > b.low && between < b.high) middle = between;
+    }
+    const int64_t n = CountReaching(x, count, middle);
     if (n >= k) {
-      low = middle;
-      at_least_low = n;
+      b.low = middle;
+      b.at_low = n;
     } else {
-      high = middle;
+      b.high = middle;
+      b.at_high = n;
     }
   }
-  const float bound = FromOrderedKey(static_cast<int32_t>(low));
-  // Either the bound's own ties must be cut, or all of them stay.
-  int64_t ties_left = INT64_MAX;
-  if (at_least_low > k + slack) {
-    int64_t above = 0;
-    for (int64_t i = 0; i < c.count; i += kWidth) {
-      above += __builtin_popcount(MaskGreater(Load(c.score + i), Set(bound)));
-    }
-    ties_left = k - above;
-  }
+}
+
+// Cuts the candidates to those that reach `bound`; of those that equal it only the first
+// `ties_left` stay.
+inline void Cut(Candidates& c, float bound, int64_t ties_left) {
   int64_t kept = 0;
   const Vec b = Set(bound);
   for (int64_t i = 0; i < c.count; i += kWidth) {
@@ -100,7 +108,27 @@ void Prune(Candidates& c, int64_t k, bool exact) {
     kept += CompressStore(c.score + kept, mask, x);
   }
   c.count = kept;
-  c.threshold = bound;
+}
+
+// Drops candidates that cannot be among the k best; at least k and, unless `exact`, at most about
+// k + slack stay; with `exact` just k. Needs count > k.
+void Prune(Candidates& c, int64_t k, bool exact) {
+  PadScores(c);
+  Vec largest = Load(c.score), smallest = Set(kInfinity);
+  for (int64_t i = 0; i < c.count; i += kWidth) {
+    const Vec x = Load(c.score + i);
+    largest = Max(x, largest);
+    const Vec finite = x > Set(-kInfinity) ? x : Set(kInfinity);
+    smallest = finite < smallest ? finite : smallest;
+  }
+  const int64_t enough = exact ? k : k + k / 4 + 8;
+  Bracket b = {-LargestLane(-smallest), Above(LargestLane(largest)), c.count, 0};
+  Narrow(b, c.score, c.count, k, enough);
+  // Either the bound's own ties must be cut, or all of them stay.
+  int64_t ties_left = INT64_MAX;
+  if (b.at_low > enough) ties_left = k - CountReaching(c.score, c.count, Above(b.low));
+  Cut(c, b.low, ties_left);
+  c.threshold = b.low;
 }
 
 // A score that at least k keys of a chunk reach, -kLargest if none is found: the k-th largest of
@@ -112,49 +140,48 @@ inline float ChunkBound(const float* maxima, int64_t pages, int64_t k, float* me
   int64_t fold = pages * kGroupsPerPage / (4 * k);
   if (fold < 1) fold = 1;
   const int64_t rows = (pages + fold - 1) / fold;
+  const int64_t groups = rows * kGroupsPerPage;
   Vec largest = Set(-kInfinity), smallest = Set(kInfinity);
-  for (int64_t i = 0; i < rows * kGroupsPerPage; i += kWidth) {
+  for (int64_t i = 0; i < groups; i += kWidth) {
     Vec x = Load(maxima + i);
-    for (int64_t j = i + rows * kGroupsPerPage; j < pages * kGroupsPerPage;
-         j += rows * kGroupsPerPage) {
+    for (int64_t j = i + groups; j < pages * kGroupsPerPage; j += groups) {
       x = Max(Load(maxima + j), x);
     }
     Store(merged + i, x);
     largest = Max(x, largest);
     smallest = x < smallest ? x : smallest;
   }
-  const int64_t groups = rows * kGroupsPerPage;
-  // Invariant: at least k groups reach `low`.
-  float low = -LargestLane(-smallest), high = LargestLane(largest);
-  if (!(low >= -kLargest)) {  // some groups see no key
-    low = -kLargest;
-    if (CountReaching(merged, groups, low) < k) return low;
+  Bracket b = {-LargestLane(-smallest), LargestLane(largest), groups, 0};
+  if (!(b.low >= -kLargest)) {  // some groups see no key
+    b.low = -kLargest;
+    b.at_low = CountReaching(merged, groups, b.low);
+    if (b.at_low < k) return b.low;
   }
-  for (int step = 0; step < 24; ++step) {
-    const float middle = low * 0.5f + high * 0.5f;
-    if (!(middle > low) || !(middle < high)) break;
-    const int64_t n = CountReaching(merged, groups, middle);
-    if (n < k) {
-      high = middle;
-    } else {
-      low = middle;
-      if (n <= k + k / 8) break;
-    }
-  }
-  return low;
+  b.high = Above(b.high);
+  Narrow(b, merged, groups, k, k + k / 8);
+  return b.low;
 }
 
-// Bit j: scores[j] >= bound, for the 64 scores of a page.
-inline uint64_t ReachingKeys(const float* scores, Vec bound) {
-  uint64_t mask = 0;
+// Appends those of 64 keys whose bits are set.
+inline void Append(Candidates& c, uint64_t keys, int32_t first_key, const float* scores) {
+#if defined(LECTERN_ISA_AVX512)
+  const IntVec lanes = LaneNumbers() + first_key;
+  int64_t count = c.count;
+#pragma GCC unroll 4
   for (int v = 0; v < kPageTokens; v += kWidth) {
-    mask |= static_cast<uint64_t>(MaskGreaterEqual(Load(scores + v), bound)) << v;
+    const uint32_t mask = static_cast<uint32_t>(keys >> v) & 0xFFFF;
+    CompressStoreInt(c.index + count, mask, lanes + v);
+    count += CompressStore(c.score + count, mask, Load(scores + v));
   }
-  return mask;
+  c.count = count;
+#else
+  for (; keys != 0; keys &= keys - 1) {
+    const int j = __builtin_ctzll(keys);
+    c.score[c.count] = scores[j];
+    c.index[c.count++] = first_key + j;
+  }
+#endif
 }
-
-// The next float above a finite one.
-inline float Above(float x) { return FromOrderedKey(OrderedKey(x) + 1); }
 
 // Takes those keys of a chunk in that may be among the k best.
 void Absorb(Candidates& c, int64_t k, int64_t first_key, const float* scores, const float* maxima,
@@ -169,11 +196,9 @@ void Absorb(Candidates& c, int64_t k, int64_t first_key, const float* scores, co
   Vec bound = Set(least);
   for (int64_t p = 0; p < pages; ++p) {
     const float* of_page = scores + p * kPageTokens;
-    for (uint64_t keys = ReachingKeys(of_page, bound); keys != 0; keys &= keys - 1) {
-      const int j = __builtin_ctzll(keys);
-      c.score[c.count] = of_page[j];
-      c.index[c.count++] = static_cast<int32_t>(first_key + p * kPageTokens + j);
-    }
+    const uint64_t keys = ReachingKeys(of_page, bound);
+    if (keys == 0) continue;
+    Append(c, keys, static_cast<int32_t>(first_key + p * kPageTokens), of_page);
     if (c.count > Capacity(k) - kPageTokens - kWidth) {
       Prune(c, k, false);
       raise();

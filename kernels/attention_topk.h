@@ -65,10 +65,9 @@ inline float Exponentials(Candidates& c, float max, float factor) {
   PadScores(c);
   Vec sum = {};
   for (int64_t i = 0; i < c.count; i += kWidth) {
-    const Vec x = Load(c.score + i);
-    const Vec e = Exp2((x - Set(max)) * Set(factor));
+    const Vec e = Exp2((Load(c.score + i) - Set(max)) * Set(factor));
     Store(c.weight + i, e);
-    sum += x > Set(-kInfinity) ? e : Vec{};
+    sum += e;
   }
   return Sum(sum);
 }
