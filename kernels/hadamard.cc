@@ -6,6 +6,10 @@
 
 namespace lectern::kernels {
 
+float HadamardScale(int64_t block) {
+  return static_cast<float>(1.0 / std::sqrt(static_cast<double>(block)));
+}
+
 LaunchStatus BlockHadamard(float* x, int64_t rows, int64_t cols, int64_t row_stride, int64_t block,
                            const ExecutionContext& context) {
   if (rows < 0 || cols < 1 || row_stride < cols) return LaunchStatus::kBadShape;
@@ -14,7 +18,7 @@ LaunchStatus BlockHadamard(float* x, int64_t rows, int64_t cols, int64_t row_str
   if (rows == 0) return LaunchStatus::kOk;
   if (x == nullptr) return LaunchStatus::kBadArgument;
   const RowOps& ops = RowOpsOf(context.isa);
-  const float scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(block)));
+  const float scale = HadamardScale(block);
   ForRows(rows, cols, context, [&](ItemRange range) {
     for (int64_t row = range.begin; row < range.end; ++row) {
       for (int64_t i = 0; i < cols; i += block)

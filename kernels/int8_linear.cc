@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <vector>
 
+#include "kernels/hadamard.h"
 #include "kernels/int8_linear_isa.h"
 #include "kernels/parallel.h"
+#include "kernels/row_ops.h"
 
 namespace lectern::kernels {
 namespace {
@@ -28,14 +30,40 @@ const Int8LinearOps& OpsOf(Isa isa) {
   return kInt8LinearPortable;
 }
 
+// What a call does to a row before the product.
+struct Prologue {
+  const Int8LinearOps& ops;
+  const RowOps& row_ops;
+  const Int8Input& input;
+  int64_t k;
+
+  // Quantises a row to q [padded k]; returns its scale.
+  float operator()(int64_t row, uint8_t* q) const {
+    const float* x = input.x + row * input.stride;
+    if (input.step == Int8Input::Step::kNone) return ops.quantize_row(x, k, q);
+    static thread_local std::vector<float> scratch;
+    if (scratch.size() < static_cast<size_t>(k)) scratch.resize(k);
+    float* changed = scratch.data();
+    if (input.step == Int8Input::Step::kRmsNorm) {
+      row_ops.rms_norm(x, k, nullptr, input.rms_eps, changed);
+    } else {
+      row_ops.silu_mul(x, x + k, k, changed);
+      const float scale = HadamardScale(input.hadamard);
+      for (int64_t i = 0; input.hadamard > 1 && i < k; i += input.hadamard) {
+        row_ops.hadamard(changed + i, input.hadamard, scale);
+      }
+    }
+    return ops.quantize_row(changed, k, q);
+  }
+};
+
 // One call on at most a panel of rows.
 struct Panel {
-  const Int8LinearOps& ops;
+  const Prologue& prologue;
   const Int8Matrix& w;
-  const float* x;
+  int64_t first_row;
   int64_t rows;
-  int64_t x_stride;
-  float* y;
+  float* y;  // of the first row
   int64_t y_stride;
   bool accumulate;
   uint8_t* q;      // [rows, padded k]
@@ -44,33 +72,43 @@ struct Panel {
   void Quantize(ItemRange range) const {
     const int64_t width = Int8PaddedInputs(w.k);
     for (int64_t row = range.begin; row < range.end; ++row) {
-      x_scale[row] = ops.quantize_row(x + row * x_stride, w.k, q + row * width);
+      x_scale[row] = prologue(first_row + row, q + row * width);
     }
   }
 
   int64_t Chunks() const { return (rows + kChunkRows - 1) / kChunkRows; }
-  int64_t Items() const { return PaddedChannels(w.n) / kInt8BlockChannels * Chunks(); }
+  // A few rows are cut between half blocks: nine blocks on two threads would be four and five.
+  int64_t ItemChannels() const {
+    return Chunks() == 1 ? kInt8BlockChannels / 2 : kInt8BlockChannels;
+  }
+  int64_t Items() const { return (w.n + ItemChannels() - 1) / ItemChannels() * Chunks(); }
 
   // Items run through all rows of a block of channels before the next block, so that its weights
-  // are read once from memory.
+  // are read once from memory. Two half blocks in a row are done as one.
   void Multiply(ItemRange range) const {
     const int64_t width = Int8PaddedInputs(w.k);
     for (int64_t item = range.begin; item < range.end; ++item) {
-      const int64_t channel = item / Chunks() * kInt8BlockChannels;
+      const int64_t first = item / Chunks() * ItemChannels();
       const int64_t row = item % Chunks() * kChunkRows;
+      const int64_t offset = first % kInt8BlockChannels;
+      int64_t channels = ItemChannels();
+      if (Chunks() == 1 && offset == 0 && item + 1 < range.end) {
+        channels = kInt8BlockChannels;
+        ++item;
+      }
       Int8Block block;
       block.x = q + row * width;
       block.groups = width / kInt8Group;
       block.x_scale = x_scale + row;
       block.rows = std::min(kChunkRows, rows - row);
-      block.w = w.packed + channel * width;
-      block.w_scale = w.scale + channel;
-      block.row_sum = w.row_sum + channel;
-      block.y = y + row * y_stride + channel;
+      block.w = w.packed + (first - offset) * width + offset * kInt8Group;
+      block.w_scale = w.scale + first;
+      block.row_sum = w.row_sum + first;
+      block.y = y + row * y_stride + first;
       block.y_stride = y_stride;
-      block.channels = static_cast<int>(std::min<int64_t>(kInt8BlockChannels, w.n - channel));
+      block.channels = static_cast<int>(std::min(channels, w.n - first));
       block.accumulate = accumulate;
-      ops.block(block);
+      prologue.ops.block(block);
     }
   }
 };
@@ -88,39 +126,43 @@ void RunPanel(const Panel& panel, int num_threads) {
   });
 }
 
-LaunchStatus Check(const float* x, int64_t m, int64_t x_stride, const Int8Matrix& w, const float* y,
-                   int64_t y_stride, const ExecutionContext& context) {
-  if (m < 0 || w.n < 1 || w.k < 1 || w.k > kInt8MaxInputs) return LaunchStatus::kBadShape;
-  if (x_stride < w.k || y_stride < w.n) return LaunchStatus::kBadShape;
+LaunchStatus CheckInput(const Int8Input& input, int64_t k) {
+  const bool pair = input.step == Int8Input::Step::kSwiGlu;
+  if (input.m < 0 || input.stride < (pair ? 2 * k : k)) return LaunchStatus::kBadShape;
+  const int64_t block = input.hadamard;
+  if (block < 1 || (block & (block - 1)) != 0 || k % block != 0) return LaunchStatus::kBadShape;
+  return input.m > 0 && input.x == nullptr ? LaunchStatus::kBadArgument : LaunchStatus::kOk;
+}
+
+LaunchStatus Check(const Int8Input& input, const Int8Matrix& w, const float* y, int64_t y_stride,
+                   const ExecutionContext& context) {
+  if (w.n < 1 || w.k < 1 || w.k > kInt8MaxInputs || y_stride < w.n) return LaunchStatus::kBadShape;
+  if (LaunchStatus status = CheckInput(input, w.k); !Ok(status)) return status;
   if (w.packed == nullptr || w.scale == nullptr || w.row_sum == nullptr) {
     return LaunchStatus::kBadArgument;
   }
   if (reinterpret_cast<uintptr_t>(w.packed) % 64 != 0) return LaunchStatus::kBadArgument;
-  if (m > 0 && (x == nullptr || y == nullptr)) return LaunchStatus::kBadArgument;
-  if (context.num_threads < 1) return LaunchStatus::kBadArgument;
-  return context.isa <= BestIsa() ? LaunchStatus::kOk : LaunchStatus::kUnsupported;
+  if (input.m > 0 && y == nullptr) return LaunchStatus::kBadArgument;
+  return CheckContext(context);
 }
 
 }  // namespace
 
-LaunchStatus Int8Linear(const float* x, int64_t m, int64_t x_stride, const Int8Matrix& w, float* y,
-                        int64_t y_stride, bool accumulate, const ExecutionContext& context) {
-  if (LaunchStatus status = Check(x, m, x_stride, w, y, y_stride, context); !Ok(status)) {
-    return status;
-  }
+LaunchStatus Int8Linear(const Int8Input& input, const Int8Matrix& w, float* y, int64_t y_stride,
+                        bool accumulate, const ExecutionContext& context) {
+  if (LaunchStatus status = Check(input, w, y, y_stride, context); !Ok(status)) return status;
   const int64_t width = Int8PaddedInputs(w.k);
   const int64_t panel_rows =
-      std::min(m, std::max(kChunkRows, kPanelBytes / width / kChunkRows * kChunkRows));
+      std::min(input.m, std::max(kChunkRows, kPanelBytes / width / kChunkRows * kChunkRows));
   thread_local std::vector<uint8_t> q;
   thread_local std::vector<float> x_scale;
   if (q.size() < static_cast<size_t>(panel_rows * width)) q.resize(panel_rows * width);
   if (x_scale.size() < static_cast<size_t>(panel_rows)) x_scale.resize(panel_rows);
-  for (int64_t row = 0; row < m; row += panel_rows) {
-    const Panel panel{OpsOf(context.isa), w,
-                      x + row * x_stride, std::min(panel_rows, m - row),
-                      x_stride,           y + row * y_stride,
-                      y_stride,           accumulate,
-                      q.data(),           x_scale.data()};
+  const Prologue prologue{OpsOf(context.isa), RowOpsOf(context.isa), input, w.k};
+  for (int64_t row = 0; row < input.m; row += panel_rows) {
+    const Panel panel{prologue,           w,        row,        std::min(panel_rows, input.m - row),
+                      y + row * y_stride, y_stride, accumulate, q.data(),
+                      x_scale.data()};
     RunPanel(panel, context.num_threads);
   }
   return LaunchStatus::kOk;

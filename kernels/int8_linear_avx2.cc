@@ -69,11 +69,15 @@ void Tile(const Int8Block& block, int64_t row, int first) {
   }
 }
 
-// A single row streams whole groups; several rows share two vectors of weights at a time.
+// A single row streams whole groups (or half ones); several rows share two vectors of weights at a
+// time.
 template <int kRows>
 void Rows(const Int8Block& block, int64_t row) {
-  constexpr int kVectors = kRows == 1 ? kBlockVectors : 2;
-  for (int first = 0; first < kBlockVectors && first * kLanes < block.channels; first += kVectors) {
+  if constexpr (kRows == 1) {
+    if (block.channels > kInt8BlockChannels / 2) return Tile<1, kBlockVectors>(block, row, 0);
+  }
+  constexpr int kVectors = kRows == 1 ? kBlockVectors / 2 : 2;
+  for (int first = 0; first * kLanes < block.channels; first += kVectors) {
     Tile<kRows, kVectors>(block, row, first);
   }
 }

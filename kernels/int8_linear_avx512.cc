@@ -22,12 +22,10 @@ inline __attribute__((always_inline)) void DotAccumulate(__m512i& sum, __m512i x
   asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(x), "v"(w));
 }
 
-// Four cache lines, what one step of a tile reads.
+// What one step of a tile reads.
+template <int kTileVectors>
 inline __attribute__((always_inline)) void Prefetch(const int8_t* w) {
-  _mm_prefetch(w, _MM_HINT_T0);
-  _mm_prefetch(w + 64, _MM_HINT_T0);
-  _mm_prefetch(w + 128, _MM_HINT_T0);
-  _mm_prefetch(w + 192, _MM_HINT_T0);
+  for (int v = 0; v < kTileVectors; ++v) _mm_prefetch(w + v * 64, _MM_HINT_T0);
 }
 
 inline __attribute__((always_inline)) __m512i BroadcastGroup(const uint8_t* x) {
@@ -38,9 +36,10 @@ inline __attribute__((always_inline)) __m512i BroadcastGroup(const uint8_t* x) {
 
 // Scales the integer sums of rows [row, row + rows). It reads them from memory: were it to index
 // the accumulators themselves in a loop, GCC would keep them in memory in the loop over k as well.
+template <int kTileVectors>
 void Store(const Int8Block& block, int64_t row, int rows,
-           const int32_t (*sums)[kInt8BlockChannels]) {
-  for (int v = 0; v < kVectors; ++v) {
+           const int32_t (*sums)[kTileVectors * kLanes]) {
+  for (int v = 0; v < kTileVectors; ++v) {
     const int channels = block.channels - v * kLanes;
     if (channels <= 0) break;
     const __mmask16 mask = channels >= kLanes ? 0xFFFF : (1u << channels) - 1;
@@ -58,28 +57,33 @@ void Store(const Int8Block& block, int64_t row, int rows,
   }
 }
 
-// One group of inputs of one row, times 64 channels.
-inline __attribute__((always_inline)) void MultiplyGroup(__m512i (&sum)[kVectors], const uint8_t* x,
-                                                         const __m512i (&weight)[kVectors]) {
+// One group of inputs of one row, times all channels of the tile.
+template <int kTileVectors>
+inline __attribute__((always_inline)) void MultiplyGroup(__m512i (&sum)[kTileVectors],
+                                                         const uint8_t* x,
+                                                         const __m512i (&weight)[kTileVectors]) {
   const __m512i group = BroadcastGroup(x);
   DotAccumulate(sum[0], group, weight[0]);
   DotAccumulate(sum[1], group, weight[1]);
-  DotAccumulate(sum[2], group, weight[2]);
-  DotAccumulate(sum[3], group, weight[3]);
+  if constexpr (kTileVectors > 2) DotAccumulate(sum[2], group, weight[2]);
+  if constexpr (kTileVectors > 2) DotAccumulate(sum[3], group, weight[3]);
 }
 
 // Rows [row, row + kRows) of the block. Loops over rows and vectors are written out: GCC takes an
 // array for registers only if it sees constant indices early.
-template <int kRows>
+template <int kRows, int kTileVectors>
 void Tile(const Int8Block& block, int64_t row) {
   const int64_t width = block.groups * kInt8Group;
   const uint8_t* x = block.x + row * width;
   const int8_t* w = block.w;
-  __m512i sum[kRows][kVectors] = {};
+  __m512i sum[kRows][kTileVectors] = {};
   for (int64_t i = 0; i < width; i += kInt8Group, w += kInt8Group * kInt8BlockChannels) {
-    const __m512i weight[kVectors] = {_mm512_load_si512(w), _mm512_load_si512(w + 64),
-                                      _mm512_load_si512(w + 128), _mm512_load_si512(w + 192)};
-    if constexpr (kRows == 1) Prefetch(w + kPrefetchBytes);
+    __m512i weight[kTileVectors];
+    weight[0] = _mm512_load_si512(w);
+    weight[1] = _mm512_load_si512(w + 64);
+    if constexpr (kTileVectors > 2) weight[2] = _mm512_load_si512(w + 128);
+    if constexpr (kTileVectors > 2) weight[3] = _mm512_load_si512(w + 192);
+    if constexpr (kRows == 1) Prefetch<kTileVectors>(w + kPrefetchBytes);
     MultiplyGroup(sum[0], x + i, weight);
     if constexpr (kRows > 1) MultiplyGroup(sum[1], x + i + width, weight);
     if constexpr (kRows > 2) MultiplyGroup(sum[2], x + i + 2 * width, weight);
@@ -87,19 +91,25 @@ void Tile(const Int8Block& block, int64_t row) {
     if constexpr (kRows > 4) MultiplyGroup(sum[4], x + i + 4 * width, weight);
     if constexpr (kRows > 5) MultiplyGroup(sum[5], x + i + 5 * width, weight);
   }
-  alignas(64) int32_t sums[kRows][kInt8BlockChannels];
+  alignas(64) int32_t sums[kRows][kTileVectors * kLanes];
   __builtin_memcpy(sums, sum, sizeof(sums));
-  Store(block, row, kRows, sums);
+  Store<kTileVectors>(block, row, kRows, sums);
 }
 
-void Block(const Int8Block& block) {
-  constexpr void (*kTiles[])(const Int8Block&, int64_t) = {Tile<1>, Tile<2>, Tile<3>,
-                                                           Tile<4>, Tile<5>, Tile<6>};
+template <int kTileVectors>
+void Tiles(const Int8Block& block) {
+  constexpr void (*kTiles[])(const Int8Block&, int64_t) = {
+      Tile<1, kTileVectors>, Tile<2, kTileVectors>, Tile<3, kTileVectors>,
+      Tile<4, kTileVectors>, Tile<5, kTileVectors>, Tile<6, kTileVectors>};
   const int64_t tiles = (block.rows + kTileRows - 1) / kTileRows;
   for (int64_t tile = 0; tile < tiles; ++tile) {  // tiles of nearly equal height
     const int64_t begin = block.rows * tile / tiles, end = block.rows * (tile + 1) / tiles;
     kTiles[end - begin - 1](block, begin);
   }
+}
+
+void Block(const Int8Block& block) {
+  block.channels > 2 * kLanes ? Tiles<kVectors>(block) : Tiles<2>(block);
 }
 
 }  // namespace

@@ -23,12 +23,12 @@ struct Int8Block {
   int64_t groups = 0;
   const float* x_scale = nullptr;  // [rows]
   int64_t rows = 0;
-  const int8_t* w = nullptr;         // one block of packed weights
-  const float* w_scale = nullptr;    // [64]
-  const int32_t* row_sum = nullptr;  // [64]
+  const int8_t* w = nullptr;         // one block of packed weights, or its second half (w + 128)
+  const float* w_scale = nullptr;    // [channels, padded to 32]
+  const int32_t* row_sum = nullptr;  // [channels, padded to 32]
   float* y = nullptr;                // [rows, channels], row stride y_stride
   int64_t y_stride = 0;
-  int channels = 0;  // 1..64 of the block that exist
+  int channels = 0;  // 1..64 of the block that exist; at most 32 of a second half
   bool accumulate = false;
 };
 

@@ -17,7 +17,7 @@ void Block(const Int8Block& block) {
     for (int64_t i = 0; i < width; i += kInt8Group, w += kInt8Group * kInt8BlockChannels) {
       const int32_t x0 = static_cast<int8_t>(x[i]), x1 = static_cast<int8_t>(x[i + 1]);
       const int32_t x2 = static_cast<int8_t>(x[i + 2]), x3 = static_cast<int8_t>(x[i + 3]);
-      for (int c = 0; c < kInt8BlockChannels; ++c) {
+      for (int c = 0; c < block.channels; ++c) {
         sum[c] += x0 * w[4 * c] + x1 * w[4 * c + 1] + x2 * w[4 * c + 2] + x3 * w[4 * c + 3];
       }
     }

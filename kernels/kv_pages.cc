@@ -1,10 +1,12 @@
 #include "kernels/kv_pages.h"
 
 #include <algorithm>
-#include <cmath>
+#include <cstring>
 
+#include "kernels/hadamard.h"
 #include "kernels/kv_layout.h"
 #include "kernels/parallel.h"
+#include "kernels/row_ops.h"
 
 namespace lectern::kernels {
 namespace {
@@ -13,19 +15,7 @@ using internal::HeadLayout;
 using internal::HeadOffset;
 using internal::KvHeadLayout;
 
-float QuantiseRow(const float* x, int n, int8_t* out, int64_t out_step_of_4, int64_t out_step) {
-  float largest = 0;
-  for (int i = 0; i < n; ++i) largest = std::max(largest, std::fabs(x[i]));
-  // A row that is not finite keeps its scale, so that the damage shows in the results.
-  const float scale = largest / 127.0f;
-  const float inverse = largest > 0 && std::isfinite(largest) ? 127.0f / largest : 0.0f;
-  for (int i = 0; i < n; ++i) {
-    const float scaled = std::clamp(x[i] * inverse, -127.0f, 127.0f);
-    out[(i / 4) * out_step_of_4 + (i % 4) * out_step] =
-        static_cast<int8_t>(std::isnan(scaled) ? 0 : std::lrintf(scaled));
-  }
-  return scale;
-}
+constexpr int kMaxWidth = 4096;  // of a key or value, see internal::ValidLayout
 
 // One layer's part of a page, for one head.
 struct HeadView {
@@ -39,30 +29,34 @@ struct HeadView {
   }
 };
 
-void WriteKey(const HeadView& head, int slot, const float* key) {
+void WriteKey(const HeadView& head, const RowOps& ops, int slot, const float* key) {
   const int d = head.layout.head_dim;
   if (head.layout.type == KvType::kF32) {
     float* keys = head.Get<float>(head.at.keys);
     for (int c = 0; c < d; ++c) keys[c * kPageTokens + slot] = key[c];
     return;
   }
-  int8_t* keys = head.Get<int8_t>(head.at.keys) + slot * 4;
   const int padded = internal::PaddedHeadDim(d);
-  for (int c = d; c < padded; ++c) keys[(c / 4) * kPageTokens * 4 + c % 4] = 0;
-  head.Get<float>(head.at.key_scale)[slot] = QuantiseRow(key, d, keys, kPageTokens * 4, 1);
+  int8_t row[kMaxWidth];
+  for (int c = d; c < padded; ++c) row[c] = 0;
+  head.Get<float>(head.at.key_scale)[slot] = ops.quantize_int8(key, d, row);
+  int8_t* keys = head.Get<int8_t>(head.at.keys) + slot * 4;
   int32_t sum = 0;
-  for (int c = 0; c < padded; ++c) sum += keys[(c / 4) * kPageTokens * 4 + c % 4];
+  for (int c = 0; c < padded; c += 4) {
+    std::memcpy(keys + c * kPageTokens, row + c, 4);
+    sum += row[c] + row[c + 1] + row[c + 2] + row[c + 3];
+  }
   head.Get<int32_t>(head.at.key_start)[slot] = -128 * sum;
 }
 
-void WriteValue(const HeadView& head, int slot, const float* value) {
+void WriteValue(const HeadView& head, const RowOps& ops, int slot, const float* value) {
   const int d = head.layout.value_dim;
   if (head.layout.type == KvType::kF32) {
     std::copy(value, value + d, head.Get<float>(head.at.values) + static_cast<int64_t>(slot) * d);
     return;
   }
   int8_t* row = head.Get<int8_t>(head.at.values) + static_cast<int64_t>(slot) * d;
-  head.Get<float>(head.at.value_scale)[slot] = QuantiseRow(value, d, row, 4, 1);
+  head.Get<float>(head.at.value_scale)[slot] = ops.quantize_int8(value, d, row);
 }
 
 void ReadValueRow(const HeadView& head, int slot, float* value) {
@@ -87,11 +81,107 @@ void StartPage(const HeadView& previous, const HeadView& page, bool first) {
   }
   const float* before = previous.Get<float>(previous.at.value_prefix);
   std::copy(before, before + d, prefix);
-  float value[4096];
+  float value[kMaxWidth];
   for (int slot = 0; slot < kPageTokens; ++slot) {
     ReadValueRow(previous, slot, value);
     for (int c = 0; c < d; ++c) prefix[c] += value[c];
   }
+}
+
+// One call that writes.
+struct Write {
+  const KvPageLayout& layout;
+  std::byte* const* pages;
+  int layer;
+  int64_t position;
+  int64_t count;
+  const float* k;
+  int64_t k_stride;
+  const float* v;
+  int64_t v_stride;
+  const RowOps& ops;
+  const KvHeadLayout at = HeadLayout(layout);
+
+  HeadView View(int64_t page, int head) const {
+    return {pages[page] + HeadOffset(layout, at, layer, head), at, layout};
+  }
+
+  void Row(int64_t row) const {
+    const int64_t token = position + row;
+    const int slot = static_cast<int>(token % kPageTokens);
+    for (int head = 0; head < layout.num_kv_heads; ++head) {
+      const HeadView view = View(token / kPageTokens, head);
+      WriteKey(view, ops, slot, k + row * k_stride + head * layout.head_dim);
+      WriteValue(view, ops, slot, v + row * v_stride + head * layout.value_dim);
+    }
+  }
+
+  // The sums before the pages that begin in this call; all rows are there.
+  void StartPages(int head) const {
+    const int64_t end = position + count;
+    for (int64_t page = (position + kPageTokens - 1) / kPageTokens; page * kPageTokens < end;
+         ++page) {
+      const HeadView view = View(page, head);
+      StartPage(page == 0 ? view : View(page - 1, head), view, page == 0);
+    }
+  }
+};
+
+// Rows are shared out in pieces of 16 slots: what two threads write lies in different cache lines.
+constexpr int64_t kPieceTokens = 16;
+
+// Calls prepare(row), which may change the row, and writes it.
+template <typename Prepare>
+void WriteRows(const Write& write, const ExecutionContext& context, Prepare prepare) {
+  const int64_t first = write.position / kPieceTokens;
+  const int64_t last = (write.position + write.count + kPieceTokens - 1) / kPieceTokens;
+  const int64_t useful = write.count < kPieceTokens ? 1 : last - first;
+  RunTeam(static_cast<int>(std::min<int64_t>(context.num_threads, useful)),
+          [&](int thread, int threads) {
+            const ItemRange pieces = ShareOf(last - first, thread, threads);
+            const int64_t begin = (first + pieces.begin) * kPieceTokens - write.position;
+            const int64_t end = (first + pieces.end) * kPieceTokens - write.position;
+            const int64_t rows = std::min(end, write.count);
+            for (int64_t row = std::max<int64_t>(begin, 0); row < rows; ++row) {
+              prepare(row);
+              write.Row(row);
+            }
+            TeamBarrier(threads);
+            const ItemRange heads = ShareOf(write.layout.num_kv_heads, thread, threads);
+            for (int64_t head = heads.begin; head < heads.end; ++head) {
+              write.StartPages(static_cast<int>(head));
+            }
+          });
+}
+
+LaunchStatus CheckWrite(const Write& write, const ExecutionContext& context) {
+  const KvPageLayout& layout = write.layout;
+  if (!internal::ValidLayout(layout) || write.layer < 0 || write.layer >= layout.num_layers ||
+      write.position < 0 || write.count < 0 ||
+      write.k_stride < static_cast<int64_t>(layout.num_kv_heads) * layout.head_dim ||
+      write.v_stride < static_cast<int64_t>(layout.num_kv_heads) * layout.value_dim) {
+    return LaunchStatus::kBadShape;
+  }
+  if (write.count > 0 && (write.pages == nullptr || write.k == nullptr || write.v == nullptr)) {
+    return LaunchStatus::kBadArgument;
+  }
+  return CheckContext(context);
+}
+
+LaunchStatus CheckRows(const KvPageLayout& layout, const QkvRows& rows, int64_t position,
+                       int64_t count) {
+  if (rows.rope == nullptr || layout.head_dim != layout.value_dim ||
+      rows.rope->head_dim() != layout.head_dim) {
+    return LaunchStatus::kBadShape;
+  }
+  const int64_t heads = rows.num_q_heads + 2 * static_cast<int64_t>(layout.num_kv_heads);
+  if (rows.num_q_heads < 1 || rows.stride < heads * layout.head_dim) return LaunchStatus::kBadShape;
+  const int64_t block = rows.hadamard;
+  if (block < 1 || (block & (block - 1)) != 0 || layout.head_dim % block != 0) {
+    return LaunchStatus::kBadShape;
+  }
+  const bool known = position >= 0 && position <= rows.rope->max_positions() - count;
+  return known ? LaunchStatus::kOk : LaunchStatus::kBadArgument;
 }
 
 }  // namespace
@@ -103,37 +193,36 @@ size_t KvPageLayout::PageBytes() const {
 LaunchStatus WriteKv(const KvPageLayout& layout, std::byte* const* pages, int layer,
                      int64_t position, int64_t count, const float* k, int64_t k_stride,
                      const float* v, int64_t v_stride, const ExecutionContext& context) {
-  if (!internal::ValidLayout(layout) || layer < 0 || layer >= layout.num_layers || position < 0 ||
-      count < 0 || k_stride < static_cast<int64_t>(layout.num_kv_heads) * layout.head_dim ||
-      v_stride < static_cast<int64_t>(layout.num_kv_heads) * layout.value_dim) {
-    return LaunchStatus::kBadShape;
-  }
+  const Write write{layout, pages,    layer, position, count,
+                    k,      k_stride, v,     v_stride, RowOpsOf(context.isa)};
+  if (LaunchStatus status = CheckWrite(write, context); !Ok(status)) return status;
+  if (count > 0) WriteRows(write, context, [](int64_t) {});
+  return LaunchStatus::kOk;
+}
+
+LaunchStatus RotateAndWriteKv(const KvPageLayout& layout, std::byte* const* pages, int layer,
+                              int64_t position, int64_t count, const QkvRows& rows,
+                              const ExecutionContext& context) {
+  if (LaunchStatus status = CheckRows(layout, rows, position, count); !Ok(status)) return status;
+  const int64_t rotated = rows.num_q_heads + layout.num_kv_heads;
+  const float* k = rows.qkv + static_cast<int64_t>(rows.num_q_heads) * layout.head_dim;
+  const float* v = rows.qkv + rotated * layout.head_dim;
+  const Write write{layout, pages,       layer, position,    count,
+                    k,      rows.stride, v,     rows.stride, RowOpsOf(context.isa)};
+  if (rows.qkv == nullptr && count > 0) return LaunchStatus::kBadArgument;
+  if (LaunchStatus status = CheckWrite(write, context); !Ok(status)) return status;
   if (count == 0) return LaunchStatus::kOk;
-  if (pages == nullptr || k == nullptr || v == nullptr || context.num_threads < 1) {
-    return LaunchStatus::kBadArgument;
-  }
-  const KvHeadLayout at = HeadLayout(layout);
-  const int heads = layout.num_kv_heads;
-  const auto write_head = [&](int64_t h) {
-    const size_t offset = HeadOffset(layout, at, layer, static_cast<int>(h));
-    for (int64_t i = 0; i < count; ++i) {
-      const int64_t token = position + i;
-      const int64_t page = token / kPageTokens;
-      const int slot = static_cast<int>(token % kPageTokens);
-      const HeadView view{pages[page] + offset, at, layout};
-      if (slot == 0) {
-        const HeadView previous{page == 0 ? nullptr : pages[page - 1] + offset, at, layout};
-        StartPage(previous, view, page == 0);
+  const float scale = HadamardScale(rows.hadamard);
+  WriteRows(write, context, [&](int64_t row) {
+    const float* cos = rows.rope->cos(position + row);
+    const float* sin = rows.rope->sin(position + row);
+    for (int64_t head = 0; head < rotated; ++head) {
+      float* x = rows.qkv + row * rows.stride + head * layout.head_dim;
+      write.ops.rotate(x, cos, sin, layout.head_dim / 2);
+      for (int64_t i = 0; rows.hadamard > 1 && i < layout.head_dim; i += rows.hadamard) {
+        write.ops.hadamard(x + i, rows.hadamard, scale);
       }
-      WriteKey(view, slot, k + i * k_stride + h * layout.head_dim);
-      WriteValue(view, slot, v + i * v_stride + h * layout.value_dim);
     }
-  };
-  constexpr int64_t kRowsWorthThreads = 16;
-  const int useful = count < kRowsWorthThreads ? 1 : heads;
-  RunTeam(std::min(context.num_threads, useful), [&](int thread, int threads) {
-    const ItemRange range = ShareOf(heads, thread, threads);
-    for (int64_t h = range.begin; h < range.end; ++h) write_head(h);
   });
   return LaunchStatus::kOk;
 }

@@ -17,6 +17,7 @@
 
 #include "kernels/execution_context.h"
 #include "kernels/launch_status.h"
+#include "kernels/rope.h"
 
 namespace lectern::kernels {
 
@@ -55,6 +56,21 @@ struct KvPageTable {
 LaunchStatus WriteKv(const KvPageLayout& layout, std::byte* const* pages, int layer,
                      int64_t position, int64_t count, const float* k, int64_t k_stride,
                      const float* v, int64_t v_stride, const ExecutionContext& context);
+
+// Rows of a product with the stacked query, key and value weights.
+struct QkvRows {
+  float* qkv = nullptr;  // [count, num_q_heads + 2 num_kv_heads, head_dim]: queries, keys, values
+  int64_t stride = 0;    // floats from row to row
+  int num_q_heads = 0;
+  const RopeTable* rope = nullptr;
+  int64_t hadamard = 1;  // width of the blocks that queries and keys are mixed in; 1 = none
+};
+
+// WriteKv of rows whose queries and keys are rotated (RoPE) and mixed first, in place: one pass
+// over each row instead of four. Needs head_dim == value_dim.
+LaunchStatus RotateAndWriteKv(const KvPageLayout& layout, std::byte* const* pages, int layer,
+                              int64_t position, int64_t count, const QkvRows& rows,
+                              const ExecutionContext& context);
 
 // Reads one key / value row back (tests, evidence): key [head_dim], value [value_dim].
 LaunchStatus ReadKv(const KvPageLayout& layout, const KvPageTable& table, int layer, int kv_head,

@@ -85,7 +85,38 @@ void Hadamard(float* x, int64_t block, float scale) {
   }
 }
 
-constexpr RowOps kOps = {RmsNormRow, Rotate, SiluMulRow, Hadamard};
+float QuantizeInt8(const float* x, int64_t n, int8_t* out) {
+  constexpr float kMagic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
+  constexpr float kLargest = 3.4028234663852886e38f;
+  Floats largest = {};
+  for (int64_t i = 0; i < n; i += kLanes) {
+    const Floats v = Load(x + i, n - i);
+    const Floats magnitude = v < 0.0f ? -v : v;
+    largest = magnitude > largest ? magnitude : largest;
+  }
+  float max = 0;
+  for (int lane = 0; lane < kLanes; ++lane) max = largest[lane] > max ? largest[lane] : max;
+  const float inverse = max > 0 && max <= kLargest ? 127.0f / max : 0.0f;
+  for (int64_t i = 0; i < n; i += kLanes) {
+    Floats v = Load(x + i, n - i) * inverse;
+    v = v == v ? v : Floats{};
+    v = v < 127.0f ? v : Floats{} + 127.0f;
+    v = v > -127.0f ? v : Floats{} - 127.0f;
+    const Floats rounded = v + kMagic;
+    Ints bits;
+    __builtin_memcpy(&bits, &rounded, sizeof(bits));
+    const Bytes bytes = __builtin_convertvector(bits - 0x4B400000, Bytes);
+    const int64_t count = n - i < kLanes ? n - i : kLanes;
+    if (count == kLanes) {
+      __builtin_memcpy(out + i, &bytes, kLanes);
+    } else {
+      for (int64_t lane = 0; lane < count; ++lane) out[i + lane] = bytes[lane];
+    }
+  }
+  return max / 127.0f;
+}
+
+constexpr RowOps kOps = {RmsNormRow, Rotate, SiluMulRow, Hadamard, QuantizeInt8};
 
 }  // namespace
 }  // namespace lectern::kernels

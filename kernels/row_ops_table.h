@@ -1,5 +1,6 @@
-// The inner loops of rms_norm, rope, silu_mul and hadamard for each instruction-set class: one row,
-// head or block at a time, so that a row's result depends on that row alone. Internal to kernels/.
+// The inner loops of rms_norm, rope, silu_mul, hadamard and kv_pages for each instruction-set
+// class: one row, head or block at a time, so that a row's result depends on that row alone.
+// Internal to kernels/.
 #pragma once
 
 #include <cstdint>
@@ -13,6 +14,9 @@ struct RowOps {
   void (*silu_mul)(const float* gate, const float* up, int64_t cols, float* out);
   // One block; `block` is a power of two.
   void (*hadamard)(float* x, int64_t block, float scale);
+  // out[i] = round_to_even(x[i] * 127 / max|x|), of NaN 0; returns max|x| / 127. A row that holds
+  // an infinity has zeros and an infinite scale, so that the damage shows in the results.
+  float (*quantize_int8)(const float* x, int64_t n, int8_t* out);
 };
 
 extern const RowOps kRowOpsPortable;

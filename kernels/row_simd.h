@@ -18,6 +18,7 @@ constexpr int kLanes = 4;
 
 using Floats = float __attribute__((vector_size(kLanes * 4)));
 using Ints = int32_t __attribute__((vector_size(kLanes * 4)));
+using Bytes = int8_t __attribute__((vector_size(kLanes)));
 
 #define LECTERN_INLINE inline __attribute__((always_inline))
 

@@ -80,11 +80,16 @@ class Pass {
     }
     rows_ = static_cast<int64_t>(workspace_.tokens.size());
     stream_ = workspace_.stream.Reserve(rows_ * hidden());
-    normed_ = workspace_.normed.Reserve(rows_ * hidden());
+    cuts_units_ = std::any_of(slices_.begin(), slices_.end(),
+                              [](const auto& slice) { return slice.policy->ffn_top_k > 0; });
+    const bool fused = weights_.numerics().fuses_inputs;
+    if (!fused || NeedsLastStream()) normed_ = workspace_.normed.Reserve(rows_ * hidden());
     qkv_ = workspace_.qkv.Reserve(rows_ * qkv_width());
     attended_ = workspace_.attended.Reserve(rows_ * query_width());
     gate_up_ = workspace_.gate_up.Reserve(rows_ * 2 * config_.intermediate);
-    activated_ = workspace_.activated.Reserve(rows_ * config_.intermediate);
+    if (!fused || cuts_units_) {
+      activated_ = workspace_.activated.Reserve(rows_ * config_.intermediate);
+    }
     kept_mass_ = workspace_.kept_mass.Reserve(rows_ * config_.heads);
     LECTERN_RETURN_IF_ERROR(weights_.Embed(workspace_.tokens, stream_));
     Observe(0, stream_);
@@ -97,32 +102,32 @@ class Pass {
                       "rms_norm");
   }
 
+  // y = the product of the norm of the residual stream.
+  absl::Status MultiplyNormed(Matrix matrix, int layer, const float* gain, float* y) const {
+    if (weights_.numerics().fuses_inputs) {
+      return weights_.MultiplyNormed(matrix, layer, stream_, rows_, y);
+    }
+    LECTERN_RETURN_IF_ERROR(Norm(stream_, rows_, gain, normed_));
+    return weights_.Multiply(matrix, layer, normed_, rows_, y, /*accumulate=*/false);
+  }
+
   // Queries, keys and values of all rows; keys and values go to the slices' pages.
   absl::Status ProjectQkv(int layer) {
-    LECTERN_RETURN_IF_ERROR(Norm(stream_, rows_, weights_.AttentionNorm(layer), normed_));
     LECTERN_RETURN_IF_ERROR(
-        weights_.Multiply(Matrix::kQkv, layer, normed_, rows_, qkv_, /*accumulate=*/false));
+        MultiplyNormed(Matrix::kQkv, layer, weights_.AttentionNorm(layer), qkv_));
     for (size_t i = 0; i < slices_.size(); ++i) {
       const ForwardSlice& slice = slices_[i];
-      const int64_t count = static_cast<int64_t>(slice.tokens.size());
-      float* q = qkv_ + workspace_.first_row[i] * qkv_width();
-      const auto execution = ThreadsFor(count * qkv_width());
-      // Queries and keys lie side by side, so both are rotated at once.
-      LECTERN_RETURN_IF_ERROR(
-          FromKernel(kernels::ApplyRope(q, count, config_.heads + config_.kv_heads, qkv_width(),
-                                        context_.rope, slice.position, execution),
-                     "rope"));
-      if (weights_.numerics().qk_hadamard > 0) {
-        LECTERN_RETURN_IF_ERROR(
-            FromKernel(kernels::BlockHadamard(q, count, query_width() + key_width(), qkv_width(),
-                                              weights_.numerics().qk_hadamard, execution),
-                       "hadamard"));
-      }
-      const float* k = q + query_width();
+      const kernels::QkvRows rows{
+          .qkv = qkv_ + workspace_.first_row[i] * qkv_width(),
+          .stride = qkv_width(),
+          .num_q_heads = static_cast<int>(config_.heads),
+          .rope = &context_.rope,
+          .hadamard = std::max<int64_t>(1, weights_.numerics().qk_hadamard)};
       LECTERN_RETURN_IF_ERROR(FromKernel(
-          kernels::WriteKv(context_.layout, slice.pages.data(), layer, slice.position, count, k,
-                           qkv_width(), k + key_width(), qkv_width(), execution),
-          "write_kv"));
+          kernels::RotateAndWriteKv(context_.layout, slice.pages.data(), layer, slice.position,
+                                    static_cast<int64_t>(slice.tokens.size()), rows,
+                                    context_.execution),
+          "rotate_and_write_kv"));
     }
     return absl::OkStatus();
   }
@@ -215,9 +220,11 @@ class Pass {
 
   absl::Status FeedForward(int layer) {
     const int64_t width = config_.intermediate;
-    LECTERN_RETURN_IF_ERROR(Norm(stream_, rows_, weights_.FfnNorm(layer), normed_));
     LECTERN_RETURN_IF_ERROR(
-        weights_.Multiply(Matrix::kGateUp, layer, normed_, rows_, gate_up_, /*accumulate=*/false));
+        MultiplyNormed(Matrix::kGateUp, layer, weights_.FfnNorm(layer), gate_up_));
+    if (weights_.numerics().fuses_inputs && !cuts_units_) {
+      return weights_.MultiplySwiGlu(layer, gate_up_, rows_, stream_, /*accumulate=*/true);
+    }
     const auto execution = ThreadsFor(rows_ * width);
     LECTERN_RETURN_IF_ERROR(
         FromKernel(kernels::SiluMul(gate_up_, 2 * width, gate_up_ + width, 2 * width, rows_, width,
@@ -305,6 +312,7 @@ class Pass {
       static_cast<float>(1.0 / std::sqrt(static_cast<double>(config_.head_dim)));
 
   int64_t rows_ = 0;
+  bool cuts_units_ = false;  // a slice asks for ffn_top_k
   // Into the workspace; shapes in forward_workspace.h.
   float* stream_ = nullptr;
   float* normed_ = nullptr;

@@ -62,7 +62,8 @@ class Int8Weights : public LlamaWeights {
                  .kv_name = "int8",
                  .kv_type = kernels::KvType::kI8,
                  .qk_hadamard = rotated_.qk_hadamard(),
-                 .down_hadamard = rotated_.down_hadamard()};
+                 .down_hadamard = rotated_.down_hadamard(),
+                 .fuses_inputs = true};
   }
 
   absl::Status Load() {
@@ -95,11 +96,33 @@ class Int8Weights : public LlamaWeights {
 
   absl::Status Multiply(Matrix matrix, int layer, const float* x, int64_t rows, float* y,
                         bool accumulate) const override {
-    return Product(layers_[layer][static_cast<int>(matrix)], x, rows, y, accumulate);
+    const PackedMatrix& weight = layers_[layer][static_cast<int>(matrix)];
+    return Product(weight, {.x = x, .m = rows, .stride = weight.view().k}, y, accumulate);
+  }
+
+  absl::Status MultiplyNormed(Matrix matrix, int layer, const float* x, int64_t rows,
+                              float* y) const override {
+    const kernels::Int8Input input{.x = x,
+                                   .m = rows,
+                                   .stride = config_.hidden,
+                                   .step = kernels::Int8Input::Step::kRmsNorm,
+                                   .rms_eps = static_cast<float>(config_.rms_eps)};
+    return Product(layers_[layer][static_cast<int>(matrix)], input, y, /*accumulate=*/false);
+  }
+
+  absl::Status MultiplySwiGlu(int layer, const float* gate_up, int64_t rows, float* y,
+                              bool accumulate) const override {
+    const kernels::Int8Input input{.x = gate_up,
+                                   .m = rows,
+                                   .stride = 2 * config_.intermediate,
+                                   .step = kernels::Int8Input::Step::kSwiGlu,
+                                   .hadamard = std::max<int64_t>(1, numerics_.down_hadamard)};
+    return Product(layers_[layer][static_cast<int>(Matrix::kDown)], input, y, accumulate);
   }
 
   absl::Status Head(const float* x, int64_t rows, float* logits) const override {
-    return Product(head_, x, rows, logits, /*accumulate=*/false);
+    return Product(head_, {.x = x, .m = rows, .stride = config_.hidden}, logits,
+                   /*accumulate=*/false);
   }
 
   const float* AttentionNorm(int) const override { return nullptr; }
@@ -146,10 +169,10 @@ class Int8Weights : public LlamaWeights {
     return head_.Pack(values.data(), first, rows);
   }
 
-  absl::Status Product(const PackedMatrix& weight, const float* x, int64_t rows, float* y,
+  absl::Status Product(const PackedMatrix& weight, const kernels::Int8Input& input, float* y,
                        bool accumulate) const {
     const kernels::Int8Matrix view = weight.view();
-    return FromKernel(kernels::Int8Linear(x, rows, view.k, view, y, view.n, accumulate, execution_),
+    return FromKernel(kernels::Int8Linear(input, view, y, view.n, accumulate, execution_),
                       "int8_linear");
   }
 

@@ -19,6 +19,8 @@ struct LlamaNumerics {
   // ffn_down; 0 = none. The weights hold the inverse of the latter.
   int64_t qk_hadamard = 0;
   int64_t down_hadamard = 0;
+  // MultiplyNormed and MultiplySwiGlu exist.
+  bool fuses_inputs = false;
 };
 
 // Const after loading; every method may be called from any thread. Activations are fp32, row-major
@@ -42,6 +44,16 @@ class LlamaWeights {
   // y [rows, out] = x [rows, in] W^T, or += with accumulate.
   virtual absl::Status Multiply(Matrix matrix, int layer, const float* x, int64_t rows, float* y,
                                 bool accumulate) const = 0;
+  // The same with the norm of x (kQkv, kGateUp; epsilon of the config), or with what ffn_down reads
+  // of gate_up [rows, 2, intermediate], as their input; nothing in between is stored.
+  virtual absl::Status MultiplyNormed(Matrix /*matrix*/, int /*layer*/, const float* /*x*/,
+                                      int64_t /*rows*/, float* /*y*/) const {
+    return absl::UnimplementedError("this form of the weights fuses no inputs");
+  }
+  virtual absl::Status MultiplySwiGlu(int /*layer*/, const float* /*gate_up*/, int64_t /*rows*/,
+                                      float* /*y*/, bool /*accumulate*/) const {
+    return absl::UnimplementedError("this form of the weights fuses no inputs");
+  }
   // logits [rows, vocabulary] of normalised x [rows, hidden].
   virtual absl::Status Head(const float* x, int64_t rows, float* logits) const = 0;
 
