@@ -251,17 +251,6 @@ TEST_P(SparseFfnTest, TiesKeepTheLowerUnit) {
   }
 }
 
-TEST_P(SparseFfnTest, MinusZeroTiesWithZero) {
-  const float gate[] = {-1, 1, 2, -3}, down[] = {1, 2, 4, 8}, x = 0;
-  const FeedForwardWeights w{1, 4, 1, gate, nullptr, down, FfnActivation::kIdentity};
-  std::vector<int32_t> units(2);
-  float y = -1;
-  ASSERT_TRUE(Ok(TopKFeedForward(
-      &x, 1, w, {.k = 2, .rank = FfnRank::kPre, .kept_units = units.data()}, &y, Context())));
-  EXPECT_EQ(units, (std::vector<int32_t>{0, 1}));
-  EXPECT_EQ(y, 0);
-}
-
 TEST_P(SparseFfnTest, ReluIsExactOnceAllLiveUnitsFit) {
   for (const bool gated : {false, true}) {
     const Problem p(5, 32, 200, 40, gated, FfnActivation::kRelu);

@@ -9,6 +9,8 @@
 #include <numeric>
 #include <random>
 
+#include "tests/kernels/isa_test.h"
+
 namespace lectern::kernels {
 namespace {
 
@@ -23,10 +25,12 @@ std::vector<bool> Kept(const std::vector<double>& ranks, int64_t k) {
   return kept;
 }
 
-TEST(TopKFfnTest, KeepsTheLargestOfEveryRow) {
+class TopKFfnTest : public IsaTest {};
+
+TEST_P(TopKFfnTest, KeepsTheLargestOfEveryRow) {
   std::mt19937 random(1);
   std::normal_distribution<float> normal;
-  for (const FfnRank rank : {FfnRank::kProduct, FfnRank::kGateAbs}) {
+  for (const FfnRank rank : {FfnRank::kProduct, FfnRank::kGateAbs, FfnRank::kPre}) {
     for (const int64_t cols : {1, 7, 160}) {
       for (const int64_t k : {int64_t{1}, (cols + 1) / 2, cols, cols + 5}) {
         const int64_t rows = 5, stride = cols + 3;
@@ -34,14 +38,16 @@ TEST(TopKFfnTest, KeepsTheLargestOfEveryRow) {
         for (float& x : gate) x = normal(random);
         for (float& x : values) x = normal(random);
         std::vector<float> got = values;
-        ASSERT_TRUE(Ok(TopKFfn(gate.data(), stride, rank, k, rows, cols, got.data(), stride,
-                               {.num_threads = 2})));
+        ASSERT_TRUE(
+            Ok(TopKFfn(gate.data(), stride, rank, k, rows, cols, got.data(), stride, Context(2))));
         for (int64_t row = 0; row < rows; ++row) {
           std::vector<double> ranks(cols);
           for (int64_t c = 0; c < cols; ++c) {
             const float g = gate[row * stride + c];
-            ranks[c] = rank == FfnRank::kProduct ? std::fabs(values[row * stride + c])
-                                                 : std::fabs(g / (1.0f + std::exp(-g)));
+            const double silu = std::fabs(g / (1.0 + std::exp(-static_cast<double>(g))));
+            ranks[c] = rank == FfnRank::kPre       ? g
+                       : rank == FfnRank::kGateAbs ? silu
+                                                   : std::fabs(values[row * stride + c]);
           }
           const std::vector<bool> kept = Kept(ranks, std::min(k, cols));
           for (int64_t c = 0; c < stride; ++c) {
@@ -54,18 +60,31 @@ TEST(TopKFfnTest, KeepsTheLargestOfEveryRow) {
   }
 }
 
-TEST(TopKFfnTest, TiesKeepTheLowerUnitAndNanRanksLowest) {
+TEST_P(TopKFfnTest, TiesKeepTheLowerUnitAndNanRanksLowest) {
   std::vector<float> values = {1, -2, 2, std::numeric_limits<float>::quiet_NaN(), 2};
-  ASSERT_TRUE(Ok(TopKFfn(nullptr, 0, FfnRank::kProduct, 2, 1, 5, values.data(), 5, {})));
+  ASSERT_TRUE(Ok(TopKFfn(nullptr, 0, FfnRank::kProduct, 2, 1, 5, values.data(), 5, Context())));
   EXPECT_EQ(values, (std::vector<float>{0, -2, 2, 0, 0}));
 }
 
-TEST(TopKFfnTest, RefusesBadArguments) {
-  float x = 1;
-  EXPECT_EQ(TopKFfn(nullptr, 0, FfnRank::kProduct, 0, 1, 1, &x, 1, {}), LaunchStatus::kBadArgument);
-  EXPECT_EQ(TopKFfn(nullptr, 0, FfnRank::kGateAbs, 1, 1, 2, &x, 2, {}), LaunchStatus::kBadArgument);
-  EXPECT_EQ(TopKFfn(nullptr, 0, FfnRank::kProduct, 1, 1, 2, &x, 1, {}), LaunchStatus::kBadShape);
+TEST_P(TopKFfnTest, MinusZeroTiesWithZero) {
+  const std::vector<float> gate = {-0.0f, 0.0f, -1.0f, 0.0f};
+  std::vector<float> values = {1, 2, 3, 4};
+  ASSERT_TRUE(Ok(TopKFfn(gate.data(), 4, FfnRank::kPre, 2, 1, 4, values.data(), 4, Context())));
+  EXPECT_EQ(values, (std::vector<float>{1, 2, 0, 0}));
 }
+
+TEST_P(TopKFfnTest, RefusesBadArguments) {
+  float x = 1;
+  EXPECT_EQ(TopKFfn(&x, 1, FfnRank::kNorm, 1, 1, 1, &x, 1, Context()), LaunchStatus::kUnsupported);
+  EXPECT_EQ(TopKFfn(nullptr, 0, FfnRank::kProduct, 0, 1, 1, &x, 1, Context()),
+            LaunchStatus::kBadArgument);
+  EXPECT_EQ(TopKFfn(nullptr, 0, FfnRank::kGateAbs, 1, 1, 2, &x, 2, Context()),
+            LaunchStatus::kBadArgument);
+  EXPECT_EQ(TopKFfn(nullptr, 0, FfnRank::kProduct, 1, 1, 2, &x, 1, Context()),
+            LaunchStatus::kBadShape);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, TopKFfnTest, testing::ValuesIn(AllIsas()), IsaName);
 
 }  // namespace
 }  // namespace lectern::kernels
