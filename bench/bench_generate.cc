@@ -1,24 +1,29 @@
 // bench_generate: what one model does on this machine, without a server around it.
 //
 //   bench_generate --model=FILE [--threads=2] [--numerics=int8|f32] [--exact | --top_k=K]
-//                  [--ids=FILE] [--runs=3] [--only=ROW] [--json]
+//                  [--ids=FILE] [--runs=3] [--median] [--only=ROW,ROW...] [--json]
 //
-// Rows: prefill tokens/s of 512, 2,048 and 8,000 tokens; decode tokens/s behind 0, 2,048 and 8,000
-// tokens; seconds to the first token of a 64-token question behind 8,000 cached tokens; seconds to
-// load; peak resident bytes. Every row is the best of --runs. Rows that do not fit the window are
-// left out. --ids names a file with the prompt's token ids, separated by white space, so that peers
-// can be given the same prompt; without it the ids are a fixed pseudo-random walk.
+// Rows: seconds from the start of the process to the first token of a 16-token prompt ("load");
+// prefill tokens/s of 8,000, 2,048 and 512 tokens; decode tokens/s behind 8,000, 2,048 and 0
+// tokens; seconds to the first token of a 64-token question behind 8,000 cached tokens; peak
+// resident bytes up to the end of the first 8,000 tokens. Every row is the best (or median) of
+// --runs, of fewer when it has taken five seconds. Rows that do not fit the window are left out.
+// --ids names a file with the prompt's token ids, separated by white space, so that peers can be
+// given the same prompt; without it the ids are a fixed pseudo-random walk.
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
 #include <fstream>
 #include <functional>
 #include <iostream>
 #include <memory>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -32,6 +37,8 @@ namespace {
 constexpr int kSliceTokens = 512;
 constexpr int kDecodeTokens = 64;
 constexpr int kQuestionTokens = 64;
+constexpr int kAnswerPromptTokens = 16;
+constexpr double kRowSeconds = 5;
 
 struct Options {
   ModelLoadOptions model;
@@ -39,6 +46,7 @@ struct Options {
   std::string ids_file;
   std::string only;
   int runs = 3;
+  bool median = false;
   bool json = false;
 };
 
@@ -101,7 +109,7 @@ std::vector<int32_t> PromptIds(const Options& options, const ModelInfo& info) {
   if (!options.ids_file.empty()) {
     std::ifstream file(options.ids_file);
     for (int32_t id; file >> id;) ids.push_back(id);
-    if (ids.empty()) Fail("no token ids in " + options.ids_file);
+    if (ids.size() < kAnswerPromptTokens) Fail("too few token ids in " + options.ids_file);
     return ids;
   }
   uint32_t state = 1;
@@ -118,6 +126,20 @@ double PeakResidentBytes() {
   return static_cast<double>(usage.ru_maxrss) * 1024;
 }
 
+// Dynamic linking included; the kernel counts it in ticks of 10 ms.
+double SecondsSinceProcessStart() {
+  std::ifstream file("/proc/self/stat");
+  std::string text;
+  std::getline(file, text);
+  std::istringstream fields(text.substr(text.rfind(')') + 2));  // from field 3 on
+  std::string field;
+  for (int i = 3; i <= 22; ++i) fields >> field;
+  timespec now{};
+  clock_gettime(CLOCK_BOOTTIME, &now);
+  return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) * 1e-9 -
+         std::strtod(field.c_str(), nullptr) / static_cast<double>(sysconf(_SC_CLK_TCK));
+}
+
 std::string Label(int64_t tokens) {
   return tokens >= 1000 ? std::to_string(tokens / 1000) + "k" : std::to_string(tokens);
 }
@@ -127,55 +149,73 @@ class Bench {
   Bench(const Options& options, const Model& model)
       : options_(options), model_(model), ids_(PromptIds(options, model.info())) {}
 
+  // The first answer comes first, then the longest prompt: its memory is the process's peak.
   std::vector<Row> Run() {
-    const std::span<const int32_t> ids(ids_);
-    for (const int64_t length : {512, 2048, 8000}) {
-      if (!Fits(length)) continue;
-      Measure("prefill_" + Label(length), "tokens/s", length, [&](Session& session) {
-        return length / Seconds([&] { session.Read(ids.first(length), 0); });
-      });
-    }
-    for (const int64_t depth : {0, 2048, 8000}) {
-      if (!Fits(depth + kDecodeTokens + 1)) continue;
-      Measure("decode_" + Label(depth), "tokens/s", depth + kDecodeTokens + 1,
-              [&](Session& session) { return DecodeRate(session, depth); });
-    }
-    if (Fits(8000 + kQuestionTokens)) {
-      Measure("ttft_cached_8k", "s", 8000 + kQuestionTokens, [&](Session& session) {
-        if (!cached_) session.Read(ids.first(8000), 0);
-        cached_ = true;
-        return Seconds([&] { session.Read(ids.subspan(100, kQuestionTokens), 8000); });
-      });
-    }
-    if (options_.only.empty() || options_.only == "rss_8k") MeasureMemory();
+    if (Wanted("load")) rows_.push_back({"load", SecondsToFirstAnswer(), "s"});
+    MeasurePrompt(8000, 8000);
+    MeasurePrompt(2048, 2048);
+    MeasurePrompt(512, 0);
     return rows_;
   }
 
  private:
-  bool Fits(int64_t tokens) const {
-    return tokens <= model_.info().window &&
-           static_cast<int64_t>(ids_.size()) >= std::min<int64_t>(tokens, 8000);
+  bool Wanted(const std::string& name) const {
+    return options_.only.empty() ||
+           ("," + options_.only + ",").find("," + name + ",") != std::string::npos;
   }
 
-  // `once` gives one run's figure; sessions are kept between the runs of a row.
-  void Measure(const std::string& name, const char* unit, int64_t tokens,
-               const std::function<double(Session&)>& once) {
-    if (!options_.only.empty() && options_.only != name) return;
-    const bool smaller_is_better = std::strcmp(unit, "s") == 0;
-    Session session(model_, options_.policy, tokens);
-    double best = 0;
-    for (int run = 0; run < options_.runs; ++run) {
-      const double value = once(session);
-      const bool better = smaller_is_better ? value < best : value > best;
-      if (run == 0 || better) best = value;
+  double SecondsToFirstAnswer() {
+    Session session(model_, options_.policy, kAnswerPromptTokens);
+    session.Read(std::span(ids_).first(kAnswerPromptTokens), 0);
+    return SecondsSinceProcessStart();
+  }
+
+  // All rows of one prompt share a session: reading `length` tokens, then decoding behind the first
+  // `depth` of them.
+  void MeasurePrompt(int64_t length, int64_t depth) {
+    if (length > std::min<int64_t>(model_.info().window, std::ssize(ids_))) return;
+    const std::string prefill = "prefill_" + Label(length);
+    const std::string decode = "decode_" + Label(depth);
+    const bool memory = length == 8000 && Wanted("rss_8k");
+    const bool first_token = length == 8000 && Wanted("ttft_cached_8k");
+    if (!memory && !first_token && !Wanted(prefill) && !Wanted(decode)) return;
+    const int64_t end = std::min(length + kDecodeTokens + 1, model_.info().window);
+    Session session(model_, options_.policy, end);
+    const auto prompt = std::span<const int32_t>(ids_).first(length);
+    if (Wanted(prefill)) {
+      Measure(prefill, "tokens/s",
+              [&] { return length / Seconds([&] { session.Read(prompt, 0); }); });
+    } else {
+      session.Read(prompt, 0);
     }
-    rows_.push_back({name, best, unit});
+    if (memory) rows_.push_back({"rss_8k", PeakResidentBytes(), "bytes"});
+    if (end < length + kDecodeTokens + 1) return;
+    if (Wanted(decode)) {
+      Measure(decode, "tokens/s", [&] { return DecodeRate(session, depth); });
+    }
+    if (first_token) {
+      const auto question = prompt.subspan(100, kQuestionTokens);
+      Measure("ttft_cached_8k", "s",
+              [&] { return Seconds([&] { session.Read(question, length); }); });
+    }
+  }
+
+  // The best or median of --runs calls of `once`, which gives one run's figure. Long rows are
+  // repeated less.
+  void Measure(const std::string& name, const char* unit, const std::function<double()>& once) {
+    std::vector<double> values;
+    double spent = 0;
+    while (std::ssize(values) < options_.runs && spent < kRowSeconds) {
+      spent += Seconds([&] { values.push_back(once()); });
+    }
+    std::sort(values.begin(), values.end());
+    const bool smaller_is_better = std::strcmp(unit, "s") == 0;
+    const double best = smaller_is_better ? values.front() : values.back();
+    rows_.push_back({name, options_.median ? values[values.size() / 2] : best, unit});
   }
 
   double DecodeRate(Session& session, int64_t depth) {
     const int64_t start = std::max<int64_t>(depth, 1);
-    if (decode_depth_ != depth) session.Read(std::span(ids_).first(start), 0);
-    decode_depth_ = depth;
     int32_t token = ids_[0];
     const double seconds = Seconds([&] {
       for (int i = 0; i < kDecodeTokens; ++i) token = session.Read({&token, 1}, start + i);
@@ -183,20 +223,10 @@ class Bench {
     return kDecodeTokens / seconds;
   }
 
-  void MeasureMemory() {
-    if (Fits(8000)) {
-      Session session(model_, options_.policy, 8000);
-      session.Read(std::span(ids_).first(8000), 0);
-    }
-    rows_.push_back({"rss_8k", PeakResidentBytes(), "bytes"});
-  }
-
   const Options& options_;
   const Model& model_;
   const std::vector<int32_t> ids_;
   std::vector<Row> rows_;
-  int64_t decode_depth_ = -1;
-  bool cached_ = false;
 };
 
 Options ParseOptions(int argc, char** argv) {
@@ -225,6 +255,8 @@ Options ParseOptions(int argc, char** argv) {
       options.runs = std::atoi(value.c_str());
     } else if (key == "--only") {
       options.only = value;
+    } else if (key == "--median") {
+      options.median = true;
     } else if (key == "--json") {
       options.json = true;
     } else {
@@ -253,12 +285,9 @@ void Print(const std::vector<Row>& rows, bool json) {
 
 int Main(int argc, char** argv) {
   const Options options = ParseOptions(argc, argv);
-  absl::StatusOr<std::shared_ptr<const Model>> model = absl::UnknownError("not loaded");
-  const double load_seconds = Seconds([&] { model = LoadModel(options.model); });
+  const absl::StatusOr<std::shared_ptr<const Model>> model = LoadModel(options.model);
   if (!model.ok()) Fail(model.status().ToString());
-  std::vector<Row> rows = Bench(options, **model).Run();
-  if (options.only.empty() || options.only == "load") rows.push_back({"load", load_seconds, "s"});
-  Print(rows, options.json);
+  Print(Bench(options, **model).Run(), options.json);
   return 0;
 }
 

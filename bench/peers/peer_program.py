@@ -1,25 +1,74 @@
-"""Command line and output of the peers' programs: those of bench_generate."""
+"""Command line, rows and output of the peers' programs: those of bench_generate (see its head).
+
+A runner has five methods. first_answer() reads the first 16 ids and gives the first token. The
+others give seconds:
+    prefill(length)      to read the first `length` ids, nothing of them cached
+    decode(depth)        per token, for DECODE tokens behind the first `depth` ids
+    question(depth)      to the first token of QUESTION ids behind the first `depth` ids
+behind(depth) brings the first `depth` ids into the cache, if they are not there.
+"""
 
 import argparse
 import json
 import resource
+import statistics
+import time
+
+DECODE, QUESTION, ANSWER_PROMPT = 64, 64, 16
+PROMPTS = [("8k", 8000, "8k", 8000), ("2k", 2048, "2k", 2048), ("512", 512, "0", 1)]
+ROW_SECONDS = 5  # a row that has taken so long is not repeated
 
 
-def peak_memory():
-    return [("rss_8k", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)]
+def repeated(args, once):
+    """The best (least) of --runs calls or fewer, or their median."""
+    values = []
+    start = time.perf_counter()
+    while not values or len(values) < args.runs and time.perf_counter() - start < ROW_SECONDS:
+        values.append(once())
+    return statistics.median(values) if args.median else min(values)
 
 
-def run(make_runner, switches=()):
-    """Prints the rows of make_runner(arguments), which has rows() and memory()."""
+def rows_of_prompt(runner, args, wanted, prompt):
+    length_label, length, depth_label, depth = prompt
+    rows = []
+    name = "prefill_" + length_label
+    if wanted(name):
+        rows.append((name, length / repeated(args, lambda: runner.prefill(length))))
+    if length == 8000 and wanted("rss_8k"):
+        runner.behind(length)
+        rows.append(("rss_8k", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024))
+    name = "decode_" + depth_label
+    if wanted(name):
+        runner.behind(depth)
+        rows.append((name, 1 / repeated(args, lambda: runner.decode(depth))))
+    if length == 8000 and wanted("ttft_cached_8k"):
+        runner.behind(depth)
+        rows.append(("ttft_cached_8k", repeated(args, lambda: runner.question(depth))))
+    return rows
+
+
+def run(make_runner, start, switches=()):
+    """Prints the rows of make_runner(arguments); `start` is when its libraries began to load."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--model", required=True)
     parser.add_argument("--ids", required=True)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--median", action="store_true")
     parser.add_argument("--only", default="")
     for switch in switches:
         parser.add_argument(switch, action="store_true")
     args = parser.parse_args()
-    runner = make_runner(args)
-    rows = runner.memory() if args.only == "rss_8k" else runner.rows()
+    only = set(filter(None, args.only.split(",")))
+
+    def wanted(name):
+        return not only or name in only
+
+    with open(args.ids, encoding="ascii") as file:
+        ids = [int(word) for word in file.read().split()]
+    runner = make_runner(args, ids)
+    runner.first_answer()
+    rows = [("load", time.perf_counter() - start)] if wanted("load") else []
+    for prompt in PROMPTS:
+        rows += rows_of_prompt(runner, args, wanted, prompt)
     print(json.dumps({"rows": [{"name": name, "value": value} for name, value in rows]}))
