@@ -1,0 +1,59 @@
+// What the paper's benchmarks run (Gupta et al. 2021, arXiv 2106.06899; docs/paper_layer.md): one
+// causal self-attention layer, a stack of layers, one feed-forward layer; each by several methods.
+// Forward only.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string_view>
+
+namespace lectern::bench {
+
+enum class Experiment { kAttention, kLayers, kFeedForward };
+
+enum class Method {
+  kPlain,      // ATen, everything at once
+  kChunked,    // ATen, `chunk` queries (or tokens) at a time
+  kSdpa,       // at::scaled_dot_product_attention
+  kNaiveTopK,  // ATen, the paper's order of operations: scores, topk, softmax, scatter, product
+  kOurs,       // lectern::kernels
+};
+
+struct Shape {
+  int64_t tokens = 0;
+  int heads = 12;
+  int head_dim = 64;
+  int64_t chunk = 1024;      // queries, or tokens of the feed-forward experiment
+  int64_t kept = 128;        // keys of a query, or hidden units of a token
+  int layers = 12;           // of the stack
+  int64_t units = 3072;      // d_ff
+  int64_t ffn_chunk = 4096;  // tokens of the feed-forward layers of the stack
+  int threads = 1;
+
+  int64_t Width() const { return static_cast<int64_t>(heads) * head_dim; }
+};
+
+// Makes its inputs, the same for every method, in the constructor. Errors of allocation leave as
+// exceptions.
+class Workload {
+ public:
+  virtual ~Workload() = default;
+  virtual void Run() = 0;
+  // Of the last Run(): [tokens, width]; valid until the next.
+  virtual std::span<const float> Result() const = 0;
+};
+
+std::unique_ptr<Workload> MakeWorkload(Experiment experiment, Method method, const Shape& shape);
+
+// Rough bytes that Run() needs beyond the inputs, its result included.
+int64_t NeededBytes(Experiment experiment, Method method, const Shape& shape);
+
+// "attention", "layers", "ffn"; "plain", "chunked", "sdpa", "naive_topk", "ours". False if unknown.
+bool ParseExperiment(std::string_view text, Experiment& experiment);
+bool ParseMethod(std::string_view text, Method& method);
+const char* ToString(Experiment experiment);
+const char* ToString(Method method);
+bool Offers(Experiment experiment, Method method);  // there is no SDPA of a feed-forward layer
+
+}  // namespace lectern::bench
