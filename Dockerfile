@@ -16,7 +16,7 @@ COPY cmake/setup cmake/setup
 RUN cmake/setup
 COPY . .
 RUN cmake --preset release -DLECTERN_BUILD_TESTS=OFF -DLECTERN_BUILD_BENCHES=OFF \
- && cmake --build build/release --target lectern-server lectern \
+ && cmake --build build/release --target lectern-server lectern lectern_f32 \
  && strip build/release/bin/lectern-server build/release/bin/lectern
 ARG BAKE_MODEL=0
 RUN mkdir -p /models && if [ "$BAKE_MODEL" = 1 ]; then cp /deps/models/*.gguf /models/; fi
@@ -27,11 +27,12 @@ RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends \
       libpcre2-8-0 libspdlog1.10 libfmt9 libgomp1 \
  && rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/log/apt /var/log/dpkg.log \
  && find / -xdev -perm /6000 -type f -exec chmod a-s {} +
-# The binaries find LibTorch where they were linked with it.
+# liblectern_f32.so, loaded for fp32 numerics alone, finds LibTorch where it was linked with it.
 COPY --from=build /deps/torch/torch/lib /deps/torch/torch/lib
 COPY --from=build /deps/torch/nvidia /deps/torch/nvidia
 COPY --from=build /deps/torch/torch-2.11.0.dist-info /deps/torch/torch-2.11.0.dist-info
 COPY --from=build /src/build/release/bin/lectern-server /src/build/release/bin/lectern /usr/local/bin/
+COPY --from=build /src/build/release/bin/liblectern_f32.so /usr/local/lib/
 COPY --from=build /src/LICENSE /src/THIRD_PARTY.md /usr/local/share/doc/lectern/
 COPY --from=build /models /models
 USER 65532:65532

@@ -38,6 +38,17 @@ function(lectern_library name)
   add_library(lectern::${name} ALIAS ${target})
 endfunction()
 
+# lectern_module(NAME SOURCES a.cc ... DEPS ...): a library that programs load while they run,
+# build/PRESET/bin/liblectern_NAME.so.
+function(lectern_module name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS" ${ARGN})
+  set(target lectern_${name})
+  add_library(${target} MODULE ${ARG_SOURCES})
+  target_link_libraries(${target} PRIVATE ${ARG_DEPS})
+  _lectern_common(${target})
+  set_target_properties(${target} PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
+endfunction()
+
 # lectern_executable(NAME SOURCES a.cc ... DEPS ...): a program in build/PRESET/bin/NAME.
 function(lectern_executable name)
   cmake_parse_arguments(ARG "" "" "SOURCES;DEPS" ${ARGN})

@@ -1,6 +1,7 @@
 #include "kernels/int8_linear.h"
 
 #include <algorithm>
+#include <atomic>
 #include <vector>
 
 #include "kernels/hadamard.h"
@@ -113,16 +114,45 @@ struct Panel {
   }
 };
 
+// Work items of a few rows, which wait for memory: threads get unequal shares of its bandwidth, so
+// whoever is ahead takes more. Large pieces first, for long streams.
+class SharedItems {
+ public:
+  SharedItems(int64_t count, int threads) : count_(count), threads_(threads) {}
+
+  // An empty range when all is taken.
+  ItemRange Take() {
+    int64_t begin = next_.load(std::memory_order_relaxed);
+    int64_t end = 0;
+    do {
+      if (begin >= count_) return {count_, count_};
+      // Even numbers, so that pairs of half blocks stay together.
+      const int64_t share = std::max<int64_t>(2, (count_ - begin) / (2 * threads_) / 2 * 2);
+      end = std::min(count_, begin + share);
+    } while (!next_.compare_exchange_weak(begin, end, std::memory_order_relaxed));
+    return {begin, end};
+  }
+
+ private:
+  const int64_t count_;
+  const int threads_;
+  std::atomic<int64_t> next_{0};
+};
+
 void RunPanel(const Panel& panel, int num_threads) {
   const int team = static_cast<int>(std::min<int64_t>(num_threads, panel.Items()));
   const bool serial = team == 1 || panel.rows * panel.w.k <= kSerialQuantizeFloats;
   if (serial) panel.Quantize({0, panel.rows});
+  SharedItems shared(panel.Items(), team);
   RunTeam(team, [&](int thread, int threads) {
     if (!serial) {
       panel.Quantize(ShareOf(panel.rows, thread, threads));
       TeamBarrier(threads);
     }
-    panel.Multiply(ShareOf(panel.Items(), thread, threads));
+    if (panel.Chunks() > 1) return panel.Multiply(ShareOf(panel.Items(), thread, threads));
+    for (ItemRange range = shared.Take(); range.begin < range.end; range = shared.Take()) {
+      panel.Multiply(range);
+    }
   });
 }
 

@@ -23,6 +23,7 @@ LINKS = {
     'lectern_loaders': {'base', 'kernels'},
     'lectern_tokenizer_files': {'base', 'tokenizer', 'loaders'},
     'lectern_model': {'base', 'model_api', 'tokenizer', 'kernels', 'loaders', 'tokenizer_files'},
+    'lectern_f32': {'model_api'},
     'lectern_engine': {'base', 'metrics', 'model_api'},
     'lectern_rpc': {'base', 'proto', 'engine', 'metrics'},
     'lectern_app': {'base', 'metrics', 'engine', 'rpc', 'model', 'kernels', 'proto'},
@@ -34,7 +35,7 @@ LINKS = {
 
 # Third-party libraries and who may link them.
 EXTERNAL = [
-    (r'libtorch::', {'lectern_model'}),
+    (r'libtorch::', {'lectern_f32'}),
     (r'PkgConfig::(GRPCPP|PROTOBUF)|.*grpc|.*protobuf', {'lectern_proto', 'lectern_app'}),
     (r'prometheus-cpp::', {'lectern_metrics', 'lectern_app'}),
     (r'.*civetweb', {'lectern_app'}),
@@ -67,7 +68,7 @@ ROOTS = ('kernels/', 'server/', 'client/', 'bench/', 'tests/')
 
 # Third-party headers, and the folders that may include them.
 HEADERS = [
-    (r'(torch|ATen|c10|caffe2)/', ('server/model/', 'tests/server/model/', 'bench/')),
+    (r'(torch|ATen|c10|caffe2)/', ('server/model/f32_product/', 'bench/')),
     (r'(grpc|grpcpp|google|lectern/v1)/', ('server/rpc/', 'server/app/', 'client/', 'bench/',
                                            'tests/server/rpc/', 'tests/server/app/', 'tests/client/',
                                            'tests/e2e/')),

@@ -1,6 +1,6 @@
-// Dequantised fp32 weights, multiplied by LibTorch: the reference. The device is a property of the
-// tensors. A row's result may depend on the number of rows of its batch by rounding, since the BLAS
-// library picks its blocking by shape.
+// Dequantised fp32 weights, multiplied by LibTorch (server/model/f32_product): the reference. A
+// row's result may depend on the number of rows of its batch by rounding, since the BLAS library
+// picks its blocking by shape.
 #pragma once
 
 #include <memory>

@@ -1,0 +1,25 @@
+// Fp32 matrix products by LibTorch, loaded when a model with fp32 numerics is.
+//
+// LibTorch takes half a second and some 100 MB to start, and everyday answers use our int8 kernels.
+// So it sits behind one C function in a library of its own, liblectern_f32.so, beside the programs
+// (or in ../lib, ../bin).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "absl/status/statusor.h"
+
+namespace lectern {
+
+// y [rows, out] = x [rows, in] w^T, or += with accumulate; w [out, in]. All dense, row-major.
+// Returns 0, or 1 with the reason in `error` (a C string of at most error_size bytes). Thread-safe.
+// `threads` is the size of LibTorch's team.
+using F32ProductFunction = int(const float* x, int64_t rows, int64_t in, const float* w,
+                               int64_t out, float* y, int accumulate, int threads, char* error,
+                               size_t error_size);
+
+// Loads the library, once per process. FAILED_PRECONDITION if it is not there or does not load.
+absl::StatusOr<F32ProductFunction*> LoadF32Product();
+
+}  // namespace lectern
