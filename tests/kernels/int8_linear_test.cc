@@ -10,6 +10,9 @@
 #include <thread>
 #include <vector>
 
+#include "kernels/hadamard.h"
+#include "kernels/rms_norm.h"
+#include "kernels/silu_mul.h"
 #include "tests/kernels/isa_test.h"
 
 namespace lectern::kernels {
@@ -316,6 +319,74 @@ TEST_P(Int8LinearTest, BadArguments) {
   bad = w;
   bad.row_sum = nullptr;
   EXPECT_EQ(run(x.data(), 2, k, bad, y.data(), n, context), LaunchStatus::kBadArgument);
+}
+
+// The steps on the way into a product are those of the kernels of their own, bit for bit.
+TEST_P(Int8LinearTest, NormOnTheWayInEqualsTheNormAlone) {
+  const int64_t k = 97, n = 130, stride = k + 3;
+  const Packed packed = Pack(Normal(n * k, 31), n, k);
+  for (const int64_t rows : {1, 3, 150}) {
+    const std::vector<float> x = Normal(rows * stride, 32);
+    std::vector<float> normed(rows * k), want(rows * n), got(rows * n, 1.0f);
+    for (int64_t row = 0; row < rows; ++row) {
+      ASSERT_EQ(RmsNorm(x.data() + row * stride, 1, k, nullptr, 0.01f, normed.data() + row * k,
+                        Context()),
+                LaunchStatus::kOk);
+    }
+    ASSERT_EQ(Int8Linear(normed.data(), rows, k, packed.matrix, want.data(), n, false, Context()),
+              LaunchStatus::kOk);
+    const Int8Input input{.x = x.data(),
+                          .m = rows,
+                          .stride = stride,
+                          .step = Int8Input::Step::kRmsNorm,
+                          .rms_eps = 0.01f};
+    ASSERT_EQ(Int8Linear(input, packed.matrix, got.data(), n, false, Context(2)),
+              LaunchStatus::kOk);
+    EXPECT_EQ(got, want);
+  }
+}
+
+TEST_P(Int8LinearTest, SwiGluOnTheWayInEqualsItsKernels) {
+  const int64_t k = 96, n = 70;
+  const Packed packed = Pack(Normal(n * k, 33), n, k);
+  for (const int64_t hadamard : {1, 32}) {
+    for (const int64_t rows : {1, 5, 150}) {
+      const std::vector<float> pairs = Normal(rows * 2 * k, 34);
+      std::vector<float> mixed(rows * k), want(rows * n, 2.0f), got(rows * n, 2.0f);
+      ASSERT_EQ(SiluMul(pairs.data(), 2 * k, pairs.data() + k, 2 * k, rows, k, mixed.data(), k,
+                        Context()),
+                LaunchStatus::kOk);
+      ASSERT_EQ(BlockHadamard(mixed.data(), rows, k, k, hadamard, Context()), LaunchStatus::kOk);
+      ASSERT_EQ(Int8Linear(mixed.data(), rows, k, packed.matrix, want.data(), n, true, Context()),
+                LaunchStatus::kOk);
+      const Int8Input input{.x = pairs.data(),
+                            .m = rows,
+                            .stride = 2 * k,
+                            .step = Int8Input::Step::kSwiGlu,
+                            .hadamard = hadamard};
+      ASSERT_EQ(Int8Linear(input, packed.matrix, got.data(), n, true, Context(2)),
+                LaunchStatus::kOk);
+      EXPECT_EQ(got, want) << "block " << hadamard << ", rows " << rows;
+    }
+  }
+}
+
+TEST_P(Int8LinearTest, RefusesBadSteps) {
+  const int64_t k = 96, n = 8;
+  const Packed packed = Pack(Normal(n * k, 35), n, k);
+  const std::vector<float> x(2 * k);
+  std::vector<float> y(n);
+  const auto run = [&](Int8Input input) {
+    input.x = x.data();
+    input.m = 1;
+    return Int8Linear(input, packed.matrix, y.data(), n, false, Context());
+  };
+  const auto swiglu = Int8Input::Step::kSwiGlu;
+  EXPECT_EQ(run({.stride = 2 * k, .step = swiglu}), LaunchStatus::kOk);
+  EXPECT_EQ(run({.stride = 2 * k - 1, .step = swiglu}), LaunchStatus::kBadShape);
+  EXPECT_EQ(run({.stride = 2 * k, .step = swiglu, .hadamard = 64}), LaunchStatus::kBadShape);
+  EXPECT_EQ(run({.stride = 2 * k, .step = swiglu, .hadamard = 3}), LaunchStatus::kBadShape);
+  EXPECT_EQ(run({.stride = 2 * k, .step = swiglu, .hadamard = 0}), LaunchStatus::kBadShape);
 }
 
 INSTANTIATE_TEST_SUITE_P(Isa, Int8LinearTest, testing::ValuesIn(AllIsas()), IsaName);

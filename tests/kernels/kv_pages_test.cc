@@ -10,7 +10,9 @@
 #include <random>
 #include <tuple>
 
+#include "kernels/hadamard.h"
 #include "kernels/topk_attention.h"
+#include "tests/kernels/isa_test.h"
 #include "tests/kernels/paged_sequence.h"
 
 namespace lectern::kernels {
@@ -189,6 +191,95 @@ TEST_P(KvPagesTest, RefusesBadArguments) {
   EXPECT_EQ(ReadKv(layout_, table, 0, 0, 1, key.data(), value.data()), LaunchStatus::kBadShape);
   EXPECT_EQ(ReadKv(layout_, table, 0, 0, 0, nullptr, value.data()), LaunchStatus::kBadArgument);
 }
+
+// Rows of queries, keys and values, written in two calls whose border lies inside a page.
+class RotateAndWriteTest : public IsaTest {
+ protected:
+  static constexpr int kQueryHeads = 6, kKvHeads = 2, kDim = 64;
+  static constexpr int64_t kBefore = 41, kCount = 70, kStride = (kQueryHeads + 2 * kKvHeads) * kDim;
+
+  RotateAndWriteTest() : rope_(kDim, 10000.0, 200), qkv_((kBefore + kCount) * kStride) {
+    std::mt19937 random(3);
+    std::normal_distribution<float> normal;
+    for (float& x : qkv_) x = normal(random);
+  }
+
+  // One call after the other on the separate kernels.
+  std::vector<float> Separately(PagedSequence& pages, int64_t hadamard) {
+    std::vector<float> qkv = qkv_;
+    const int64_t rows = kBefore + kCount;
+    EXPECT_TRUE(
+        Ok(ApplyRope(qkv.data(), rows, kQueryHeads + kKvHeads, kStride, rope_, 0, Context())));
+    EXPECT_TRUE(Ok(BlockHadamard(qkv.data(), rows, (kQueryHeads + kKvHeads) * kDim, kStride,
+                                 hadamard, Context())));
+    const float* k = qkv.data() + kQueryHeads * kDim;
+    EXPECT_TRUE(Ok(WriteKv(pages.layout(), pages.pages(), 0, 0, rows, k, kStride,
+                           k + kKvHeads * kDim, kStride, Context())));
+    return qkv;
+  }
+
+  QkvRows Rows(float* qkv, int64_t hadamard) const {
+    return {.qkv = qkv,
+            .stride = kStride,
+            .num_q_heads = kQueryHeads,
+            .rope = &rope_,
+            .hadamard = hadamard};
+  }
+
+  RopeTable rope_;
+  std::vector<float> qkv_;
+};
+
+TEST_P(RotateAndWriteTest, EqualsTheSeparateKernels) {
+  const int64_t page_count = KvPageLayout::PagesFor(kBefore + kCount);
+  for (const KvType type : {KvType::kF32, KvType::kI8}) {
+    for (const int64_t hadamard : {1, 16, 64}) {
+      const KvPageLayout layout{type, 1, kKvHeads, kDim, kDim};
+      PagedSequence want(layout, kBefore + kCount), got(layout, kBefore + kCount);
+      for (int64_t page = 0; page < page_count; ++page) {
+        std::memset(want.pages()[page], 0, layout.PageBytes());
+        std::memset(got.pages()[page], 0, layout.PageBytes());
+      }
+      const std::vector<float> rotated = Separately(want, hadamard);
+      std::vector<float> qkv = qkv_;
+      ASSERT_TRUE(Ok(RotateAndWriteKv(layout, got.pages(), 0, 0, kBefore,
+                                      Rows(qkv.data(), hadamard), Context())));
+      ASSERT_TRUE(Ok(RotateAndWriteKv(layout, got.pages(), 0, kBefore, kCount,
+                                      Rows(qkv.data() + kBefore * kStride, hadamard), Context(3))));
+      EXPECT_EQ(qkv, rotated);
+      for (int64_t page = 0; page < page_count; ++page) {
+        EXPECT_EQ(std::memcmp(got.pages()[page], want.pages()[page], layout.PageBytes()), 0);
+      }
+    }
+  }
+}
+
+TEST_P(RotateAndWriteTest, RefusesBadArguments) {
+  const KvPageLayout layout{KvType::kI8, 1, kKvHeads, kDim, kDim};
+  PagedSequence pages(layout, 200);
+  const auto run = [&](const KvPageLayout& shape, QkvRows rows, int64_t position, int64_t count) {
+    return RotateAndWriteKv(shape, pages.pages(), 0, position, count, rows, Context());
+  };
+  const QkvRows good = Rows(qkv_.data(), 64);
+  EXPECT_EQ(run(layout, good, 0, 2), LaunchStatus::kOk);
+  EXPECT_EQ(run(layout, good, 199, 1), LaunchStatus::kOk);
+  EXPECT_EQ(run(layout, good, 199, 2), LaunchStatus::kBadArgument);
+  EXPECT_EQ(run({KvType::kI8, 1, kKvHeads, kDim, 32}, good, 0, 2), LaunchStatus::kBadShape);
+  QkvRows bad = good;
+  bad.rope = nullptr;
+  EXPECT_EQ(run(layout, bad, 0, 2), LaunchStatus::kBadShape);
+  bad = good;
+  bad.stride = kStride - 1;
+  EXPECT_EQ(run(layout, bad, 0, 2), LaunchStatus::kBadShape);
+  bad = good;
+  bad.hadamard = 48;
+  EXPECT_EQ(run(layout, bad, 0, 2), LaunchStatus::kBadShape);
+  bad = good;
+  bad.qkv = nullptr;
+  EXPECT_EQ(run(layout, bad, 0, 2), LaunchStatus::kBadArgument);
+}
+
+INSTANTIATE_TEST_SUITE_P(Isa, RotateAndWriteTest, testing::ValuesIn(AllIsas()), IsaName);
 
 INSTANTIATE_TEST_SUITE_P(All, KvPagesTest,
                          testing::Combine(testing::Values(KvType::kF32, KvType::kI8),
