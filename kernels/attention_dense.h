@@ -240,7 +240,7 @@ void DenseScan(const AttentionTask& task, float* scratch, DensePartial* partial)
   }
   const PageRange pages = SeenPages(task, task.first_span, task.first_span + 1);
   if (pages.first >= pages.end) return;
-  ScorePages(task, s, pages, nullptr);
+  ScorePages(task, s, s.pages, ListPages(s, pages), nullptr);
   for (int64_t q = 0; q < queries; ++q) {
     partial[q].sum.max = LargestOf(s.Maxima(q, 0), (pages.end - pages.first) * kGroupsPerPage);
   }
@@ -289,7 +289,7 @@ void DenseKeyMass(const AttentionTask& task, float* scratch, const DensePartial*
   const AttentionScratch s = CutScratch(task, scratch);
   const PageRange pages = SeenPages(task, task.first_span, task.first_span + 1);
   if (pages.first >= pages.end) return;
-  ScorePages(task, s, pages, nullptr);
+  ScorePages(task, s, s.pages, ListPages(s, pages), nullptr);
   for (int64_t q = 0; q < TaskQueries(task); ++q) {
     const SoftmaxSum total = totals[q].sum;
     if (total.max == -kInfinity) continue;

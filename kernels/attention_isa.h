@@ -36,7 +36,8 @@ struct AttentionTask {
   int64_t rows = 0;
   int64_t first_span = 0;  // keys [first_span * kSpanTokens, end_span * kSpanTokens)
   int64_t end_span = 0;
-  int64_t chunk_pages = 0;  // pages whose scores are held at once
+  int64_t chunk_pages = 0;    // pages whose scores are held at once
+  bool bounds_pages = false;  // looks at the bounds of pages first; rows is 1
 };
 
 // Sum of e^(s - max) over a part of the keys; max, in the task's units of a score
@@ -78,6 +79,10 @@ struct AttentionScratch {
   float* merged;       // [row_pages, 16]
   float* query;        // [queries, head_dim] fp32, or int8 rows (attention_scores.h)
   float* unit;         // [queries]: what a stored score is worth
+  int32_t* pages;      // the pages that are read, ascending
+  float* page_bound;   // [queries, all pages], if the task bounds pages
+  float* page_rank;    // [all pages], if the task bounds pages
+  float* plain_query;  // [queries, head_dim], if the task bounds pages
   float* values;       // [64 + 1, value_dim] values of a page
   float* value_sum;    // [value_dim]
   int16_t* weights;    // [queries, 64]
@@ -108,6 +113,11 @@ static inline AttentionScratch CutScratch(const AttentionTask& task, float* scra
   s.merged = take(s.row_pages * kGroupsPerPage);
   s.query = take(queries * (layout.head_dim + 8));
   s.unit = take(queries);
+  s.pages = reinterpret_cast<int32_t*>(take(pages));
+  const int64_t bounded = task.bounds_pages ? 1 : 0;
+  s.page_bound = take(bounded * queries * pages);
+  s.page_rank = take(bounded * pages);
+  s.plain_query = take(bounded * queries * layout.head_dim);
   s.values = take((kPageTokens + 1) * static_cast<int64_t>(layout.value_dim));
   s.value_sum = take(layout.value_dim);
   s.weights = reinterpret_cast<int16_t*>(take(queries * kPageTokens / 2));
@@ -121,8 +131,8 @@ struct AttentionOps {
   // every scratch that a part of it runs with.
   void (*prepare)(const AttentionTask& task, float* scratch);
   // Scans the task's keys; candidates[q] with q = row * group + head, initialised by the caller.
-  void (*topk_scan)(const AttentionTask& task, int64_t k, bool need_sum, float* scratch,
-                    Candidates* candidates);
+  void (*topk_scan)(const AttentionTask& task, const TopKParams& params, bool need_sum,
+                    float* scratch, Candidates* candidates);
   // Writes the outputs of all rows from the candidates, whose spans cover the whole key range, and
   // leaves the k kept keys in them. key_mass, or null, gets the dense shares of the kept keys.
   void (*topk_finish)(const AttentionTask& task, const TopKParams& params, int64_t num_spans,

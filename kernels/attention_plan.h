@@ -31,9 +31,19 @@ struct AttentionPlan {
   int64_t work = 0;  // scores to compute, roughly
 };
 
+// Which pages tasks look at before they read them.
+enum class PageBounds {
+  kNone,
+  kSkip,    // single rows of long sequences leave out what cannot matter
+  kBudget,  // every row for itself, over its whole key range
+};
+
 // `queries` and `chunk_pages`: of a task.
 inline AttentionPlan PlanAttention(std::span<const AttentionArgs> batch, int num_threads,
-                                   int queries, int64_t chunk_pages) {
+                                   int queries, int64_t chunk_pages,
+                                   PageBounds bounds = PageBounds::kNone) {
+  constexpr int64_t kWorthBounding = 4096;  // keys
+  if (bounds == PageBounds::kBudget) queries = 1;
   AttentionPlan plan;
   int64_t blocks = 0;
   for (const AttentionArgs& args : batch) {
@@ -47,6 +57,10 @@ inline AttentionPlan PlanAttention(std::span<const AttentionArgs> batch, int num
         const int64_t end = std::max<int64_t>(0, EndVisible(args, row + task.rows - 1));
         task.end_span = (end + kSpanTokens - 1) / kSpanTokens;
         task.chunk_pages = chunk_pages;
+        task.bounds_pages =
+            bounds == PageBounds::kBudget ||
+            (bounds == PageBounds::kSkip && task.rows == 1 && end >= kWorthBounding &&
+             args.window <= 0 && args.bias == nullptr && args.key_padding == nullptr);
         if (new_chain || args.key_mass == nullptr) plan.chains.emplace_back();
         new_chain = false;
         plan.chains.back().push_back({task, 1});
@@ -56,7 +70,7 @@ inline AttentionPlan PlanAttention(std::span<const AttentionArgs> batch, int num
       }
     }
   }
-  if (num_threads > 1 && blocks < 4 * num_threads) {
+  if (num_threads > 1 && blocks < 4 * num_threads && bounds != PageBounds::kBudget) {
     const int64_t parts = (2 * num_threads + blocks - 1) / blocks;
     for (std::vector<AttentionBlock>& chain : plan.chains) {
       AttentionBlock& block = chain.front();

@@ -350,16 +350,16 @@ constexpr int64_t kPagesAhead = 2;
 
 // Scores and maxima of the pages, at most chunk_pages of them; hidden keys have -inf, others are
 // finite. visible[q], unless null, grows by the keys that each query sees.
-void ScorePages(const AttentionTask& task, const AttentionScratch& s, PageRange pages,
-                int64_t* visible) {
+void ScorePages(const AttentionTask& task, const AttentionScratch& s, const int32_t* pages,
+                int64_t count, int64_t* visible) {
   const KvHeadLayout at = HeadLayout(task.args->layout);
   const int64_t queries = TaskQueries(task);
   const PageRange whole = WholePages(task);
   int64_t seen_by_all = 0;
-  for (int64_t p = pages.first; p < pages.end; ++p) {
+  for (int64_t slot = 0; slot < count; ++slot) {
+    const int64_t p = pages[slot];
     PageView page = ViewPage(task, at, p);
-    if (p + kPagesAhead < pages.end) page.ahead = ViewPage(task, at, p + kPagesAhead).base;
-    const int64_t slot = p - pages.first;
+    if (slot + kPagesAhead < count) page.ahead = ViewPage(task, at, pages[slot + kPagesAhead]).base;
     ScorePage(task, s, page, slot);
     if (p >= whole.first && p < whole.end && OrdinaryKeys(task, page)) {
       seen_by_all += kPageTokens;
@@ -373,6 +373,13 @@ void ScorePages(const AttentionTask& task, const AttentionScratch& s, PageRange 
     }
   }
   for (int64_t q = 0; visible != nullptr && q < queries; ++q) visible[q] += seen_by_all;
+}
+
+// Writes the numbers of a range of pages to s.pages; returns how many.
+inline int64_t ListPages(const AttentionScratch& s, PageRange range) {
+  int64_t count = 0;
+  for (int64_t p = range.first; p < range.end; ++p) s.pages[count++] = static_cast<int32_t>(p);
+  return count;
 }
 
 }  // namespace

@@ -183,9 +183,9 @@ inline void Append(Candidates& c, uint64_t keys, int32_t first_key, const float*
 #endif
 }
 
-// Takes those keys of a chunk in that may be among the k best.
-void Absorb(Candidates& c, int64_t k, int64_t first_key, const float* scores, const float* maxima,
-            int64_t pages, float* merged) {
+// Takes those keys of a chunk in that may be among the k best. page: the numbers of its pages.
+void Absorb(Candidates& c, int64_t k, const int32_t* page, int64_t pages, const float* scores,
+            const float* maxima, float* merged) {
   if (c.count > k) Prune(c, k, false);
   float least = ChunkBound(maxima, pages, k, merged);
   // Keys seen before win against equal ones.
@@ -198,7 +198,7 @@ void Absorb(Candidates& c, int64_t k, int64_t first_key, const float* scores, co
     const float* of_page = scores + p * kPageTokens;
     const uint64_t keys = ReachingKeys(of_page, bound);
     if (keys == 0) continue;
-    Append(c, keys, static_cast<int32_t>(first_key + p * kPageTokens), of_page);
+    Append(c, keys, page[p] * kPageTokens, of_page);
     if (c.count > Capacity(k) - kPageTokens - kWidth) {
       Prune(c, k, false);
       raise();

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/attention_isa.h"
+#include "kernels/attention_page_bounds.h"
 #include "kernels/attention_scores.h"
 #include "kernels/attention_select.h"
 #include "kernels/attention_simd.h"
@@ -24,40 +25,65 @@ inline SoftmaxSum SumOf(const float* scores, const float* maxima, int64_t pages,
   return {max, Sum(even + odd)};
 }
 
-void TopKScan(const AttentionTask& task, int64_t k, bool need_sum, float* scratch,
+// Pages [0, count) of `pages` that are scored together: whole spans, at most chunk_pages.
+inline int64_t ChunkOf(const int32_t* pages, int64_t count, int64_t chunk_pages) {
+  int64_t taken = 0;
+  while (taken < count) {
+    int64_t next = taken;
+    while (next < count && pages[next] / kSpanPages == pages[taken] / kSpanPages) ++next;
+    if (next > chunk_pages) break;
+    taken = next;
+  }
+  return taken;
+}
+
+// The softmax sums of one query over the spans of a chunk.
+inline void SumSpans(const AttentionTask& task, const AttentionScratch& s, int64_t query,
+                     const int32_t* pages, int64_t count, Candidates& c) {
+  const float factor = ExponentFactor(task, s, query);
+  for (int64_t slot = 0; slot < count;) {
+    const int64_t span = pages[slot] / kSpanPages;
+    int64_t next = slot;
+    while (next < count && pages[next] / kSpanPages == span) ++next;
+    c.spans[span - task.first_span] =
+        SumOf(s.Scores(query, slot), s.Maxima(query, slot), next - slot, factor);
+    slot = next;
+  }
+}
+
+void TopKScan(const AttentionTask& task, const TopKParams& params, bool need_sum, float* scratch,
               Candidates* candidates) {
   const AttentionScratch s = CutScratch(task, scratch);
   const int64_t queries = TaskQueries(task);
-  const int64_t chunk_spans = task.chunk_pages / kSpanPages;
-  int64_t visible[256];
+  const PageRange seen = SeenPages(task, task.first_span, task.end_span);
   for (int64_t q = 0; need_sum && q < queries; ++q) {
     for (int64_t span = task.first_span; span < task.end_span; ++span) {
       candidates[q].spans[span - task.first_span] = {-kInfinity, 0.0f};
     }
   }
-  for (int64_t span = task.first_span; span < task.end_span; span += chunk_spans) {
-    const int64_t last = span + chunk_spans < task.end_span ? span + chunk_spans : task.end_span;
-    const PageRange pages = SeenPages(task, span, last);
-    if (pages.first >= pages.end) continue;
+  int64_t count = ListPages(s, seen);
+  int64_t left_out = 0;  // keys that are seen but not read
+  if (task.bounds_pages) {
+    const int64_t all = count;
+    count = ChoosePages(task, s, params, count, candidates);
+    left_out = (all - count) * kPageTokens;
+  }
+  int64_t visible[256];
+  for (int64_t first = 0; first < count;) {
+    const int32_t* pages = s.pages + first;
+    const int64_t chunk = ChunkOf(pages, count - first, task.chunk_pages);
     for (int64_t q = 0; q < queries; ++q) visible[q] = 0;
-    ScorePages(task, s, pages, visible);
+    ScorePages(task, s, pages, chunk, visible);
     for (int64_t q = 0; q < queries; ++q) {
       Candidates& c = candidates[q];
       if (visible[q] == 0) continue;
       c.visible += visible[q];
-      Absorb(c, k, pages.first * kPageTokens, s.Scores(q, 0), s.Maxima(q, 0),
-             pages.end - pages.first, s.merged);
-      if (!need_sum) continue;
-      const float factor = ExponentFactor(task, s, q);
-      for (int64_t part = span; part < last; ++part) {
-        const PageRange of_span = SeenPages(task, part, part + 1);
-        if (of_span.first >= of_span.end) continue;
-        const int64_t slot = of_span.first - pages.first;
-        c.spans[part - task.first_span] =
-            SumOf(s.Scores(q, slot), s.Maxima(q, slot), of_span.end - of_span.first, factor);
-      }
+      Absorb(c, params.k, pages, chunk, s.Scores(q, 0), s.Maxima(q, 0), s.merged);
+      if (need_sum) SumSpans(task, s, q, pages, chunk, c);
     }
+    first += chunk;
   }
+  for (int64_t q = 0; q < queries; ++q) candidates[q].visible += left_out;
 }
 
 // Turns scores into e^(s - max) in `weight`; returns their sum.

@@ -6,7 +6,10 @@
 //         products want them; head_dim padded with zeros to a multiple of 4), key scales [64]
 //         float, -128 * (sum of each key's int8) [64] int32, values [64][value_dim] int8, value
 //         scales [64]
-// and in both the sum of all (dequantised) value rows before the page, [value_dim] float.
+// and in both the sum of all (dequantised) value rows before the page, [value_dim] float, and, once
+// the page is full, what the keys stay between in every channel:
+//   kF32  largest [head_dim] float, smallest [head_dim] float
+//   kI8   the same rounded outwards to int8, then the unit of both, one float
 #pragma once
 
 #include <cstddef>
@@ -23,7 +26,10 @@ struct KvHeadLayout {
   size_t values = 0;
   size_t value_scale = 0;
   size_t value_prefix = 0;
-  size_t bytes = 0;  // of one head of one layer
+  size_t key_high = 0;
+  size_t key_low = 0;
+  size_t key_unit = 0;  // kI8
+  size_t bytes = 0;     // of one head of one layer
 };
 
 constexpr size_t Align64(size_t n) { return (n + 63) / 64 * 64; }
@@ -48,6 +54,10 @@ static inline KvHeadLayout HeadLayout(const KvPageLayout& layout) {
     head.value_scale = take(sizeof(float) * kPageTokens);
   }
   head.value_prefix = take(sizeof(float) * layout.value_dim);
+  const size_t bound = layout.type == KvType::kF32 ? sizeof(float) : 1;
+  head.key_high = take(bound * layout.head_dim);
+  head.key_low = take(bound * layout.head_dim);
+  head.key_unit = take(sizeof(float));
   head.bytes = at;
   return head;
 }

@@ -1,7 +1,9 @@
 #include "kernels/kv_pages.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
+#include <limits>
 
 #include "kernels/hadamard.h"
 #include "kernels/kv_layout.h"
@@ -16,6 +18,7 @@ using internal::HeadOffset;
 using internal::KvHeadLayout;
 
 constexpr int kMaxWidth = 4096;  // of a key or value, see internal::ValidLayout
+constexpr float kHuge = std::numeric_limits<float>::infinity();
 
 // One layer's part of a page, for one head.
 struct HeadView {
@@ -88,6 +91,49 @@ void StartPage(const HeadView& previous, const HeadView& page, bool first) {
   }
 }
 
+// What the keys of a full page stay between. Products of fp32 are rounded by 2^-24 at most, so a
+// millionth outwards holds for the keys as attention multiplies them out.
+void BoundKeys(const HeadView& page) {
+  const int d = page.layout.head_dim;
+  if (page.layout.type == KvType::kF32) {
+    const float* keys = page.Get<float>(page.at.keys);
+    for (int c = 0; c < d; ++c) {
+      const auto [low, high] =
+          std::minmax_element(keys + c * kPageTokens, keys + (c + 1) * kPageTokens);
+      page.Get<float>(page.at.key_high)[c] = *high;
+      page.Get<float>(page.at.key_low)[c] = *low;
+    }
+    return;
+  }
+  constexpr float kOutwards = 1e-6f;
+  const float* scale = page.Get<float>(page.at.key_scale);
+  float largest = 0;
+  // A scale that is not finite makes the unit so, and attention reads the page.
+  for (int slot = 0; slot < kPageTokens; ++slot) {
+    largest = scale[slot] <= largest ? largest : scale[slot];
+  }
+  const float unit = largest * (1 + 10 * kOutwards);
+  *page.Get<float>(page.at.key_unit) = unit;
+  const bool usable = unit > 0 && std::isfinite(unit);
+  const float inverse = usable ? 1 / unit : 0;
+  const int8_t* keys = page.Get<int8_t>(page.at.keys);
+  for (int c = 0; c < d; ++c) {
+    const int8_t* channel = keys + (c / 4) * kPageTokens * 4 + c % 4;
+    float high = -kHuge, low = kHuge;
+    for (int slot = 0; slot < kPageTokens; ++slot) {
+      const float key = static_cast<float>(channel[slot * 4]) * scale[slot];
+      high = key > high ? key : high;
+      low = key < low ? key : low;
+    }
+    high = usable ? high * inverse : 0;
+    low = usable ? low * inverse : 0;
+    page.Get<int8_t>(page.at.key_high)[c] =
+        static_cast<int8_t>(std::min(127.0f, std::ceil(high + std::fabs(high) * kOutwards)));
+    page.Get<int8_t>(page.at.key_low)[c] =
+        static_cast<int8_t>(std::max(-127.0f, std::floor(low - std::fabs(low) * kOutwards)));
+  }
+}
+
 // One call that writes.
 struct Write {
   const KvPageLayout& layout;
@@ -116,9 +162,13 @@ struct Write {
     }
   }
 
-  // The sums before the pages that begin in this call; all rows are there.
-  void StartPages(int head) const {
+  // The sums before the pages that begin in this call, and the bounds of those that it fills; all
+  // rows are there.
+  void SumUpPages(int head) const {
     const int64_t end = position + count;
+    for (int64_t page = position / kPageTokens; page < end / kPageTokens; ++page) {
+      BoundKeys(View(page, head));
+    }
     for (int64_t page = (position + kPageTokens - 1) / kPageTokens; page * kPageTokens < end;
          ++page) {
       const HeadView view = View(page, head);
@@ -149,7 +199,7 @@ void WriteRows(const Write& write, const ExecutionContext& context, Prepare prep
             TeamBarrier(threads);
             const ItemRange heads = ShareOf(write.layout.num_kv_heads, thread, threads);
             for (int64_t head = heads.begin; head < heads.end; ++head) {
-              write.StartPages(static_cast<int>(head));
+              write.SumUpPages(static_cast<int>(head));
             }
           });
 }

@@ -9,7 +9,8 @@
 // The arrangement inside a page is private to kernels/: keys are stored channel-major so that a
 // score tile loads consecutive keys, values row by row. Each page also holds, per layer and KV
 // head, the sum of all value rows *before* the page, so that the mean of all visible values costs
-// one partial page (topk_attention.h, Tail::kMean).
+// one partial page (topk_attention.h, Tail::kMean), and, once it is full, the range of its keys in
+// every channel, so that most pages need not be read (TopKParams::page_budget).
 #pragma once
 
 #include <cstddef>

@@ -64,6 +64,18 @@ TopKParams WithUsefulK(std::span<const AttentionArgs> batch, TopKParams params) 
   return params;
 }
 
+bool NeedsSums(const AttentionArgs& args, const TopKParams& params) {
+  return params.tail == Tail::kMean || args.kept_mass != nullptr || args.key_mass != nullptr;
+}
+
+PageBounds BoundsOf(std::span<const AttentionArgs> batch, const TopKParams& params) {
+  if (params.page_budget > 0) return PageBounds::kBudget;
+  for (const AttentionArgs& args : batch) {
+    if (NeedsSums(args, params)) return PageBounds::kNone;
+  }
+  return PageBounds::kSkip;
+}
+
 class TopKCall {
  public:
   TopKCall(std::span<const AttentionArgs> batch, const TopKParams& params,
@@ -72,7 +84,8 @@ class TopKCall {
         asked_(params),
         params_(WithUsefulK(batch, params)),
         ops_(AttentionOpsFor(context.isa)),
-        plan_(PlanAttention(batch, context.num_threads, kTopKQueriesInFlight, kChunkPages)),
+        plan_(PlanAttention(batch, context.num_threads, kTopKQueriesInFlight, kChunkPages,
+                            BoundsOf(batch, params))),
         key_mass_(batch),
         threads_(plan_.work < kParallelWork ? 1 : context.num_threads) {}
 
@@ -115,17 +128,14 @@ class TopKCall {
     }
   }
 
-  bool NeedsSums(const AttentionArgs& args) const {
-    return params_.tail == Tail::kMean || args.kept_mass != nullptr || args.key_mass != nullptr;
-  }
-
   void RunChain(const std::vector<AttentionBlock>& chain) {
     static thread_local CandidateStore store;
     for (const AttentionBlock& block : chain) {
       store.Reset(TaskQueries(block.task), Capacity(params_.k), block.task.end_span);
       float* scratch = TaskScratch(block.task);
       ops_.prepare(block.task, scratch);
-      ops_.topk_scan(block.task, params_.k, NeedsSums(*block.task.args), scratch, store.data());
+      ops_.topk_scan(block.task, params_, NeedsSums(*block.task.args, params_), scratch,
+                     store.data());
       Finish(block.task, scratch, store.data());
     }
   }
@@ -139,7 +149,7 @@ class TopKCall {
     store.Reset(TaskQueries(task), room * Capacity(params_.k), block.task.end_span);
     float* scratch = TaskScratch(task);
     ops_.prepare(task, scratch);
-    ops_.topk_scan(task, params_.k, NeedsSums(*task.args), scratch, store.data());
+    ops_.topk_scan(task, params_, NeedsSums(*task.args, params_), scratch, store.data());
   }
 
   void FinishSplit(SplitBlock& split) {
@@ -165,7 +175,7 @@ class TopKCall {
   void Finish(const AttentionTask& task, float* scratch, Candidates* candidates) {
     const AttentionArgs& args = *task.args;
     const int64_t group = args.num_q_heads / args.layout.num_kv_heads;
-    const int64_t spans = NeedsSums(args) ? task.end_span : 0;
+    const int64_t spans = NeedsSums(args, params_) ? task.end_span : 0;
     const bool want_kept = &args == batch_.data() && (params_.kept_index || params_.kept_weight);
     ops_.topk_finish(task, params_, spans, scratch, candidates, key_mass_.Of(task));
     for (int64_t q = 0; want_kept && q < TaskQueries(task); ++q) {
@@ -197,7 +207,10 @@ LaunchStatus TopKAttention(std::span<const AttentionArgs> batch, const TopKParam
   if (context.num_threads < 1 || context.isa > BestIsa()) return LaunchStatus::kBadArgument;
   for (const AttentionArgs& args : batch) {
     if (const LaunchStatus status = CheckArgs(args); !Ok(status)) return status;
+    const bool plain = args.window <= 0 && args.bias == nullptr && args.key_padding == nullptr;
+    if (params.page_budget > 0 && !plain) return LaunchStatus::kUnsupported;
   }
+  if (params.page_budget < 0) return LaunchStatus::kBadArgument;
   TopKCall(batch, params, context).Run();
   return LaunchStatus::kOk;
 }

@@ -10,8 +10,12 @@
 // counts as -inf but its key stays visible only if nothing else fills the k places (it is never
 // preferred).
 //
-// Scores are never held beyond one tile: scratch is O(k) per query in flight, whatever num_tokens.
-// Results do not depend on num_threads, nor on how rows are cut into calls.
+// Scores of at most 8,192 keys are held per query in flight: scratch does not grow with num_tokens
+// beyond that, except for 12 bytes a page.
+//
+// Where nothing asks for sums over all keys (tail none, no kept or key mass), a single row of a
+// long sequence skips the pages whose upper bound is below its k-th score so far: no kept key can
+// lie there. Results do not depend on num_threads, nor on how rows are cut into calls.
 #pragma once
 
 #include <cstdint>
@@ -32,6 +36,11 @@ enum class Tail {
 struct TopKParams {
   int64_t k = 0;
   Tail tail = Tail::kNone;
+  // Full pages that each row and KV head reads, 0 = all. An approximation (Quest, Tang et al. 2024,
+  // arXiv 2406.10774): the pages with the highest upper bounds of any query head's score, and
+  // always the first page and those not seen whole. k and the softmax sums then run over these.
+  // Only without window, padding and bias (kUnsupported).
+  int64_t page_budget = 0;
   // Optional outputs, for the first sequence only when several are given:
   int32_t* kept_index = nullptr;  // [rows, num_q_heads, k] by descending score, -1 = unused
   float* kept_weight = nullptr;   // [rows, num_q_heads, k] weight of each kept value in o

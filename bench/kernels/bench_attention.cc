@@ -56,7 +56,9 @@ struct Problem {
   ExecutionContext context;
 };
 
-enum class Method { kDense, kTopK, kTopKMean };
+enum class Method { kDense, kTopK, kTopKMean, kBudget };
+
+constexpr int64_t kBudgetPages = 64;
 
 void BM_Attention(benchmark::State& state, Isa isa, KvType type, Method method) {
   if (isa > BestIsa()) return state.SkipWithError("this CPU lacks the instructions");
@@ -76,7 +78,8 @@ void BM_Attention(benchmark::State& state, Isa isa, KvType type, Method method) 
                            .out = p.out.data(),
                            .out_stride = kHeads * kDim};
   const TopKParams params{.k = kKept,
-                          .tail = method == Method::kTopKMean ? Tail::kMean : Tail::kNone};
+                          .tail = method == Method::kTopK ? Tail::kNone : Tail::kMean,
+                          .page_budget = method == Method::kBudget ? kBudgetPages : 0};
   for (auto _ : state) {
     const LaunchStatus status = method == Method::kDense
                                     ? DenseAttention({&args, 1}, p.context)
@@ -136,6 +139,17 @@ void Shapes(benchmark::internal::Benchmark* b) {
       ->ArgsProduct({{2048, 8192}, {1, 256}, {1, all}})
       ->UseRealTime();
 }
+
+// One decoded row of a long document.
+void LongShapes(benchmark::internal::Benchmark* b) {
+  b->ArgNames({"L", "rows", "threads"})
+      ->ArgsProduct({{8192, 16384, 32768, 65536}, {1}, {1}})
+      ->UseRealTime();
+}
+BENCHMARK_CAPTURE(BM_Attention, long_topk_mean, BestIsa(), KvType::kI8, Method::kTopKMean)
+    ->Apply(LongShapes);
+BENCHMARK_CAPTURE(BM_Attention, long_budget, BestIsa(), KvType::kI8, Method::kBudget)
+    ->Apply(LongShapes);
 
 #define LECTERN_BENCH(isa, name)                                                                   \
   BENCHMARK_CAPTURE(BM_Attention, name##_i8_topk, isa, KvType::kI8, Method::kTopK)->Apply(Shapes); \

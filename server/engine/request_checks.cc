@@ -20,8 +20,8 @@ class Checker {
   void CheckAttention(const AttentionChoice& c, const EngineLimits& limits,
                       const ModelInfo& model) {
     const std::string k_range = absl::StrCat("must be 1 to ", limits.max_top_k);
-    const bool others = c.top_k || c.tail || !c.layer_top_k.empty() || c.ffn_top_k || c.max_error ||
-                        c.fall_back_to_exact;
+    const bool others = c.top_k || c.tail || !c.layer_top_k.empty() || c.ffn_top_k ||
+                        c.page_budget || c.max_error || c.fall_back_to_exact;
     Require(!c.exact || !others, "attention.exact",
             "must not be set together with other fields of attention");
     Require(!c.top_k || (*c.top_k >= 1 && *c.top_k <= limits.max_top_k), "attention.top_k",
@@ -33,6 +33,8 @@ class Checker {
             "attention.layer_top_k", absl::StrCat("entries must be 0 to ", limits.max_top_k));
     Require(!c.ffn_top_k || *c.ffn_top_k == 0 || model.supports_ffn_top_k, "attention.ffn_top_k",
             absl::StrCat("model ", model.name, " does not offer it"));
+    Require(!c.page_budget || (*c.page_budget >= 0 && *c.page_budget <= limits.max_top_k),
+            "attention.page_budget", absl::StrCat("must be 0 to ", limits.max_top_k));
     Require(!c.max_error || (*c.max_error >= 0 && *c.max_error <= 1), "attention.max_error",
             "must be 0 to 1");
   }
@@ -125,6 +127,7 @@ AttentionPolicy ResolvePolicy(const AttentionChoice& choice, const ModelInfo& mo
   AttentionPolicy policy = model.default_policy;
   if (choice.tail) policy.tail = *choice.tail;
   policy.ffn_top_k = choice.ffn_top_k.value_or(0);
+  policy.page_budget = choice.page_budget.value_or(0);
   if (choice.top_k) {
     policy.top_k = *choice.top_k;
     // Layers that the default keeps dense stay dense; its other overrides belong to its own k.

@@ -16,6 +16,9 @@ struct AttentionPolicy {
   int64_t top_k = 128;           // keys kept per query; 0 = dense
   std::vector<int64_t> layer_k;  // overrides for layers 0, 1, ...; 0 = dense in that layer
   Tail tail = Tail::kMean;
+  // Full pages of keys that a token and KV head reads in layers that are not dense, 0 = all
+  // (kernels/topk_attention.h): an approximation whose cost hardly grows with the document.
+  int64_t page_budget = 0;
 
   // Feed-forward units kept per token, in every layer; 0 = all (Gupta et al. 2021, section 2.2).
   enum class FfnRank {

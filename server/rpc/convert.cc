@@ -32,6 +32,7 @@ AttentionChoice AttentionFrom(const v1::AttentionPolicy& policy, Violations& vio
   choice.exact = policy.exact();
   if (policy.has_top_k()) choice.top_k = policy.top_k();
   if (policy.has_ffn_top_k()) choice.ffn_top_k = policy.ffn_top_k();
+  if (policy.has_page_budget()) choice.page_budget = policy.page_budget();
   if (policy.has_max_error()) choice.max_error = policy.max_error();
   choice.fall_back_to_exact = policy.fall_back_to_exact();
   choice.layer_top_k.assign(policy.layer_top_k().begin(), policy.layer_top_k().end());
@@ -173,6 +174,7 @@ v1::AttentionPolicy ToProto(const AttentionPolicy& policy) {
   proto.set_tail(policy.tail == AttentionPolicy::Tail::kMean ? v1::AttentionPolicy::TAIL_MEAN
                                                              : v1::AttentionPolicy::TAIL_NONE);
   if (policy.ffn_top_k > 0) proto.set_ffn_top_k(static_cast<uint32_t>(policy.ffn_top_k));
+  if (policy.page_budget > 0) proto.set_page_budget(static_cast<uint32_t>(policy.page_budget));
   for (const int64_t k : policy.layer_k) proto.add_layer_top_k(static_cast<uint32_t>(k));
   return proto;
 }

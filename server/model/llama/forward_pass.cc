@@ -163,21 +163,24 @@ class Pass {
     for (size_t first = 0; first < slices_.size(); ++first) {
       if (done[first]) continue;
       const int64_t k = slices_[first].policy->KForLayer(layer);
-      const AttentionPolicy::Tail tail = slices_[first].policy->tail;
+      const AttentionPolicy& wanted = *slices_[first].policy;
       workspace_.attention_args.clear();
       for (size_t i = first; i < slices_.size(); ++i) {
         const AttentionPolicy& policy = *slices_[i].policy;
-        if (done[i] || policy.KForLayer(layer) != k || (k > 0 && policy.tail != tail)) continue;
+        const bool alike =
+            policy.KForLayer(layer) == k &&
+            (k == 0 || (policy.tail == wanted.tail && policy.page_budget == wanted.page_budget));
+        if (done[i] || !alike) continue;
         done[i] = 1;
         workspace_.attention_args.push_back(ArgsOf(i, layer));
       }
-      LECTERN_RETURN_IF_ERROR(Launch(k, tail));
+      LECTERN_RETURN_IF_ERROR(Launch(k, wanted));
     }
     for (size_t i = 0; i < slices_.size(); ++i) AddKeptMass(i, layer);
     return absl::OkStatus();
   }
 
-  absl::Status Launch(int64_t k, AttentionPolicy::Tail tail) const {
+  absl::Status Launch(int64_t k, const AttentionPolicy& policy) const {
     if (k == 0) {
       return FromKernel(kernels::DenseAttention(workspace_.attention_args, context_.execution),
                         "dense_attention");
@@ -185,7 +188,8 @@ class Pass {
     kernels::TopKParams params;
     params.k = k;
     params.tail =
-        tail == AttentionPolicy::Tail::kMean ? kernels::Tail::kMean : kernels::Tail::kNone;
+        policy.tail == AttentionPolicy::Tail::kMean ? kernels::Tail::kMean : kernels::Tail::kNone;
+    params.page_budget = policy.page_budget;
     return FromKernel(kernels::TopKAttention(workspace_.attention_args, params, context_.execution),
                       "topk_attention");
   }

@@ -249,6 +249,7 @@ TEST(RequestChecksTest, EachFieldByItself) {
          o.attention.layer_top_k = {1, 1, 1, 1};
        }},
       {"attention.ffn_top_k", [](AskOptions& o) { o.attention.ffn_top_k = 64; }},
+      {"attention.page_budget", [](AskOptions& o) { o.attention.page_budget = 1 << 20; }},
       {"attention.max_error", [](AskOptions& o) { o.attention.max_error = 1.5; }},
       {"attention.max_error", [](AskOptions& o) { o.attention.max_error = NAN; }},
       {"attention.exact",
