@@ -106,18 +106,17 @@ absl::Status AskJob::PrepareDocument() {
   if (parts_.store->Has(id)) {
     LECTERN_ASSIGN_OR_RETURN(lease_, parts_.store->Use(id));
   }
-  if (!lease_) inline_ = PrepareContent(model_, text, sha256);
+  if (!lease_) inline_ = PrepareContent(model_, text, sha256, kChunkTokens);
   sink_->OnProgress(AskStage::kTokenizing, text.size(), text.size());
-  return CheckWindow(content().prompt.size(), question().size(), options_.max_new_tokens,
-                     model_->info());
+  return CheckWindow(document_tokens(), question().size(), options_.max_new_tokens, model_->info());
 }
 
 absl::StatusOr<std::shared_ptr<const ReadDocument>> AskJob::DocumentPages(
     const AttentionPolicy& policy) {
   const DocumentContent& document = content();
-  const uint64_t total = document.prompt.size();
+  const uint64_t total = document_tokens();
   if (lease_ && !options_.disable_reuse) {
-    if (auto read = parts_.store->Find(lease_, policy)) {
+    if (auto read = parts_.store->Find(lease_, Reading::kWhole, policy)) {
       answer_.usage.tokens_reused += total;
       parts_.metrics->PrefillTokens(model_->info().name, PrefillSource::kDocumentCache, total);
       return read;
@@ -135,8 +134,8 @@ absl::StatusOr<std::shared_ptr<const ReadDocument>> AskJob::DocumentPages(
 
 // The document's pages as far as they are full, then this answer's own.
 std::vector<std::byte*> AskJob::SequencePages() const {
-  const size_t shared = content().prompt.size() / model_->info().page_tokens;
-  const auto document = document_->pages.pages();
+  const size_t shared = document_tokens() / model_->info().page_tokens;
+  const auto document = document_->parts[0].pages();
   std::vector<std::byte*> pages(document.begin(), document.begin() + shared);
   pages.insert(pages.end(), own_pages_.pages().begin(), own_pages_.pages().end());
   return pages;
@@ -144,7 +143,7 @@ std::vector<std::byte*> AskJob::SequencePages() const {
 
 absl::Status AskJob::ReadQuestion(const AttentionPolicy& policy) {
   const ModelInfo& info = model_->info();
-  const size_t document_tokens = content().prompt.size();
+  const size_t document_tokens = this->document_tokens();
   answer_.usage = {.document_tokens = document_tokens, .question_tokens = question().size()};
   own_pages_ = {};
   document_ = nullptr;
@@ -154,8 +153,8 @@ absl::Status AskJob::ReadQuestion(const AttentionPolicy& policy) {
       own_pages_,
       parts_.reader->AllocatePages(*model_, in_last + question().size() + options_.max_new_tokens));
   if (in_last > 0) {
-    std::memcpy(own_pages_.pages()[0], document_->pages.pages()[document_tokens / info.page_tokens],
-                info.page_bytes);
+    std::memcpy(own_pages_.pages()[0],
+                document_->parts[0].pages()[document_tokens / info.page_tokens], info.page_bytes);
   }
   kept_mass_ = {};
   logits_.resize(info.vocabulary);
@@ -205,7 +204,7 @@ absl::Status AskJob::Decode() {
   const auto decoder = tokenizer.NewStreamDecoder();
   Sampler sampler(options_.sampling);
   StopStrings stops(options_.stop);
-  int64_t position = static_cast<int64_t>(content().prompt.size() + question().size());
+  int64_t position = static_cast<int64_t>(document_tokens() + question().size());
   uint32_t unsent = 0;
   absl::Duration last_token = clock_->Steady();
   const auto show = [&](const std::string& text) {
@@ -254,7 +253,7 @@ absl::Status AskJob::Decode() {
 absl::Status AskJob::Finish() {
   const DocumentContent& document = content();
   const std::span<const float> document_mass =
-      std::span(key_mass_).subspan(document.prefix_tokens, document.encoding.ids.size());
+      std::span(key_mass_).subspan(document.prefix.size(), document.encoding.ids.size());
   Evidence evidence = RankEvidence(document.text, document.encoding, document.sentences,
                                    document_mass, options_.max_evidence_spans);
   answer_.evidence = std::move(evidence.spans);

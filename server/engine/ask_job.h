@@ -35,7 +35,9 @@ class AskJob : public QueuedJob {
   // The question as the prompt has it, with its frame.
   const std::vector<int32_t>& question() const { return tail_.ids; }
   // Of a stored document.
-  uint64_t document_tokens() const { return content().prompt.size(); }
+  uint64_t document_tokens() const {
+    return content().PromptSize({0, content().encoding.ids.size()});
+  }
 
  private:
   absl::Status Answer();

@@ -8,22 +8,6 @@
 
 namespace lectern {
 
-std::shared_ptr<const DocumentContent> PrepareContent(std::shared_ptr<const Model> model,
-                                                      std::string text, std::string sha256) {
-  auto content = std::make_shared<DocumentContent>();
-  content->id = DocumentId(*model, sha256);
-  content->sha256 = std::move(sha256);
-  content->text = std::move(text);
-  content->encoding = model->tokenizer().Encode(content->text, /*parse_special=*/false);
-  content->prompt = model->PromptPrefix();
-  content->prefix_tokens = content->prompt.size();
-  content->prompt.insert(content->prompt.end(), content->encoding.ids.begin(),
-                         content->encoding.ids.end());
-  content->sentences = SplitSentences(content->text);
-  content->model = std::move(model);
-  return content;
-}
-
 absl::StatusOr<PageSet> DocumentReader::AllocatePages(const Model& model, uint64_t tokens) {
   const ModelInfo& info = model.info();
   const size_t count = (tokens + info.page_tokens - 1) / info.page_tokens;
@@ -50,12 +34,14 @@ absl::StatusOr<std::shared_ptr<const ReadDocument>> DocumentReader::Read(
     WorkStage stage, const std::function<void(uint64_t)>& progress) {
   auto read = std::make_shared<ReadDocument>();
   read->policy = policy;
-  LECTERN_ASSIGN_OR_RETURN(read->pages, AllocatePages(*content.model, content.prompt.size()));
-  const StepRequest request{
-      .tokens = content.prompt, .pages = read->pages.pages(), .policy = &read->policy};
-  LECTERN_RETURN_IF_ERROR(stepper_->Run(*content.model, request, job, stage, progress));
-  metrics_->PrefillTokens(content.model->info().name, PrefillSource::kComputed,
-                          content.prompt.size());
+  for (const TokenRange& part : content.Parts(read->reading)) {
+    const std::vector<int32_t> prompt = content.Prompt(part);
+    LECTERN_ASSIGN_OR_RETURN(PageSet pages, AllocatePages(*content.model, prompt.size()));
+    const StepRequest request{.tokens = prompt, .pages = pages.pages(), .policy = &read->policy};
+    LECTERN_RETURN_IF_ERROR(stepper_->Run(*content.model, request, job, stage, progress));
+    read->parts.push_back(std::move(pages));
+    metrics_->PrefillTokens(content.model->info().name, PrefillSource::kComputed, prompt.size());
+  }
   return read;
 }
 

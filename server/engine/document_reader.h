@@ -1,5 +1,5 @@
-// Reads documents: tokenises them, computes their keys and values, finds room for them.
-// Used by the worker alone, except PrepareContent(), which any thread may call.
+// Reads documents: computes their keys and values, finds room for them.
+// Used by the worker alone.
 #pragma once
 
 #include <functional>
@@ -33,9 +33,5 @@ class DocumentReader {
   Stepper* const stepper_;
   ServerMetrics* const metrics_;
 };
-
-// Tokens and sentences of a text. `sha256` is the text's.
-std::shared_ptr<const DocumentContent> PrepareContent(std::shared_ptr<const Model> model,
-                                                      std::string text, std::string sha256);
 
 }  // namespace lectern

@@ -23,29 +23,25 @@ bool IsDocumentId(const std::string& text) {
 
 }  // namespace
 
-std::string DocumentId(const Model& model, const std::string& text_sha256) {
-  return "doc-" +
-         Sha256Hex(absl::StrCat(model.info().fingerprint, "\n", text_sha256)).substr(0, 32);
-}
-
 namespace {
 
 std::shared_ptr<const ReadDocument> FindPolicy(
-    const std::vector<std::shared_ptr<const ReadDocument>>& reads, const AttentionPolicy& policy) {
+    const std::vector<std::shared_ptr<const ReadDocument>>& reads, Reading reading,
+    const AttentionPolicy& policy) {
   for (const auto& read : reads) {
-    if (read->policy == policy) return read;
+    if (read->reading == reading && read->policy == policy) return read;
   }
   return nullptr;
 }
 
 }  // namespace
 
-std::shared_ptr<const ReadDocument> DocumentStore::Find(const Lease& lease,
+std::shared_ptr<const ReadDocument> DocumentStore::Find(const Lease& lease, Reading reading,
                                                         const AttentionPolicy& policy) const {
   MutexLock lock(&mutex_);
   const auto entry = entries_.find(lease.content_->id);
   const bool same = entry != entries_.end() && entry->second.hold == lease.hold_;
-  return FindPolicy(same ? entry->second.reads : lease.reads_, policy);
+  return FindPolicy(same ? entry->second.reads : lease.reads_, reading, policy);
 }
 
 DocumentInfo DocumentStore::InfoOf(const Entry& entry) const {
@@ -63,7 +59,7 @@ DocumentInfo DocumentStore::InfoOf(const Entry& entry) const {
                     .pinned = entry.options.pinned,
                     .reading = Reading::kWhole};
   for (const auto& read : entry.reads) {
-    info.device_bytes += read->pages.bytes();
+    info.device_bytes += read->bytes();
     info.read_under.push_back(read->policy);
   }
   return info;
@@ -97,7 +93,7 @@ void DocumentStore::SetExpiry(Entry& entry) const {
 void DocumentStore::Publish() const {
   uint64_t bytes = 0;
   for (const auto& [id, entry] : entries_) {
-    for (const auto& read : entry.reads) bytes += read->pages.bytes();
+    for (const auto& read : entry.reads) bytes += read->bytes();
   }
   metrics_->SetDocuments(entries_.size(), bytes);
 }
@@ -171,7 +167,7 @@ void DocumentStore::AddRead(const std::string& id, std::shared_ptr<const ReadDoc
   const auto entry = entries_.find(id);
   if (entry == entries_.end()) return;
   auto& reads = entry->second.reads;
-  if (FindPolicy(reads, read->policy) != nullptr) return;
+  if (FindPolicy(reads, read->reading, read->policy) != nullptr) return;
   if (reads.size() >= kMaxReads) reads.erase(reads.begin());
   reads.push_back(std::move(read));
   Publish();
@@ -222,7 +218,7 @@ absl::StatusOr<uint64_t> DocumentStore::Delete(const std::string& id) {
   if (entry == entries_.end()) return Missing(id);
   uint64_t freed = 0;
   if (entry->second.hold.use_count() == 1) {
-    for (const auto& read : entry->second.reads) freed += read->pages.bytes();
+    for (const auto& read : entry->second.reads) freed += read->bytes();
   }
   Remove(entry, EvictionReason::kDeleted);
   return freed;

@@ -16,36 +16,12 @@
 #include "absl/status/statusor.h"
 #include "server/base/clock.h"
 #include "server/base/mutex.h"
+#include "server/engine/document.h"
 #include "server/engine/engine.h"
-#include "server/engine/page_pool.h"
-#include "server/engine/sentences.h"
 #include "server/engine/types.h"
 #include "server/metrics/server_metrics.h"
-#include "server/model/model.h"
-#include "server/tokenizer/tokenizer.h"
 
 namespace lectern {
-
-// What never changes about a document. Shared, immutable.
-struct DocumentContent {
-  std::string id;
-  std::string sha256;
-  std::shared_ptr<const Model> model;
-  std::string text;
-  std::vector<int32_t> prompt;  // the prompt's prefix and the text's tokens: what the pages hold
-  size_t prefix_tokens = 0;
-  Encoding encoding;  // of the text; its ids are prompt[prefix_tokens...]
-  std::vector<ByteRange> sentences;
-};
-
-// The pages of a document under one policy. Immutable once made.
-struct ReadDocument {
-  AttentionPolicy policy;
-  PageSet pages;
-};
-
-// "doc-" and 32 hexadecimal digits of SHA-256 over the model's fingerprint and the text's digest.
-std::string DocumentId(const Model& model, const std::string& text_sha256);
 
 // How a stored document is kept.
 struct DocumentOptions {
@@ -75,8 +51,10 @@ class DocumentStore {
 
   // NOT_FOUND: DOCUMENT_NOT_FOUND, or DOCUMENT_EVICTED if it was here once. Counts as a use.
   absl::StatusOr<Lease> Use(const std::string& id) ABSL_LOCKS_EXCLUDED(mutex_);
-  // The document's pages under `policy`, or null. Sees pages that were added after Use().
-  std::shared_ptr<const ReadDocument> Find(const Lease& lease, const AttentionPolicy& policy) const
+  // The document's pages of that reading under `policy`, or null. Sees pages that were added after
+  // Use().
+  std::shared_ptr<const ReadDocument> Find(const Lease& lease, Reading reading,
+                                           const AttentionPolicy& policy) const
       ABSL_LOCKS_EXCLUDED(mutex_);
   bool Has(const std::string& id) ABSL_LOCKS_EXCLUDED(mutex_);
 

@@ -68,9 +68,9 @@ absl::StatusOr<DocumentInfo> UploadJob::Read() {
   const absl::Duration start = clock_->Steady();
   const uint64_t bytes = text_.size();
   sink_->OnProgress(UploadStage::kTokenizing, 0, bytes);
-  const auto content = PrepareContent(model_, std::move(text_), sha256_);
+  const auto content = PrepareContent(model_, std::move(text_), sha256_, kChunkTokens);
   sink_->OnProgress(UploadStage::kTokenizing, bytes, bytes);
-  const uint64_t tokens = content->prompt.size();
+  const uint64_t tokens = content->prefix.size() + content->encoding.ids.size();
   LECTERN_RETURN_IF_ERROR(CheckWindow(tokens, kLeastQuestionTokens, 0, model_->info()));
   const AttentionPolicy policy = ResolvePolicy(options_.attention, model_->info());
   LECTERN_ASSIGN_OR_RETURN(

@@ -1,0 +1,73 @@
+#include "server/engine/document.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "server/base/sha256.h"
+
+namespace lectern {
+
+std::vector<TokenRange> DocumentContent::Parts(Reading reading) const {
+  if (reading == Reading::kChunks) return chunks;
+  return {{0, encoding.ids.size()}};
+}
+
+std::vector<int32_t> DocumentContent::Prompt(const TokenRange& part) const {
+  std::vector<int32_t> prompt = prefix;
+  prompt.insert(prompt.end(), encoding.ids.begin() + static_cast<std::ptrdiff_t>(part.begin),
+                encoding.ids.begin() + static_cast<std::ptrdiff_t>(part.end));
+  return prompt;
+}
+
+uint64_t ReadDocument::bytes() const {
+  uint64_t bytes = 0;
+  for (const PageSet& part : parts) bytes += part.bytes();
+  return bytes;
+}
+
+std::string DocumentId(const Model& model, const std::string& text_sha256) {
+  return "doc-" +
+         Sha256Hex(absl::StrCat(model.info().fingerprint, "\n", text_sha256)).substr(0, 32);
+}
+
+std::vector<TokenRange> CutIntoChunks(const Encoding& encoding,
+                                      std::span<const ByteRange> sentences, size_t chunk_tokens) {
+  std::vector<TokenRange> chunks;
+  const size_t tokens = encoding.ids.size();
+  size_t sentence = 0, begin = 0;
+  while (begin < tokens) {
+    // The longest run that fits, back to the last sentence end in it.
+    size_t end = std::min(tokens, begin + chunk_tokens);
+    if (end < tokens) {
+      size_t cut = begin;
+      for (size_t token = begin; token < end; ++token) {
+        while (sentence < sentences.size() && sentences[sentence].end <= encoding.end[token]) {
+          ++sentence;
+          cut = token + 1;
+        }
+      }
+      if (cut > begin) end = cut;
+    }
+    chunks.push_back({begin, end});
+    begin = end;
+  }
+  return chunks;
+}
+
+std::shared_ptr<const DocumentContent> PrepareContent(std::shared_ptr<const Model> model,
+                                                      std::string text, std::string sha256,
+                                                      size_t chunk_tokens) {
+  auto content = std::make_shared<DocumentContent>();
+  content->id = DocumentId(*model, sha256);
+  content->sha256 = std::move(sha256);
+  content->text = std::move(text);
+  content->encoding = model->tokenizer().Encode(content->text, /*parse_special=*/false);
+  content->prefix = model->PromptPrefix();
+  content->sentences = SplitSentences(content->text);
+  content->chunks = CutIntoChunks(content->encoding, content->sentences, chunk_tokens);
+  content->model = std::move(model);
+  return content;
+}
+
+}  // namespace lectern
