@@ -10,16 +10,8 @@
 #include "kernels/row_ops.h"
 
 namespace lectern::kernels {
-namespace {
 
-// Quantised rows of one pass stay in a 1 MiB L2 beside a block of weights.
-constexpr int64_t kPanelBytes = 768 * 1024;
-// Rows of one work item: a multiple of every class's tile height.
-constexpr int64_t kChunkRows = 24;
-// Up to here quantising is cheaper than the barrier after it.
-constexpr int64_t kSerialQuantizeFloats = 8192;
-
-const Int8LinearOps& OpsOf(Isa isa) {
+const Int8LinearOps& Int8LinearOpsOf(Isa isa) {
   switch (isa) {
     case Isa::kAvx512:
       return kInt8LinearAvx512;
@@ -30,6 +22,15 @@ const Int8LinearOps& OpsOf(Isa isa) {
   }
   return kInt8LinearPortable;
 }
+
+namespace {
+
+// Quantised rows of one pass stay in a 1 MiB L2 beside a block of weights.
+constexpr int64_t kPanelBytes = 768 * 1024;
+// Rows of one work item: a multiple of every class's tile height.
+constexpr int64_t kChunkRows = 24;
+// Up to here quantising is cheaper than the barrier after it.
+constexpr int64_t kSerialQuantizeFloats = 8192;
 
 // What a call does to a row before the product.
 struct Prologue {
@@ -188,7 +189,7 @@ LaunchStatus Int8Linear(const Int8Input& input, const Int8Matrix& w, float* y, i
   thread_local std::vector<float> x_scale;
   if (q.size() < static_cast<size_t>(panel_rows * width)) q.resize(panel_rows * width);
   if (x_scale.size() < static_cast<size_t>(panel_rows)) x_scale.resize(panel_rows);
-  const Prologue prologue{OpsOf(context.isa), RowOpsOf(context.isa), input, w.k};
+  const Prologue prologue{Int8LinearOpsOf(context.isa), RowOpsOf(context.isa), input, w.k};
   for (int64_t row = 0; row < input.m; row += panel_rows) {
     const Panel panel{prologue,           w,        row,        std::min(panel_rows, input.m - row),
                       y + row * y_stride, y_stride, accumulate, q.data(),

@@ -94,6 +94,6 @@ void Block(const Int8Block& block) {
 
 }  // namespace
 
-extern const Int8LinearOps kInt8LinearAvx2 = {QuantizeRow, Block};
+extern const Int8LinearOps kInt8LinearAvx2 = {QuantizeRow, QuantizeWeights, Block};
 
 }  // namespace lectern::kernels

@@ -114,6 +114,6 @@ void Block(const Int8Block& block) {
 
 }  // namespace
 
-extern const Int8LinearOps kInt8LinearAvx512 = {QuantizeRow, Block};
+extern const Int8LinearOps kInt8LinearAvx512 = {QuantizeRow, QuantizeWeights, Block};
 
 }  // namespace lectern::kernels

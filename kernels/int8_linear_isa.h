@@ -7,6 +7,8 @@
 
 #include <cstdint>
 
+#include "kernels/execution_context.h"
+
 namespace lectern::kernels {
 
 inline constexpr int kInt8BlockChannels = 64;
@@ -38,9 +40,14 @@ struct Int8LinearOps {
   // is all zeros (or below 2^-100) has scale 0; a row that holds an infinity or a NaN has scale
   // NaN.
   float (*quantize_row)(const float* x, int64_t k, uint8_t* q);
+  // A channel of weights: integers as above with L = 127 and no offset, and their sum.
+  float (*quantize_weights)(const float* w, int64_t k, int8_t* q, int32_t* sum);
   // y = float(sum of integer products) * (x_scale * w_scale), or += that.
   void (*block)(const Int8Block& block);
 };
+
+// The operations of `isa`, which must not exceed BestIsa().
+const Int8LinearOps& Int8LinearOpsOf(Isa isa);
 
 extern const Int8LinearOps kInt8LinearPortable;
 extern const Int8LinearOps kInt8LinearAvx2;

@@ -3,7 +3,6 @@
 
 #include "kernels/int8_linear.h"
 #include "kernels/int8_linear_isa.h"
-#include "kernels/int8_quantize_row.h"
 
 namespace lectern::kernels {
 namespace {
@@ -38,13 +37,11 @@ LaunchStatus PackInt8Rows(const float* w, int64_t first_row, int64_t rows, int64
   if (w == nullptr || packed == nullptr || scale == nullptr || row_sum == nullptr) {
     return LaunchStatus::kBadArgument;
   }
+  const Int8LinearOps& ops = Int8LinearOpsOf(DefaultIsa());
   const int64_t k_padded = Int8PaddedInputs(k);
   std::vector<int8_t> q(k_padded, 0);
   for (int64_t row = first_row; row < first_row + rows; ++row) {
-    scale[row] = QuantizeSymmetric(w + (row - first_row) * k, k, 127.0f, 0, q.data());
-    int32_t sum = 0;
-    for (int64_t i = 0; i < k; ++i) sum += q[i];
-    row_sum[row] = sum;
+    scale[row] = ops.quantize_weights(w + (row - first_row) * k, k, q.data(), &row_sum[row]);
     WriteChannel(q.data(), k_padded, ChannelBytes(packed, row, k));
   }
   if (first_row + rows < n) return LaunchStatus::kOk;

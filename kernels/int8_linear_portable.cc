@@ -31,6 +31,6 @@ void Block(const Int8Block& block) {
 
 }  // namespace
 
-extern const Int8LinearOps kInt8LinearPortable = {QuantizeRow, Block};
+extern const Int8LinearOps kInt8LinearPortable = {QuantizeRow, QuantizeWeights, Block};
 
 }  // namespace lectern::kernels

@@ -54,5 +54,14 @@ inline float QuantizeActivations(const float* x, int64_t k, float limit, int32_t
   return QuantizeSymmetric(x, k, limit, offset, q);
 }
 
+// A channel of weights; writes the sum of its integers too.
+inline float QuantizeWeights(const float* w, int64_t k, int8_t* q, int32_t* sum) {
+  const float scale = QuantizeSymmetric(w, k, 127.0f, 0, q);
+  int32_t total = 0;
+  for (int64_t i = 0; i < k; ++i) total += q[i];
+  *sum = total;
+  return scale;
+}
+
 }  // namespace
 }  // namespace lectern::kernels

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <future>
 #include <map>
 #include <new>
 #include <string_view>
@@ -32,7 +33,7 @@ namespace fs = std::filesystem;
 // What both kinds of files come down to.
 struct LlamaFiles {
   std::shared_ptr<const LlamaReader> reader;
-  std::unique_ptr<Tokenizer> tokenizer;
+  ByteLevelBpeConfig vocabulary;
   std::string chat_template;  // empty: none
   std::string format;
   std::vector<std::string> hashed_files;
@@ -63,8 +64,7 @@ absl::StatusOr<LlamaFiles> OpenGguf(const std::string& path) {
   files.hashed_files = {path};
   LECTERN_ASSIGN_OR_RETURN(std::unique_ptr<GgufFile> file, GgufFile::Open(path));
   LECTERN_ASSIGN_OR_RETURN(LlamaConfig config, ReadLlamaConfig(*file));
-  LECTERN_ASSIGN_OR_RETURN(ByteLevelBpeConfig vocabulary, ReadGgufTokenizer(*file));
-  LECTERN_ASSIGN_OR_RETURN(files.tokenizer, NewByteLevelBpe(std::move(vocabulary)));
+  LECTERN_ASSIGN_OR_RETURN(files.vocabulary, ReadGgufTokenizer(*file));
   files.chat_template = config.chat_template;
   LECTERN_ASSIGN_OR_RETURN(
       files.reader, LlamaReader::Open(std::move(config), std::move(file), LlamaNaming::kGguf));
@@ -94,9 +94,8 @@ absl::StatusOr<LlamaFiles> OpenFolder(const fs::path& folder) {
   LECTERN_ASSIGN_OR_RETURN(const std::string config_json, ReadText(config_path));
   LECTERN_ASSIGN_OR_RETURN(LlamaConfig config, ReadLlamaConfigJson(config_json, config_path));
   LECTERN_ASSIGN_OR_RETURN(const std::string tokenizer_json, ReadText(tokenizer_path));
-  LECTERN_ASSIGN_OR_RETURN(ByteLevelBpeConfig vocabulary,
+  LECTERN_ASSIGN_OR_RETURN(files.vocabulary,
                            ParseTokenizerJson(tokenizer_json, tokenizer_path, config.eos));
-  LECTERN_ASSIGN_OR_RETURN(files.tokenizer, NewByteLevelBpe(std::move(vocabulary)));
   LECTERN_ASSIGN_OR_RETURN(files.chat_template, ReadChatTemplate(folder));
   LECTERN_ASSIGN_OR_RETURN(std::unique_ptr<TensorSource> source,
                            OpenSafetensors(folder, /*ignore_other_types=*/true));
@@ -152,6 +151,24 @@ absl::StatusOr<std::unique_ptr<LlamaWeights>> LoadWeights(
   return absl::InvalidArgumentError("numerics: unknown");
 }
 
+absl::StatusOr<std::unique_ptr<Tokenizer>> MakeTokenizer(const ModelLoadOptions& options,
+                                                         const LlamaConfig& config,
+                                                         ByteLevelBpeConfig& vocabulary) {
+  LECTERN_ASSIGN_OR_RETURN(auto tokenizer, NewByteLevelBpe(std::move(vocabulary)));
+  if (tokenizer->vocab_size() > config.vocab) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(options.path, ": the tokenizer has ", tokenizer->vocab_size(),
+                     " tokens, the embedding table only ", config.vocab));
+  }
+  return tokenizer;
+}
+
+absl::StatusOr<std::string> HashFiles(const std::vector<std::string>& paths) {
+  Sha256 hash;
+  for (const std::string& path : paths) LECTERN_RETURN_IF_ERROR(HashFile(path, hash));
+  return hash.HexDigest();
+}
+
 absl::StatusOr<std::shared_ptr<const Model>> Load(const ModelLoadOptions& options) {
   LECTERN_RETURN_IF_ERROR(CheckOptions(options));
   std::error_code error;
@@ -159,21 +176,16 @@ absl::StatusOr<std::shared_ptr<const Model>> Load(const ModelLoadOptions& option
                                                  ? OpenFolder(options.path)
                                                  : OpenGguf(options.path));
   const LlamaConfig& config = files.reader->config();
-  if (files.tokenizer->vocab_size() > config.vocab) {
-    return absl::InvalidArgumentError(
-        absl::StrCat(options.path, ": the tokenizer has ", files.tokenizer->vocab_size(),
-                     " tokens, the embedding table only ", config.vocab));
-  }
   std::unique_ptr<ChatTemplate> chat_template;
   if (!files.chat_template.empty()) {
     LECTERN_ASSIGN_OR_RETURN(chat_template, RecogniseChatTemplate(files.chat_template));
   }
   kernels::ExecutionContext execution;
   execution.num_threads = options.threads;
-  Sha256 hash;
-  for (const std::string& path : files.hashed_files) {
-    LECTERN_RETURN_IF_ERROR(HashFile(path, hash));
-  }
+  // Beside the weights, which take longest.
+  auto tokenizer = std::async(std::launch::async,
+                              [&] { return MakeTokenizer(options, config, files.vocabulary); });
+  auto fingerprint = std::async(std::launch::async, [&] { return HashFiles(files.hashed_files); });
   ModelInfo info;
   info.name = options.name;
   info.format = files.format;
@@ -181,9 +193,11 @@ absl::StatusOr<std::shared_ptr<const Model>> Load(const ModelLoadOptions& option
   info.parameters = CountParameters(files.reader->source());
   info.default_policy = options.default_policy;
   LECTERN_ASSIGN_OR_RETURN(auto weights, LoadWeights(files.reader, options.numerics, execution));
+  LECTERN_ASSIGN_OR_RETURN(auto made_tokenizer, tokenizer.get());
+  LECTERN_ASSIGN_OR_RETURN(std::string digest, fingerprint.get());
   return std::make_shared<const LlamaModel>(
-      LlamaParts{config, std::move(weights), std::move(files.tokenizer),
-                 Prompt(chat_template.get()), std::move(info), hash.HexDigest(), execution});
+      LlamaParts{config, std::move(weights), std::move(made_tokenizer), Prompt(chat_template.get()),
+                 std::move(info), std::move(digest), execution});
 }
 
 }  // namespace
