@@ -169,7 +169,7 @@ class Server {
                      .default_policy = options_.policy}));
       const ModelInfo& info = model->info();
       metrics_.SetModel(name, info.format, info.quantization, info.fingerprint.substr(0, 16));
-      metrics_.SetModelLoad(name, "read", absl::Now() - start);
+      metrics_.SetModelLoadTime(name, "read", absl::Now() - start);
       LogInfo("model loaded", {{"model", name},
                                {"family", info.family},
                                {"quantization", info.quantization},
@@ -205,7 +205,7 @@ class Server {
                                         sink)
                                   .status());
       LECTERN_RETURN_IF_ERROR(sink->Wait());
-      metrics_.SetModelLoad(model->info().name, "warmup", absl::Now() - start);
+      metrics_.SetModelLoadTime(model->info().name, "warmup", absl::Now() - start);
     }
     serving_.SetEngine(engine_.get());
     return absl::OkStatus();

@@ -13,6 +13,9 @@ namespace lectern {
 
 enum class Reading { kAuto, kWhole, kChunks };
 
+// Who goes first when both wait: somebody sits before an interactive request.
+enum class Priority { kInteractive, kBulk };
+
 // What a request says about attention; what is unset comes from the model's default policy.
 struct AttentionChoice {
   bool exact = false;
@@ -51,7 +54,9 @@ struct UploadOptions {
   bool pinned = false;
   Reading reading = Reading::kAuto;
   AttentionChoice attention;
-  std::string tenant;
+  Priority priority = Priority::kBulk;
+  std::string tenant;      // whose share of the engine it uses; never empty when it came by RPC
+  std::string request_id;  // for log lines
   absl::Time deadline = absl::InfiniteFuture();
 };
 
@@ -75,7 +80,9 @@ struct AskOptions {
   std::vector<std::string> stop;
   uint32_t max_evidence_spans = 3;
   bool disable_reuse = false;
+  Priority priority = Priority::kInteractive;
   std::string tenant;
+  std::string request_id;
   absl::Time deadline = absl::InfiniteFuture();
 };
 

@@ -1,12 +1,11 @@
-// Every metric of the server: names, help texts, labels and buckets are in server_metrics.cc and
-// nowhere else.
+// What the server counts and times. Names, help texts, labels and buckets are in metric_tables.h
+// and nowhere else; docs/metrics.md lists them.
 //
 // Rules: prefix lectern_ (grpc_ for gRPC's own names of gRFC A66, process_ for the process), base
 // units, _total on counters, no label whose values a client can invent. All series are registered
 // at construction, so that recording cannot fail and a scrape always shows every name.
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -20,7 +19,9 @@ namespace lectern {
 enum class AdmissionReason {
   kNone,
   kQueueRequests,
+  kQueueTokens,
   kKvExhausted,
+  kClientQuota,
   kDeadline,
   kTooLarge,
   kDraining,
@@ -30,8 +31,11 @@ enum class WorkStage { kQueue, kIngest, kPrefill, kDecode };
 enum class FinishLabel { kStop, kLength, kCancelled, kDeadline, kError };
 enum class PrefillSource { kComputed, kDocumentCache };
 enum class LookupResult { kHit, kMiss, kEvicted };
-enum class EvictionReason { kPressure, kTtl, kDeleted };
-enum class EnginePhase { kPrefill, kDecode };
+enum class CacheTier { kHost, kDisk };
+// kCorrupt: a file that was torn or of another model.
+enum class EvictionReason { kPressure, kTtl, kDeleted, kQuota, kCorrupt };
+enum class EnginePhase { kPrefill, kDecode, kMixed };
+enum class ExactnessResult { kExact, kWithinBound, kViolated };
 
 // A finished question.
 struct RequestRecord {
@@ -46,6 +50,14 @@ struct RequestRecord {
   absl::Duration total;
 };
 
+// One model step: a batch of slices of prompts and of single tokens of answers.
+struct StepRecord {
+  absl::Duration duration;
+  uint64_t prefill_tokens = 0;
+  uint64_t decode_tokens = 0;
+  uint64_t sequences = 0;
+};
+
 // What does not change while the process runs.
 struct BuildRecord {
   std::string version;
@@ -54,7 +66,8 @@ struct BuildRecord {
   std::string compiler;
 };
 
-// Thread-safe; nothing blocks for longer than a short lock. Model names that were not given to the
+// Thread-safe; nothing blocks for longer than a short lock, and rendering takes none of those that
+// recording holds for longer than a look-up. Model names that were not given to the
 // constructor are counted under "other".
 class ServerMetrics {
  public:
@@ -68,17 +81,23 @@ class ServerMetrics {
 
   // gRPC calls. `method` is "lectern.v1.DocumentQA/Ask"; unknown ones count as "other".
   void CallStarted(std::string_view method);
-  void CallFinished(std::string_view method, std::string_view status, absl::Duration duration);
+  // `sent` and `received`: bytes of the messages.
+  void CallFinished(std::string_view method, std::string_view status, absl::Duration duration,
+                    uint64_t sent = 0, uint64_t received = 0);
   void StreamOpened();
   void StreamClosed();
   void StreamBuffered(int64_t change);
+  void SlowReaderDisconnected();
 
   // Admission and load.
   void Admitted();
   void Rejected(AdmissionReason reason);
   void SetLoad(uint32_t running, uint32_t waiting);
+  void SetModelLoad(const std::string& model, uint32_t running, uint32_t waiting);
   void SetQueueCapacity(uint32_t requests);
   void SetPrefillTokens(uint64_t waiting, uint64_t running);
+  // What a question that arrives now would wait.
+  void SetEstimatedWait(absl::Duration wait);
 
   // Questions.
   void RequestFinished(const RequestRecord& record);
@@ -88,24 +107,36 @@ class ServerMetrics {
   void DeadlineExceeded(WorkStage stage);
 
   // Engine.
+  void Step(const StepRecord& step);
   void Step(EnginePhase phase, absl::Duration duration, uint64_t tokens, uint64_t sequences);
   void PrefillTokens(const std::string& model, PrefillSource source, uint64_t tokens);
   void SetHeartbeat(absl::Time time);
   void SetKvCache(uint64_t used_bytes, uint64_t capacity_bytes, uint64_t page_tokens);
   void AttentionSampled(const std::string& model, double kept_mass, double selected_ratio);
+  void FfnSampled(const std::string& model, double active_ratio);
+  // An answer was held against the error its request allowed.
+  void ExactnessChecked(ExactnessResult result);
+  // A job gave its place and memory to another and waits again.
+  void Preempted(const std::string& model);
+  // Keys and values of a document under one policy made room for others.
+  void KvCacheEvicted(const std::string& model);
 
   // Documents.
   void DocumentRead(const std::string& model, uint64_t bytes, uint64_t tokens,
                     absl::Duration duration);
-  void SetDocuments(uint64_t resident, uint64_t cache_bytes);
+  void SetDocuments(uint64_t resident, uint64_t cache_bytes, CacheTier tier = CacheTier::kHost);
   void DocumentLookup(LookupResult result);
-  void DocumentEvicted(EvictionReason reason);
+  void DocumentEvicted(EvictionReason reason, CacheTier tier = CacheTier::kHost);
+  // A document was taken from disk instead of being read again.
+  void DocumentReloaded(absl::Duration duration);
+  void CacheDiskError();
 
   // Lifecycle.
   void SetBuild(const BuildRecord& build);
   void SetModel(const std::string& model, const std::string& format,
                 const std::string& quantization, const std::string& digest);
-  void SetModelLoad(const std::string& model, std::string_view phase, absl::Duration duration);
+  void SetModelLoadTime(const std::string& model, std::string_view phase, absl::Duration duration);
+  void SetMemoryLimit(uint64_t bytes);
   void SetReady(bool ready);
   void SetDraining(bool draining);
 

@@ -27,6 +27,21 @@ Reading ReadingFrom(v1::Reading reading, const char* field, Violations& violatio
   }
 }
 
+Priority PriorityFrom(v1::Priority priority, Priority unspecified, const char* field,
+                      Violations& violations) {
+  switch (priority) {
+    case v1::PRIORITY_UNSPECIFIED:
+      return unspecified;
+    case v1::PRIORITY_INTERACTIVE:
+      return Priority::kInteractive;
+    case v1::PRIORITY_BULK:
+      return Priority::kBulk;
+    default:
+      violations.push_back({field, "is not a value of Priority"});
+      return unspecified;
+  }
+}
+
 AttentionChoice AttentionFrom(const v1::AttentionPolicy& policy, Violations& violations) {
   AttentionChoice choice;
   choice.exact = policy.exact();
@@ -114,6 +129,8 @@ absl::StatusOr<UploadOptions> FromProto(const v1::UploadMetadata& metadata) {
   }
   options.reading = ReadingFrom(metadata.reading(), "metadata.reading", violations);
   options.attention = AttentionFrom(metadata.attention(), violations);
+  options.priority =
+      PriorityFrom(metadata.priority(), Priority::kBulk, "metadata.priority", violations);
   if (!violations.empty()) return ViolationsError(violations);
   return options;
 }
@@ -133,6 +150,8 @@ absl::StatusOr<AskOptions> FromProto(const v1::AskRequest& request,
   options.attention = AttentionFrom(request.attention(), violations);
   ApplyQuality(request, default_policy, options, violations);
   options.reading = ReadingFrom(request.reading(), "reading", violations);
+  options.priority =
+      PriorityFrom(request.priority(), Priority::kInteractive, "priority", violations);
   options.sampling.temperature = request.sampling().temperature();
   options.sampling.top_p = request.sampling().top_p() == 0 ? 1 : request.sampling().top_p();
   options.sampling.seed = request.sampling().seed();

@@ -43,31 +43,46 @@ Exposition Parse(const std::string& text) {
 
 void MoveEverything(ServerMetrics& metrics) {
   metrics.CallStarted("lectern.v1.DocumentQA/Ask");
-  metrics.CallFinished("lectern.v1.DocumentQA/Ask", "OK", absl::Milliseconds(3));
+  metrics.CallFinished("lectern.v1.DocumentQA/Ask", "OK", absl::Milliseconds(3), 2000, 70);
   metrics.StreamOpened();
   metrics.StreamBuffered(4);
+  metrics.SlowReaderDisconnected();
   metrics.Admitted();
   metrics.Rejected(AdmissionReason::kQueueRequests);
   metrics.SetLoad(1, 2);
+  metrics.SetModelLoad("m", 1, 2);
   metrics.SetQueueCapacity(64);
   metrics.SetPrefillTokens(1000, 20);
+  metrics.SetEstimatedWait(absl::Seconds(3));
   metrics.RequestFinished({.model = "m", .prompt_tokens = 500, .generated_tokens = 3});
   metrics.FirstText("m", 500, absl::Seconds(5));
   metrics.InterToken("m", absl::Milliseconds(20));
   metrics.Cancelled(WorkStage::kDecode, absl::Milliseconds(2));
   metrics.DeadlineExceeded(WorkStage::kQueue);
-  metrics.Step(EnginePhase::kPrefill, absl::Milliseconds(9), 256, 1);
+  metrics.Step({.duration = absl::Milliseconds(9),
+                .prefill_tokens = 256,
+                .decode_tokens = 7,
+                .sequences = 8});
   metrics.PrefillTokens("m", PrefillSource::kDocumentCache, 400);
   metrics.SetHeartbeat(absl::FromUnixSeconds(77));
   metrics.SetKvCache(25, 100, 64);
   metrics.AttentionSampled("m", 0.97, 0.2);
+  metrics.FfnSampled("m", 0.3);
+  metrics.ExactnessChecked(ExactnessResult::kWithinBound);
+  metrics.Preempted("m");
+  metrics.KvCacheEvicted("m");
   metrics.DocumentRead("m", 5000, 1200, absl::Seconds(1));
   metrics.SetDocuments(3, 25);
   metrics.DocumentLookup(LookupResult::kHit);
   metrics.DocumentEvicted(EvictionReason::kTtl);
+  metrics.SetDocuments(9, 250, CacheTier::kDisk);
+  metrics.DocumentEvicted(EvictionReason::kCorrupt, CacheTier::kDisk);
+  metrics.DocumentReloaded(absl::Milliseconds(40));
+  metrics.CacheDiskError();
   metrics.SetBuild({"1.0", "avx2", "1.51", "gcc"});
   metrics.SetModel("m", "gguf", "Q4_1", "abc");
-  metrics.SetModelLoad("m", "read", absl::Seconds(2));
+  metrics.SetModelLoadTime("m", "read", absl::Seconds(2));
+  metrics.SetMemoryLimit(8 << 20);
   metrics.SetReady(true);
   metrics.SetDraining(false);
 }
@@ -120,7 +135,28 @@ TEST(ServerMetricsTest, EveryRecordingMovesItsSeries) {
       {R"(lectern_engine_steps_total)", 1},
       {R"(lectern_document_lookups_total{result="hit"})", 1},
       {R"(lectern_document_evictions_total{reason="ttl",tier="host"})", 1},
+      {R"(lectern_document_evictions_total{reason="corrupt",tier="disk"})", 1},
       {R"(lectern_streams_open)", 1},
+      {R"(lectern_slow_reader_disconnects_total)", 1},
+      {R"(lectern_model_requests_running{model="m"})", 1},
+      {R"(lectern_model_requests_waiting{model="m"})", 2},
+      {R"(lectern_admission_estimated_wait_seconds)", 3},
+      {R"(lectern_engine_step_seconds_count{phase="mixed"})", 1},
+      {R"(lectern_engine_tokens_total{phase="prefill"})", 256},
+      {R"(lectern_engine_tokens_total{phase="decode"})", 7},
+      {R"(lectern_engine_batch_tokens_sum)", 263},
+      {R"(lectern_engine_batch_size_sum)", 8},
+      {R"(lectern_prefix_cache_query_tokens_total{model="m"})", 400},
+      {R"(lectern_prefix_cache_hit_tokens_total{model="m"})", 400},
+      {R"(lectern_ffn_active_ratio_count{model="m"})", 1},
+      {R"(lectern_exactness_checks_total{result="within_bound"})", 1},
+      {R"(lectern_preemptions_total{model="m"})", 1},
+      {R"(lectern_kv_cache_evictions_total{model="m"})", 1},
+      {R"(lectern_documents_resident{tier="disk"})", 9},
+      {R"(lectern_document_cache_bytes{tier="disk"})", 250},
+      {R"(lectern_document_reload_seconds_count)", 1},
+      {R"(lectern_cache_disk_errors_total)", 1},
+      {R"(lectern_memory_limit_bytes)", 8 << 20},
       {R"(lectern_stream_buffered_chunks)", 4},
       {R"(lectern_documents_resident{tier="host"})", 3},
       {R"(lectern_ready)", 1},
