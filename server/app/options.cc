@@ -189,7 +189,7 @@ const std::vector<Flag>& Flags() {
          o.reflection = v == "true";
          return OneOf(v, {"true", "false"});
        }},
-      {"log_format", "text|json", "text", "logs on stderr",
+      {"log_format", "text|json", "json", "one line an event, on stdout",
        [](Options& o, const std::string& v) {
          o.log_json = v == "json";
          return OneOf(v, {"text", "json"});

@@ -32,7 +32,7 @@ struct Options {
   absl::Duration lame_duck = absl::ZeroDuration();
   std::string port_file;
   bool reflection = true;
-  bool log_json = false;
+  bool log_json = true;
   std::string log_level = "info";
   bool help = false;
   bool version = false;

@@ -42,7 +42,7 @@ EXTERNAL = [
     (r'PkgConfig::PCRE2', {'lectern_tokenizer'}),
     (r'OpenMP::', {'lectern_kernels'}),
     (r'Threads::', set(LINKS)),
-    (r'OpenSSL::|spdlog::', {'lectern_base'}),
+    (r'OpenSSL::', {'lectern_base'}),
     (r'nlohmann_json::', set(LINKS) - {'lectern_kernels', 'lectern_kernels_ref'}),
     (r'absl::', set(LINKS) - {'lectern_kernels', 'lectern_kernels_ref'}),
 ]

@@ -59,6 +59,7 @@ ServerProcess::ServerProcess(std::vector<std::string> flags, const std::string& 
   pid_ = fork();
   if (pid_ == 0) {
     const int file = open(log.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    dup2(file, 1);
     dup2(file, 2);
     execv(program.c_str(), argv.data());
     _exit(127);
