@@ -102,8 +102,7 @@ class PagedAttention : public Workload {
   explicit PagedAttention(const Shape& shape)
       : shape_(shape),
         q_(std::make_unique_for_overwrite<float[]>(shape.tokens * shape.Width())),
-        pages_({kernels::KvType::kF32, 1, shape.heads, shape.head_dim, shape.head_dim},
-               shape.tokens) {
+        pages_({shape.pages, 1, shape.heads, shape.head_dim, shape.head_dim}, shape.tokens) {
     const int64_t width = shape.Width();
     FillRows(Input::kQuery, shape.tokens, width, 1.0f, q_.get());
     std::vector<float> key(width), value(width);
@@ -166,6 +165,11 @@ void AttendPaged(const Shape& shape, const float* q, const kernels::KvPageLayout
 
 std::unique_ptr<Workload> MakeAttention(Method method, const Shape& shape) {
   if (method == Method::kOurs) return std::make_unique<PagedAttention>(shape);
+  if (method == Method::kOursDense) {
+    Shape all_keys = shape;
+    all_keys.kept = 0;
+    return std::make_unique<PagedAttention>(all_keys);
+  }
   return std::make_unique<AtenAttention>(method, shape);
 }
 

@@ -16,12 +16,14 @@ namespace lectern::bench {
 at::Tensor Attend(Method method, const Shape& shape, const at::Tensor& q, const at::Tensor& k,
                   const at::Tensor& v);
 
-// By kernels::TopKAttention, `chunk` queries a call. q and out [tokens, heads, head_dim].
+// By kernels::TopKAttention, `chunk` queries a call; all keys where `kept` is 0. q and out [tokens,
+// heads, head_dim].
 void AttendPaged(const Shape& shape, const float* q, const kernels::KvPageLayout& layout,
                  const kernels::KvPageTable& table, int layer, float* out);
 
 // One layer. Inputs are Q, K and V: matrices [heads, tokens, head_dim] for ATen; Q as [tokens,
-// heads, head_dim] and pages (kernels/kv_pages.h, fp32) for `kOurs`, as the server holds them.
+// heads, head_dim] and pages (kernels/kv_pages.h) for `kOurs` and `kOursDense`, as the server holds
+// them.
 std::unique_ptr<Workload> MakeAttention(Method method, const Shape& shape);
 
 }  // namespace lectern::bench

@@ -11,8 +11,8 @@
 namespace lectern::bench {
 namespace {
 
-constexpr Method kMethods[] = {Method::kPlain, Method::kChunked, Method::kSdpa, Method::kNaiveTopK,
-                               Method::kOurs};
+constexpr Method kMethods[] = {Method::kPlain,     Method::kChunked, Method::kSdpa,
+                               Method::kNaiveTopK, Method::kOurs,    Method::kOursDense};
 
 double RoundingOfSum(int64_t terms) { return 6 * std::sqrt(static_cast<double>(terms)) * 0x1p-24; }
 
@@ -206,6 +206,7 @@ void CheckLayers(int threads, std::vector<Agreement>& all) {
   // the stream itself and the normed branch.
   const double tolerance = std::ldexp(1.0, shape.layers) * RoundingOfSum(shape.units) * largest;
   for (const Method method : kMethods) {
+    if (!Offers(Experiment::kLayers, method)) continue;
     const auto workload = MakeWorkload(Experiment::kLayers, method, shape);
     workload->Run();
     Agreement agreement{Experiment::kLayers, method};

@@ -68,8 +68,8 @@ class LayerStack : public Workload {
     values_.clear();
     pages_.reset();
     if (method_ == Method::kOurs) {
-      const kernels::KvPageLayout layout{kernels::KvType::kF32, shape_.layers, shape_.heads,
-                                         shape_.head_dim, shape_.head_dim};
+      const kernels::KvPageLayout layout{shape_.pages, shape_.layers, shape_.heads, shape_.head_dim,
+                                         shape_.head_dim};
       pages_.emplace(layout, shape_.tokens);
       for (int64_t i = 0; i < layout.PagesFor(shape_.tokens); ++i) {
         if (pages_->pages()[i] == nullptr) throw std::bad_alloc();

@@ -1,8 +1,10 @@
 // measure_layer: one configuration of the paper's benchmarks, in a process of its own.
 //
-//   measure_layer --experiment=attention|layers|ffn --method=plain|chunked|sdpa|naive_topk|ours
-//                 --tokens=N [--kept=K] [--chunk=C] [--layers=12] [--units=3072] [--threads=2]
-//                 [--repetitions=3] [--seconds=5] [--memory_limit=BYTES] [--skip_prediction]
+//   measure_layer --experiment=attention|layers|ffn --tokens=N
+//                 --method=plain|chunked|sdpa|naive_topk|ours|ours_dense
+//                 [--kept=K] [--chunk=C] [--layers=12] [--units=3072] [--threads=2]
+//                 [--repetitions=3] [--seconds=5] [--pages=f32|i8] [--memory_limit=BYTES]
+//                 [--skip_prediction]
 //   measure_layer --check [--threads=2]
 //
 // Prints one line of JSON: the best time of at most --repetitions runs (no further one is begun
@@ -97,6 +99,9 @@ Options ParseOptions(int argc, char** argv) {
       known = ParseExperiment(value, options.experiment);
     } else if (key == "--method") {
       known = ParseMethod(value, options.method);
+    } else if (key == "--pages") {
+      known = value == "f32" || value == "i8";
+      options.shape.pages = value == "i8" ? kernels::KvType::kI8 : kernels::KvType::kF32;
     } else if (arg == "--skip_prediction") {
       options.skip_prediction = true;
     } else if (arg == "--check") {

@@ -11,8 +11,8 @@ namespace {
 
 constexpr Experiment kExperiments[] = {Experiment::kAttention, Experiment::kLayers,
                                        Experiment::kFeedForward};
-constexpr Method kMethods[] = {Method::kPlain, Method::kChunked, Method::kSdpa, Method::kNaiveTopK,
-                               Method::kOurs};
+constexpr Method kMethods[] = {Method::kPlain,     Method::kChunked, Method::kSdpa,
+                               Method::kNaiveTopK, Method::kOurs,    Method::kOursDense};
 
 template <typename T, size_t kCount>
 bool Parse(const T (&all)[kCount], std::string_view text, T& value) {
@@ -36,6 +36,7 @@ int64_t AttentionScratch(Method method, const Shape& s) {
       return chunk_scores + s.heads * rows * s.kept * (4 + 4 + 8);
     case Method::kSdpa:
     case Method::kOurs:
+    case Method::kOursDense:
       break;
   }
   return 4 << 20;  // some tiles for each thread, whatever the length
@@ -105,6 +106,8 @@ const char* ToString(Method method) {
       return "sdpa";
     case Method::kNaiveTopK:
       return "naive_topk";
+    case Method::kOursDense:
+      return "ours_dense";
     case Method::kOurs:
       break;
   }
@@ -112,6 +115,7 @@ const char* ToString(Method method) {
 }
 
 bool Offers(Experiment experiment, Method method) {
+  if (method == Method::kOursDense) return experiment == Experiment::kAttention;
   return experiment != Experiment::kFeedForward || method != Method::kSdpa;
 }
 

@@ -8,6 +8,8 @@
 #include <span>
 #include <string_view>
 
+#include "kernels/kv_pages.h"
+
 namespace lectern::bench {
 
 enum class Experiment { kAttention, kLayers, kFeedForward };
@@ -17,7 +19,8 @@ enum class Method {
   kChunked,    // ATen, `chunk` queries (or tokens) at a time
   kSdpa,       // at::scaled_dot_product_attention
   kNaiveTopK,  // ATen, the paper's order of operations: scores, topk, softmax, scatter, product
-  kOurs,       // lectern::kernels
+  kOurs,       // lectern::kernels, top-k
+  kOursDense,  // lectern::kernels, all keys (the server's own flash attention)
 };
 
 struct Shape {
@@ -30,6 +33,7 @@ struct Shape {
   int64_t units = 3072;      // d_ff
   int64_t ffn_chunk = 4096;  // tokens of the feed-forward layers of the stack
   int threads = 1;
+  kernels::KvType pages = kernels::KvType::kF32;  // of our methods
 
   int64_t Width() const { return static_cast<int64_t>(heads) * head_dim; }
 };
@@ -49,11 +53,13 @@ std::unique_ptr<Workload> MakeWorkload(Experiment experiment, Method method, con
 // Rough bytes that Run() needs beyond the inputs, its result included.
 int64_t NeededBytes(Experiment experiment, Method method, const Shape& shape);
 
-// "attention", "layers", "ffn"; "plain", "chunked", "sdpa", "naive_topk", "ours". False if unknown.
+// "attention", "layers", "ffn"; "plain", "chunked", "sdpa", "naive_topk", "ours",
+// "ours_dense". False if unknown.
 bool ParseExperiment(std::string_view text, Experiment& experiment);
 bool ParseMethod(std::string_view text, Method& method);
 const char* ToString(Experiment experiment);
 const char* ToString(Method method);
-bool Offers(Experiment experiment, Method method);  // there is no SDPA of a feed-forward layer
+// There is no SDPA of a feed-forward layer, and kOursDense is there for one attention layer alone.
+bool Offers(Experiment experiment, Method method);
 
 }  // namespace lectern::bench

@@ -35,11 +35,11 @@ class PaperLayerTest(unittest.TestCase):
             first = run(command)
             self.assertEqual(first.returncode, 0, first.stderr)
             answer = json.loads(first.stdout)
-            self.assertEqual(len(answer['checks']), 5 + 5 + 4)
+            self.assertEqual(len(answer['checks']), 6 + 5 + 4)
             for check in answer['checks']:
                 self.assertTrue(check['ok'], check)
                 self.assertGreaterEqual(check['rows'], 90, check)
-            self.assertEqual(len(answer['rows']), 2 * (5 + 5 + 4))
+            self.assertEqual(len(answer['rows']), 2 * (5 + 5 + 4 + 2 + 2))
             for row in answer['rows']:
                 self.assertEqual(row['status'], 'ok', row)
                 self.assertGreater(row['seconds'], 0, row)
