@@ -103,8 +103,8 @@ absl::Status AskJob::PrepareDocument() {
   sink_->OnProgress(AskStage::kTokenizing, 0, text.size());
   const std::string sha256 = Sha256Hex(text);
   const std::string id = DocumentId(*model_, sha256);
-  if (parts_.store->Has(id)) {
-    LECTERN_ASSIGN_OR_RETURN(lease_, parts_.store->Use(id));
+  if (parts_.store->Has(id, options_.owner)) {
+    LECTERN_ASSIGN_OR_RETURN(lease_, parts_.store->Use(id, options_.owner));
   }
   if (!lease_) inline_ = PrepareContent(model_, text, sha256, kChunkTokens);
   sink_->OnProgress(AskStage::kTokenizing, text.size(), text.size());

@@ -21,10 +21,6 @@ bool IsDocumentId(const std::string& text) {
          text.find_first_not_of("0123456789abcdef", 4) == std::string::npos;
 }
 
-}  // namespace
-
-namespace {
-
 std::shared_ptr<const ReadDocument> FindPolicy(
     const std::vector<std::shared_ptr<const ReadDocument>>& reads, Reading reading,
     const AttentionPolicy& policy) {
@@ -36,6 +32,35 @@ std::shared_ptr<const ReadDocument> FindPolicy(
 
 }  // namespace
 
+DocumentStore::Reservation& DocumentStore::Reservation::operator=(Reservation&& other) noexcept {
+  if (this == &other) return *this;
+  Release();
+  store_ = std::exchange(other.store_, nullptr);
+  owner_ = std::move(other.owner_);
+  bytes_ = other.bytes_;
+  return *this;
+}
+
+void DocumentStore::Reservation::Release() {
+  if (store_ == nullptr) return;
+  MutexLock lock(&store_->mutex_);
+  const auto usage = store_->reserved_.find(owner_);
+  usage->second.bytes -= bytes_;
+  if (--usage->second.documents == 0) store_->reserved_.erase(usage);
+  store_ = nullptr;
+}
+
+bool DocumentStore::Entry::pinned() const {
+  return std::any_of(holdings.begin(), holdings.end(),
+                     [](const auto& holding) { return holding.second.pinned; });
+}
+
+uint64_t DocumentStore::Entry::bytes() const {
+  uint64_t bytes = 0;
+  for (const auto& read : reads) bytes += read->bytes();
+  return bytes;
+}
+
 std::shared_ptr<const ReadDocument> DocumentStore::Find(const Lease& lease, Reading reading,
                                                         const AttentionPolicy& policy) const {
   MutexLock lock(&mutex_);
@@ -44,29 +69,27 @@ std::shared_ptr<const ReadDocument> DocumentStore::Find(const Lease& lease, Read
   return FindPolicy(same ? entry->second.reads : lease.reads_, reading, policy);
 }
 
-DocumentInfo DocumentStore::InfoOf(const Entry& entry) const {
+DocumentInfo DocumentStore::InfoOf(const Entry& entry, const Holding& holding) {
   const DocumentContent& content = *entry.content;
   DocumentInfo info{.id = content.id,
-                    .title = entry.options.title,
+                    .title = holding.title,
                     .model = content.model->info().name,
                     .bytes = content.text.size(),
                     .tokens = content.encoding.ids.size(),
                     .chunks = 1,
+                    .device_bytes = entry.bytes(),
                     .sha256 = content.sha256,
-                    .create_time = entry.created,
+                    .create_time = holding.created,
                     .last_use_time = entry.last_used,
-                    .expire_time = entry.expires,
-                    .pinned = entry.options.pinned,
+                    .expire_time = holding.expires,
+                    .pinned = holding.pinned,
                     .reading = Reading::kWhole};
-  for (const auto& read : entry.reads) {
-    info.device_bytes += read->bytes();
-    info.read_under.push_back(read->policy);
-  }
+  for (const auto& read : entry.reads) info.read_under.push_back(read->policy);
   return info;
 }
 
-absl::Status DocumentStore::Missing(const std::string& id) const {
-  const bool was_here = gone_.contains(id);
+absl::Status DocumentStore::Missing(const std::string& id, const std::string& owner) const {
+  const bool was_here = gone_.contains({owner, id});
   metrics_->DocumentLookup(was_here ? LookupResult::kEvicted : LookupResult::kMiss);
   return MakeError(
       absl::StatusCode::kNotFound,
@@ -76,45 +99,94 @@ absl::Status DocumentStore::Missing(const std::string& id) const {
        .resource_name = id});
 }
 
-DocumentStore::Entries::iterator DocumentStore::FindLive(const std::string& id) {
+DocumentStore::Entries::iterator DocumentStore::FindLive(const std::string& id,
+                                                         const std::string& owner) {
+  Expire(clock_->Now());
   const auto entry = entries_.find(id);
-  if (entry == entries_.end() || entry->second.expires > clock_->Now()) return entry;
-  Remove(entry, EvictionReason::kTtl);
-  return entries_.end();
+  if (entry == entries_.end() || !entry->second.holdings.contains(owner)) return entries_.end();
+  return entry;
 }
 
-void DocumentStore::SetExpiry(Entry& entry) const {
-  const absl::Time expires = entry.options.ttl == absl::InfiniteDuration()
-                                 ? absl::InfiniteFuture()
-                                 : clock_->Now() + entry.options.ttl;
-  entry.expires = std::max(entry.expires, expires);
+DocumentStore::Holding& DocumentStore::Hold(Entry& entry, const DocumentOptions& options) {
+  const absl::Time now = clock_->Now();
+  const auto [at, is_new] = entry.holdings.try_emplace(
+      options.owner, Holding{.title = options.title, .created = now, .expires = now});
+  Holding& holding = at->second;
+  holding.pinned |= options.pinned;
+  holding.expires =
+      std::max(holding.expires, options.ttl == absl::InfiniteDuration() ? absl::InfiniteFuture()
+                                                                        : now + options.ttl);
+  next_expiry_ = std::min(next_expiry_, holding.expires);
+  entry.last_used = now;
+  const Gone gone{options.owner, entry.content->id};
+  if (is_new && gone_.erase(gone) > 0) std::erase(gone_order_, gone);
+  return holding;
+}
+
+DocumentStore::Usage DocumentStore::UsageOf(const std::string& owner) const {
+  Usage usage;
+  if (const auto reserved = reserved_.find(owner); reserved != reserved_.end()) {
+    usage = reserved->second;
+  }
+  for (const auto& [id, entry] : entries_) {
+    if (!entry.holdings.contains(owner)) continue;
+    usage.bytes += entry.bytes();
+    ++usage.documents;
+  }
+  return usage;
+}
+
+absl::Status DocumentStore::CheckQuota(const std::string& owner, uint64_t bytes) const {
+  const TenantLimits& limits = options_.tenant_limits;
+  if (limits.bytes == 0 && limits.documents == 0) return absl::OkStatus();
+  const Usage usage = UsageOf(owner);
+  const bool bytes_fit = limits.bytes == 0 || usage.bytes + bytes <= limits.bytes;
+  const bool documents_fit = limits.documents == 0 || usage.documents < limits.documents;
+  if (bytes_fit && documents_fit) return absl::OkStatus();
+  metrics_->Rejected(AdmissionReason::kClientQuota);
+  // Waiting does not help: no retry_after.
+  return MakeError(absl::StatusCode::kResourceExhausted,
+                   bytes_fit
+                       ? absl::StrCat("the tenant holds ", usage.documents, " of at most ",
+                                      limits.documents, " documents; delete some")
+                       : absl::StrCat("the document's keys and values take ", bytes,
+                                      " bytes, the tenant ", "holds ", usage.bytes, " of at most ",
+                                      limits.bytes, "; delete some documents"),
+                   {.reason = "CLIENT_QUOTA",
+                    .metadata = {{"bytes", absl::StrCat(bytes)},
+                                 {"bytes_used", absl::StrCat(usage.bytes)},
+                                 {"bytes_limit", absl::StrCat(limits.bytes)},
+                                 {"documents_used", absl::StrCat(usage.documents)},
+                                 {"documents_limit", absl::StrCat(limits.documents)}}});
 }
 
 void DocumentStore::Publish() const {
   uint64_t bytes = 0;
-  for (const auto& [id, entry] : entries_) {
-    for (const auto& read : entry.reads) bytes += read->bytes();
-  }
+  for (const auto& [id, entry] : entries_) bytes += entry.bytes();
   metrics_->SetDocuments(entries_.size(), bytes);
+}
+
+void DocumentStore::Forget(const std::string& id, const std::string& owner) {
+  if (!gone_.insert({owner, id}).second) return;
+  gone_order_.emplace_back(owner, id);
+  if (gone_order_.size() > kRememberedIds) {
+    gone_.erase(gone_order_.front());
+    gone_order_.pop_front();
+  }
 }
 
 void DocumentStore::Remove(Entries::iterator entry, EvictionReason reason) {
   metrics_->DocumentEvicted(reason);
-  if (reason != EvictionReason::kDeleted && gone_.insert(entry->first).second) {
-    gone_order_.push_back(entry->first);
-    if (gone_order_.size() > kRememberedIds) {
-      gone_.erase(gone_order_.front());
-      gone_order_.pop_front();
-    }
-  }
+  for (const auto& [owner, holding] : entry->second.holdings) Forget(entry->first, owner);
   entries_.erase(entry);
   Publish();
 }
 
-absl::StatusOr<DocumentStore::Lease> DocumentStore::Use(const std::string& id) {
+absl::StatusOr<DocumentStore::Lease> DocumentStore::Use(const std::string& id,
+                                                        const std::string& owner) {
   MutexLock lock(&mutex_);
-  const auto entry = FindLive(id);
-  if (entry == entries_.end()) return Missing(id);
+  const auto entry = FindLive(id, owner);
+  if (entry == entries_.end()) return Missing(id, owner);
   metrics_->DocumentLookup(LookupResult::kHit);
   entry->second.last_used = clock_->Now();
   Lease lease;
@@ -124,42 +196,52 @@ absl::StatusOr<DocumentStore::Lease> DocumentStore::Use(const std::string& id) {
   return lease;
 }
 
-bool DocumentStore::Has(const std::string& id) {
+bool DocumentStore::Has(const std::string& id, const std::string& owner) {
   MutexLock lock(&mutex_);
-  return FindLive(id) != entries_.end();
+  return FindLive(id, owner) != entries_.end();
+}
+
+absl::StatusOr<DocumentStore::Reservation> DocumentStore::Reserve(const std::string& owner,
+                                                                  const std::string& id,
+                                                                  uint64_t bytes) {
+  MutexLock lock(&mutex_);
+  Reservation reservation;
+  if (FindLive(id, owner) != entries_.end()) return reservation;
+  LECTERN_RETURN_IF_ERROR(CheckQuota(owner, bytes));
+  Usage& reserved = reserved_[owner];
+  reserved.bytes += bytes;
+  ++reserved.documents;
+  reservation.store_ = this;
+  reservation.owner_ = owner;
+  reservation.bytes_ = bytes;
+  return reservation;
 }
 
 DocumentInfo DocumentStore::Put(std::shared_ptr<const DocumentContent> content,
                                 std::shared_ptr<const ReadDocument> read,
                                 const DocumentOptions& options) {
   MutexLock lock(&mutex_);
-  const std::string id = content->id;
-  Entry& entry = entries_[id];
-  if (entry.content == nullptr) {
-    entry.content = std::move(content);
-    entry.options = options;
-    entry.created = clock_->Now();
-    entry.expires = absl::InfinitePast();
-    SetExpiry(entry);
+  Entry& entry = entries_[content->id];
+  if (entry.content == nullptr) entry.content = std::move(content);
+  const Holding& holding = Hold(entry, options);
+  if (FindPolicy(entry.reads, read->reading, read->policy) == nullptr) {
+    entry.reads.push_back(std::move(read));
   }
-  entry.last_used = clock_->Now();
-  entry.reads.push_back(std::move(read));
-  if (gone_.erase(id) > 0) std::erase(gone_order_, id);
   Publish();
-  return InfoOf(entry);
+  return InfoOf(entry, holding);
 }
 
-std::optional<DocumentInfo> DocumentStore::Renew(const std::string& id,
-                                                 const DocumentOptions& options) {
+absl::StatusOr<std::optional<DocumentInfo>> DocumentStore::Renew(const std::string& id,
+                                                                 const DocumentOptions& options) {
   MutexLock lock(&mutex_);
-  const auto entry = FindLive(id);
+  Expire(clock_->Now());
+  const auto entry = entries_.find(id);
   if (entry == entries_.end()) return std::nullopt;
   Entry& document = entry->second;
-  document.last_used = clock_->Now();
-  document.options.pinned |= options.pinned;
-  document.options.ttl = options.ttl;
-  SetExpiry(document);
-  return InfoOf(document);
+  if (!document.holdings.contains(options.owner)) {
+    LECTERN_RETURN_IF_ERROR(CheckQuota(options.owner, document.bytes()));
+  }
+  return InfoOf(document, Hold(document, options));
 }
 
 void DocumentStore::AddRead(const std::string& id, std::shared_ptr<const ReadDocument> read) {
@@ -168,20 +250,25 @@ void DocumentStore::AddRead(const std::string& id, std::shared_ptr<const ReadDoc
   if (entry == entries_.end()) return;
   auto& reads = entry->second.reads;
   if (FindPolicy(reads, read->reading, read->policy) != nullptr) return;
+  const uint64_t limit = options_.tenant_limits.bytes;
+  for (const auto& [owner, holding] : entry->second.holdings) {
+    if (limit != 0 && UsageOf(owner).bytes + read->bytes() > limit) return;
+  }
   if (reads.size() >= kMaxReads) reads.erase(reads.begin());
   reads.push_back(std::move(read));
   Publish();
 }
 
-absl::StatusOr<DocumentInfo> DocumentStore::Get(const std::string& id) {
+absl::StatusOr<DocumentInfo> DocumentStore::Get(const std::string& id, const std::string& owner) {
   MutexLock lock(&mutex_);
-  const auto entry = FindLive(id);
-  if (entry == entries_.end()) return Missing(id);
-  return InfoOf(entry->second);
+  const auto entry = FindLive(id, owner);
+  if (entry == entries_.end()) return Missing(id, owner);
+  return InfoOf(entry->second, entry->second.holdings.at(owner));
 }
 
 absl::StatusOr<DocumentPage> DocumentStore::List(uint32_t page_size, const std::string& page_token,
-                                                 const std::string& model) {
+                                                 const std::string& model,
+                                                 const std::string& owner) {
   // The token is the id of the last document of the page before; ids have one form.
   if (!page_token.empty() && !IsDocumentId(page_token)) {
     return MakeError(absl::StatusCode::kInvalidArgument, "page_token is not one of this server's",
@@ -196,30 +283,32 @@ absl::StatusOr<DocumentPage> DocumentStore::List(uint32_t page_size, const std::
          .field_violations = {{"page_size", absl::StrCat("must be 0 to ", kMaxPageSize)}}});
   }
   if (page_size == 0) page_size = kDefaultPageSize;
-  DropExpired();
   MutexLock lock(&mutex_);
+  Expire(clock_->Now());
   DocumentPage page;
   for (const auto& [id, entry] : entries_) {
     if (!model.empty() && entry.content->model->info().name != model) continue;
+    const auto holding = entry.holdings.find(owner);
+    if (holding == entry.holdings.end()) continue;
     ++page.total;
     if (!page_token.empty() && id <= page_token) continue;
     if (page.documents.size() == page_size) {
       page.next_page_token = page.documents.back().id;
       continue;  // only counted
     }
-    page.documents.push_back(InfoOf(entry));
+    page.documents.push_back(InfoOf(entry, holding->second));
   }
   return page;
 }
 
-absl::StatusOr<uint64_t> DocumentStore::Delete(const std::string& id) {
+absl::StatusOr<uint64_t> DocumentStore::Delete(const std::string& id, const std::string& owner) {
   MutexLock lock(&mutex_);
-  const auto entry = FindLive(id);
-  if (entry == entries_.end()) return Missing(id);
-  uint64_t freed = 0;
-  if (entry->second.hold.use_count() == 1) {
-    for (const auto& read : entry->second.reads) freed += read->bytes();
-  }
+  const auto entry = FindLive(id, owner);
+  if (entry == entries_.end()) return Missing(id, owner);
+  Entry& document = entry->second;
+  document.holdings.erase(owner);
+  if (!document.holdings.empty()) return 0;
+  const uint64_t freed = document.hold.use_count() == 1 ? document.bytes() : 0;
   Remove(entry, EvictionReason::kDeleted);
   return freed;
 }
@@ -228,7 +317,7 @@ bool DocumentStore::EvictOne() {
   MutexLock lock(&mutex_);
   auto oldest = entries_.end();
   for (auto entry = entries_.begin(); entry != entries_.end(); ++entry) {
-    if (entry->second.options.pinned || entry->second.hold.use_count() > 1) continue;
+    if (entry->second.pinned() || entry->second.hold.use_count() > 1) continue;
     if (oldest == entries_.end() || entry->second.last_used < oldest->second.last_used) {
       oldest = entry;
     }
@@ -238,14 +327,28 @@ bool DocumentStore::EvictOne() {
   return true;
 }
 
-void DocumentStore::DropExpired() {
-  MutexLock lock(&mutex_);
-  const absl::Time now = clock_->Now();
+void DocumentStore::Expire(absl::Time now) {
+  if (now < next_expiry_) return;
+  next_expiry_ = absl::InfiniteFuture();
   for (auto entry = entries_.begin(); entry != entries_.end();) {
     const auto next = std::next(entry);
-    if (entry->second.expires <= now) Remove(entry, EvictionReason::kTtl);
+    auto& holdings = entry->second.holdings;
+    std::erase_if(holdings, [&](const auto& holding) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+      if (holding.second.expires <= now) {
+        Forget(entry->first, holding.first);
+        return true;
+      }
+      next_expiry_ = std::min(next_expiry_, holding.second.expires);
+      return false;
+    });
+    if (holdings.empty()) Remove(entry, EvictionReason::kTtl);
     entry = next;
   }
+}
+
+void DocumentStore::DropExpired() {
+  MutexLock lock(&mutex_);
+  Expire(clock_->Now());
 }
 
 bool DocumentStore::AnyInUse() const {

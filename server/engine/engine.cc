@@ -31,7 +31,7 @@ class EngineImpl : public Engine {
         clock_(clock),
         metrics_(metrics),
         pool_(options.kv_bytes),
-        store_(clock, metrics),
+        store_(clock, metrics, {.tenant_limits = options.tenant_limits}),
         queue_(std::make_shared<JobQueue>(options.limits.queue_capacity, clock, metrics)),
         stepper_(clock, metrics, queue_.get(), options.prefill_slice_tokens),
         reader_(&pool_, &store_, &stepper_, metrics),
@@ -56,16 +56,19 @@ class EngineImpl : public Engine {
                                             options_.default_ttl, uploads_, queue_);
   }
 
-  absl::StatusOr<DocumentInfo> GetDocument(const std::string& id) const override {
-    return store_.Get(id);
+  absl::StatusOr<DocumentInfo> GetDocument(const std::string& id,
+                                           const std::string& owner) const override {
+    return store_.Get(id, owner);
   }
   absl::StatusOr<DocumentPage> ListDocuments(uint32_t page_size, const std::string& page_token,
-                                             const std::string& model) const override {
+                                             const std::string& model,
+                                             const std::string& owner) const override {
     if (!model.empty()) LECTERN_RETURN_IF_ERROR(FindModel(model, "model").status());
-    return store_.List(page_size, page_token, model);
+    return store_.List(page_size, page_token, model, owner);
   }
-  absl::StatusOr<uint64_t> DeleteDocument(const std::string& id) override {
-    auto freed = store_.Delete(id);
+  absl::StatusOr<uint64_t> DeleteDocument(const std::string& id,
+                                          const std::string& owner) override {
+    auto freed = store_.Delete(id, owner);
     PublishPool();
     return freed;
   }
@@ -157,7 +160,7 @@ class EngineImpl : public Engine {
       LECTERN_ASSIGN_OR_RETURN(model, FindModel(options.model, "model"));
       return absl::OkStatus();
     }
-    LECTERN_ASSIGN_OR_RETURN(lease, store_.Use(options.document_id));
+    LECTERN_ASSIGN_OR_RETURN(lease, store_.Use(options.document_id, options.owner));
     model = lease.content().model;
     if (!options.model.empty() && options.model != model->info().name) {
       LECTERN_RETURN_IF_ERROR(FindModel(options.model, "model").status());

@@ -82,6 +82,7 @@ struct EngineOptions {
   uint64_t upload_bytes = uint64_t{256} << 20;        // budget of texts that are still arriving
   int prefill_slice_tokens = 256;                     // the longest step
   absl::Duration default_ttl = absl::ZeroDuration();  // 0 = documents stay until evicted
+  TenantLimits tenant_limits;                         // of the documents of each owner
   double no_evidence_threshold = 0;                   // evidence_strength below it sets no_evidence
 };
 
@@ -95,12 +96,16 @@ class Engine {
                                         const Clock* clock, ServerMetrics* metrics);
 
   virtual absl::StatusOr<std::unique_ptr<Upload>> StartUpload(const UploadOptions& options) = 0;
-  virtual absl::StatusOr<DocumentInfo> GetDocument(const std::string& id) const = 0;
+  // Documents of `owner` alone (AskOptions::owner): others' are as if they were not there.
+  virtual absl::StatusOr<DocumentInfo> GetDocument(const std::string& id,
+                                                   const std::string& owner = "") const = 0;
   virtual absl::StatusOr<DocumentPage> ListDocuments(uint32_t page_size,
                                                      const std::string& page_token,
-                                                     const std::string& model) const = 0;
+                                                     const std::string& model,
+                                                     const std::string& owner = "") const = 0;
   // Bytes freed by the time it returns.
-  virtual absl::StatusOr<uint64_t> DeleteDocument(const std::string& id) = 0;
+  virtual absl::StatusOr<uint64_t> DeleteDocument(const std::string& id,
+                                                  const std::string& owner = "") = 0;
 
   // Errors of admission are returned (and the sink is not called): bad fields, all of them at once;
   // unknown document or model; a full queue.

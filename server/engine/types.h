@@ -56,6 +56,7 @@ struct UploadOptions {
   AttentionChoice attention;
   Priority priority = Priority::kBulk;
   std::string tenant;      // whose share of the engine it uses; never empty when it came by RPC
+  std::string owner;       // whose document it is: the tenant the client named, or empty
   std::string request_id;  // for log lines
   absl::Time deadline = absl::InfiniteFuture();
 };
@@ -82,6 +83,7 @@ struct AskOptions {
   bool disable_reuse = false;
   Priority priority = Priority::kInteractive;
   std::string tenant;
+  std::string owner;  // whose documents it may ask
   std::string request_id;
   absl::Time deadline = absl::InfiniteFuture();
 };
@@ -151,6 +153,12 @@ struct EngineLimits {
   uint32_t max_stop_bytes = 64;
   uint32_t max_title_bytes = 1024;
   uint32_t queue_capacity = 64;  // requests that wait, uploads and questions together
+};
+
+// What the documents of one owner may take; 0 = no limit of its own.
+struct TenantLimits {
+  uint64_t bytes = 0;  // of keys and values
+  uint64_t documents = 0;
 };
 
 struct EngineStatus {

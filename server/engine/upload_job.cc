@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "server/base/error_details.h"
 #include "server/base/status_macros.h"
+#include "server/engine/document_size.h"
 #include "server/engine/request_checks.h"
 
 namespace lectern {
@@ -18,7 +19,7 @@ DocumentOptions KeepAs(const UploadOptions& options, absl::Duration default_ttl)
   absl::Duration ttl = options.ttl.value_or(absl::ZeroDuration());
   if (ttl == absl::ZeroDuration()) ttl = default_ttl;
   if (ttl == absl::ZeroDuration()) ttl = absl::InfiniteDuration();
-  return {.title = options.title, .pinned = options.pinned, .ttl = ttl};
+  return {.owner = options.owner, .title = options.title, .pinned = options.pinned, .ttl = ttl};
 }
 
 // A job that has already ended.
@@ -64,7 +65,8 @@ absl::StatusOr<DocumentInfo> UploadJob::Read() {
   LECTERN_RETURN_IF_ERROR(Check(WorkStage::kIngest));
   const std::string id = DocumentId(*model_, sha256_);
   // The same content may have been read while this one waited.
-  if (auto document = parts_.store->Renew(id, keep_)) return *document;
+  LECTERN_ASSIGN_OR_RETURN(auto known, parts_.store->Renew(id, keep_));
+  if (known) return *known;
   const absl::Duration start = clock_->Steady();
   const uint64_t bytes = text_.size();
   sink_->OnProgress(UploadStage::kTokenizing, 0, bytes);
@@ -72,6 +74,10 @@ absl::StatusOr<DocumentInfo> UploadJob::Read() {
   sink_->OnProgress(UploadStage::kTokenizing, bytes, bytes);
   const uint64_t tokens = content->prefix.size() + content->encoding.ids.size();
   LECTERN_RETURN_IF_ERROR(CheckWindow(tokens, kLeastQuestionTokens, 0, model_->info()));
+  // Given back when the document counts itself.
+  LECTERN_ASSIGN_OR_RETURN(
+      const auto declared,
+      parts_.store->Reserve(keep_.owner, id, DeviceBytes(*content, Reading::kWhole)));
   const AttentionPolicy policy = ResolvePolicy(options_.attention, model_->info());
   LECTERN_ASSIGN_OR_RETURN(
       auto read,
@@ -153,9 +159,11 @@ absl::StatusOr<std::shared_ptr<Job>> IncomingUpload::Finish(std::shared_ptr<Uplo
   LECTERN_RETURN_IF_ERROR(CheckWhole(sha256));
   LECTERN_RETURN_IF_ERROR(queue_->CheckOpen());
   const std::string id = DocumentId(*model_, sha256);
-  if (const auto document = parts_.store->Renew(id, KeepAs(options_, default_ttl_))) {
+  const DocumentOptions keep = KeepAs(options_, default_ttl_);
+  LECTERN_ASSIGN_OR_RETURN(const auto known, parts_.store->Renew(id, keep));
+  if (known) {
     parts_.metrics->Admitted();
-    sink->OnDocument(*document);
+    sink->OnDocument(*known);
     return std::make_shared<EndedJob>();
   }
   auto job = std::make_shared<UploadJob>(parts_, options_, model_, std::move(text_), sha256,

@@ -24,6 +24,12 @@ std::string TenantOf(const grpc::CallbackServerContext& context) {
   return peer.substr(0, peer.rfind(':'));
 }
 
+std::string OwnerOf(const grpc::CallbackServerContext& context) {
+  const auto& metadata = context.client_metadata();
+  const auto found = metadata.find("x-lectern-tenant");
+  return found == metadata.end() ? "" : std::string(found->second.data(), found->second.size());
+}
+
 absl::Time DeadlineOf(const grpc::CallbackServerContext& context) {
   return absl::FromChrono(context.deadline());
 }
@@ -33,6 +39,7 @@ absl::StatusOr<AskOptions> AskOptionsOf(const Engine& engine, const v1::AskReque
   auto options = FromProto(request, engine.models()[0]->info().default_policy);
   if (options.ok()) {
     options->tenant = TenantOf(context);
+    options->owner = OwnerOf(context);
     options->deadline = DeadlineOf(context);
   }
   return options;

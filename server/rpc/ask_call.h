@@ -67,6 +67,8 @@ absl::StatusOr<AskOptions> AskOptionsOf(const Engine& engine, const v1::AskReque
 
 // The `x-lectern-tenant` metadata, else the peer's address without its port.
 std::string TenantOf(const grpc::CallbackServerContext& context);
+// Whose documents it may see: the `x-lectern-tenant` metadata, else empty.
+std::string OwnerOf(const grpc::CallbackServerContext& context);
 absl::Time DeadlineOf(const grpc::CallbackServerContext& context);
 
 }  // namespace lectern

@@ -47,7 +47,7 @@ class DocumentQaService final : public v1::DocumentQA::CallbackService {
                                         const v1::GetDocumentRequest* request,
                                         v1::Document* response) override {
     return Unary(context, "lectern.v1.DocumentQA/GetDocument", [&](Engine& engine) {
-      const auto document = engine.GetDocument(request->id());
+      const auto document = engine.GetDocument(request->id(), OwnerOf(*context));
       if (document.ok()) *response = ToProto(*document);
       return document.status();
     });
@@ -57,8 +57,8 @@ class DocumentQaService final : public v1::DocumentQA::CallbackService {
                                           const v1::ListDocumentsRequest* request,
                                           v1::ListDocumentsResponse* response) override {
     return Unary(context, "lectern.v1.DocumentQA/ListDocuments", [&](Engine& engine) {
-      const auto page =
-          engine.ListDocuments(request->page_size(), request->page_token(), request->model());
+      const auto page = engine.ListDocuments(request->page_size(), request->page_token(),
+                                             request->model(), OwnerOf(*context));
       if (!page.ok()) return page.status();
       for (const DocumentInfo& document : page->documents) {
         *response->add_documents() = ToProto(document);
@@ -73,7 +73,7 @@ class DocumentQaService final : public v1::DocumentQA::CallbackService {
                                            const v1::DeleteDocumentRequest* request,
                                            v1::DeleteDocumentResponse* response) override {
     return Unary(context, "lectern.v1.DocumentQA/DeleteDocument", [&](Engine& engine) {
-      const auto freed = engine.DeleteDocument(request->id());
+      const auto freed = engine.DeleteDocument(request->id(), OwnerOf(*context));
       if (freed.ok()) response->set_freed_bytes(*freed);
       return freed.status();
     });

@@ -56,6 +56,7 @@ absl::Status UploadCall::Begin(const v1::UploadMetadata& metadata) {
   LECTERN_ASSIGN_OR_RETURN(Engine* const engine, serving_.Serving());
   LECTERN_ASSIGN_OR_RETURN(UploadOptions options, FromProto(metadata));
   options.tenant = TenantOf(context_);
+  options.owner = OwnerOf(context_);
   options.deadline = DeadlineOf(context_);
   expected_bytes_ = options.expected_bytes;
   LECTERN_ASSIGN_OR_RETURN(upload_, engine->StartUpload(options));
