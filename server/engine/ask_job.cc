@@ -1,14 +1,13 @@
 #include "server/engine/ask_job.h"
 
 #include <algorithm>
-#include <cstring>
+#include <array>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "server/base/error_details.h"
 #include "server/base/sha256.h"
 #include "server/base/status_macros.h"
-#include "server/engine/evidence.h"
 #include "server/engine/request_checks.h"
 #include "server/engine/sampler.h"
 #include "server/engine/stop_strings.h"
@@ -17,34 +16,48 @@ namespace lectern {
 
 AskJob::AskJob(const EngineParts& parts, AskOptions options, std::shared_ptr<const Model> model,
                DocumentStore::Lease lease, std::shared_ptr<AskSink> sink)
-    : QueuedJob(options.deadline, parts.clock),
+    : QueuedJob({.is_upload = false, .priority = options.priority, .tenant = options.tenant},
+                options.deadline, parts.clock),
       parts_(parts),
       options_(std::move(options)),
       model_(std::move(model)),
       lease_(std::move(lease)),
       sink_(std::move(sink)),
-      tail_(model_->PromptSuffix(options_.question)) {}
+      tail_(model_->PromptSuffix(options_.question)) {
+  // The tokens of a text are not known yet; four bytes are a usual one.
+  const uint64_t text = options_.inline_text ? options_.inline_text->size() / 4 : 0;
+  SetWork({.prefill_tokens = tail_.ids.size() + text,
+           .decode_tokens = parts_.queue->estimate().AnswerTokens(options_.max_new_tokens)});
+}
 
-void AskJob::Run() {
+absl::Status AskJob::CheckStored() const {
+  return CheckWindow(document_tokens(), tail_.ids.size(), options_.max_new_tokens, model_->info());
+}
+
+Task<Done> AskJob::Run() {
   start_ = clock_->Steady();
-  const absl::Status status = Answer();
+  const absl::Status status = co_await Answer();
   // Everything is given back before the sink hears of the end.
-  own_pages_ = {};
-  document_ = nullptr;
+  Release();
   if (!status.ok()) {
     End(status);
-    return;
+    co_return Done{};
   }
-  lease_ = {};
-  inline_ = nullptr;
   Record(answer_.finish_reason == FinishReason::kLength ? FinishLabel::kLength
                                                         : FinishLabel::kStop);
+  parts_.queue->estimate().Answered(answer_.usage.generated_tokens);
   std::exchange(sink_, nullptr)->OnAnswer(answer_);
+  co_return Done{};
+}
+
+void AskJob::Release() {
+  sequence_ = {};
+  lease_ = {};
+  inline_ = nullptr;
 }
 
 void AskJob::End(const absl::Status& status) {
-  lease_ = {};
-  inline_ = nullptr;
+  Release();
   if (absl::IsCancelled(status)) {
     parts_.metrics->Cancelled(stage_, SinceCancel());
     Record(FinishLabel::kCancelled);
@@ -65,7 +78,7 @@ void AskJob::Record(FinishLabel label) {
       {.model = model_->info().name,
        .finish = label,
        .prompt_tokens = answer_.usage.document_tokens + answer_.usage.question_tokens,
-       .question_tokens = question().size(),
+       .question_tokens = tail_.ids.size(),
        .generated_tokens = answer_.usage.generated_tokens,
        .queue = started - arrival(),
        .prefill = prefilled - started,
@@ -73,113 +86,126 @@ void AskJob::Record(FinishLabel label) {
        .total = now - arrival()});
 }
 
-absl::Status AskJob::Answer() {
+Task<absl::Status> AskJob::Answer() {
   answer_.model = model_->info().name;
-  answer_.reading = Reading::kWhole;
   policy_ = ResolvePolicy(options_.attention, model_->info());
-  LECTERN_RETURN_IF_ERROR(Check(WorkStage::kQueue));
   stage_ = WorkStage::kPrefill;
-  LECTERN_RETURN_IF_ERROR(PrepareDocument());
-  LECTERN_RETURN_IF_ERROR(ReadQuestion(policy_));
+  LECTERN_CO_RETURN_IF_ERROR(co_await PrepareDocument());
+  LECTERN_CO_RETURN_IF_ERROR(co_await ReadPrompt());
   bool retry_exact = false;
-  LECTERN_RETURN_IF_ERROR(CheckError(&retry_exact));
+  LECTERN_CO_RETURN_IF_ERROR(CheckError(&retry_exact));
   if (retry_exact) {
     answer_.exactness.fell_back_to_exact = true;
     policy_ = AttentionPolicy::Exact();
-    LECTERN_RETURN_IF_ERROR(ReadQuestion(policy_));
+    LECTERN_CO_RETURN_IF_ERROR(co_await ReadPrompt());
   }
   prefilled_ = clock_->Steady();
   stage_ = WorkStage::kDecode;
-  LECTERN_RETURN_IF_ERROR(Decode());
-  return Finish();
+  LECTERN_CO_RETURN_IF_ERROR(co_await Decode());
+  Finish();
+  co_return absl::OkStatus();
 }
 
-absl::Status AskJob::PrepareDocument() {
+Task<absl::Status> AskJob::PrepareDocument() {
   if (lease_) {
     answer_.document_id = content().id;
-    return absl::OkStatus();
+    co_return absl::OkStatus();
   }
   const std::string& text = *options_.inline_text;
   sink_->OnProgress(AskStage::kTokenizing, 0, text.size());
   const std::string sha256 = Sha256Hex(text);
   const std::string id = DocumentId(*model_, sha256);
   if (parts_.store->Has(id, options_.owner)) {
-    LECTERN_ASSIGN_OR_RETURN(lease_, parts_.store->Use(id, options_.owner));
+    LECTERN_CO_ASSIGN_OR_RETURN(lease_, parts_.store->Use(id, options_.owner));
   }
-  if (!lease_) inline_ = PrepareContent(model_, text, sha256, kChunkTokens);
+  if (!lease_) {
+    auto prepared = co_await parts_.reader->Prepare(model_, text, sha256, Owner());
+    if (!prepared.ok()) co_return prepared.status();
+    inline_ = *std::move(prepared);
+  }
   sink_->OnProgress(AskStage::kTokenizing, text.size(), text.size());
-  return CheckWindow(document_tokens(), question().size(), options_.max_new_tokens, model_->info());
+  co_return CheckStored();
 }
 
-absl::StatusOr<std::shared_ptr<const ReadDocument>> AskJob::DocumentPages(
-    const AttentionPolicy& policy) {
-  const DocumentContent& document = content();
+Task<absl::Status> AskJob::ReadPrompt() {
+  answer_.usage = {.document_tokens = document_tokens(), .question_tokens = tail_.ids.size()};
+  answer_.reading = reading_;
+  sequence_ = {};
+  kept_mass_ = {};
+  logits_.resize(static_cast<size_t>(model_->info().vocabulary));
+  co_return co_await ReadWhole();
+}
+
+// The document's pages: found, or read by this job or by another that is at it.
+Task<absl::StatusOr<std::shared_ptr<const ReadDocument>>> AskJob::DocumentPages() {
   const uint64_t total = document_tokens();
-  if (lease_ && !options_.disable_reuse) {
-    if (auto read = parts_.store->Find(lease_, Reading::kWhole, policy)) {
+  const bool shared = lease_ && !options_.disable_reuse;
+  const DocumentReader::Key key{content().id, reading_, policy_};
+  while (shared) {
+    if (auto read = parts_.store->Find(lease_, reading_, policy_)) {
       answer_.usage.tokens_reused += total;
       parts_.metrics->PrefillTokens(model_->info().name, PrefillSource::kDocumentCache, total);
-      return read;
+      co_return read;
     }
+    if (!parts_.reader->IsReading(key)) break;
+    std::function<bool()> over = [this, &key] { return !parts_.reader->IsReading(key); };
+    const absl::Status waited = co_await parts_.scheduler->WaitUntil(std::move(over), Owner());
+    if (!waited.ok()) co_return waited;
   }
-  LECTERN_ASSIGN_OR_RETURN(
-      auto read,
-      parts_.reader->Read(document, policy, *this, WorkStage::kPrefill, [&](uint64_t done) {
-        sink_->OnProgress(AskStage::kPrefillDocument, done, total);
-      }));
+  if (shared) parts_.reader->Begin(key);
+  Scheduler::Progress progress = [this, total](uint64_t done) {
+    sink_->OnProgress(AskStage::kPrefillDocument, done, total);
+  };
+  auto read = co_await parts_.reader->Read(lease_ ? lease_.shared_content() : inline_, reading_,
+                                           policy_, Owner(), std::move(progress));
+  if (shared) parts_.reader->End(key);
+  if (!read.ok()) co_return read.status();
   answer_.usage.tokens_computed += total;
-  if (lease_ && !options_.disable_reuse) parts_.store->AddRead(document.id, read);
-  return read;
+  if (shared) parts_.store->AddRead(content().id, *read);
+  co_return *std::move(read);
 }
 
-// The document's pages as far as they are full, then this answer's own.
-std::vector<std::byte*> AskJob::SequencePages() const {
-  const size_t shared = document_tokens() / model_->info().page_tokens;
-  const auto document = document_->parts[0].pages();
-  std::vector<std::byte*> pages(document.begin(), document.begin() + shared);
-  pages.insert(pages.end(), own_pages_.pages().begin(), own_pages_.pages().end());
-  return pages;
-}
-
-absl::Status AskJob::ReadQuestion(const AttentionPolicy& policy) {
+// The question behind the whole document.
+Task<absl::Status> AskJob::ReadWhole() {
   const ModelInfo& info = model_->info();
-  const size_t document_tokens = this->document_tokens();
-  answer_.usage = {.document_tokens = document_tokens, .question_tokens = question().size()};
-  own_pages_ = {};
-  document_ = nullptr;
-  LECTERN_ASSIGN_OR_RETURN(document_, DocumentPages(policy));
-  const size_t in_last = document_tokens % info.page_tokens;
-  LECTERN_ASSIGN_OR_RETURN(
-      own_pages_,
-      parts_.reader->AllocatePages(*model_, in_last + question().size() + options_.max_new_tokens));
-  if (in_last > 0) {
-    std::memcpy(own_pages_.pages()[0],
-                document_->parts[0].pages()[document_tokens / info.page_tokens], info.page_bytes);
-  }
-  kept_mass_ = {};
-  logits_.resize(info.vocabulary);
-  key_mass_.assign(document_tokens + question().size(), 0.0f);
-  const std::vector<std::byte*> pages = SequencePages();
+  const uint64_t tokens = document_tokens();
+  auto document = co_await DocumentPages();
+  if (!document.ok()) co_return document.status();
+  const uint64_t own =
+      Sequence::OwnTokens(tokens, tail_.ids.size() + options_.max_new_tokens, info);
+  std::vector<uint64_t> sizes(1, own);
+  auto pages = co_await parts_.reader->AllocatePages(*model_, std::move(sizes), Owner());
+  if (!pages.ok()) co_return pages.status();
+  sequence_ = Sequence(*std::move(document), 0, tokens, info, std::move((*pages)[0]));
+  key_mass_.assign(tokens + tail_.ids.size(), 0.0f);
   // Only the question's own words tell evidence: the frame around them attends to what is near it.
-  const size_t cuts[] = {0, tail_.question_begin, tail_.question_end, question().size()};
+  const std::array<size_t, 4> cuts = {0, tail_.question_begin, tail_.question_end,
+                                      tail_.ids.size()};
   for (int part = 0; part < 3; ++part) {
-    const std::span<const int32_t> tokens =
-        std::span(question()).subspan(cuts[part], cuts[part + 1] - cuts[part]);
-    const StepRequest request{.tokens = tokens,
-                              .position = static_cast<int64_t>(document_tokens + cuts[part]),
-                              .pages = pages,
-                              .policy = &policy,
-                              .logits = logits_.data(),
-                              .key_mass = part == 1 ? key_mass_.data() : nullptr,
-                              .kept_mass = &kept_mass_};
-    LECTERN_RETURN_IF_ERROR(
-        parts_.stepper->Run(*model_, request, *this, WorkStage::kPrefill, [&](uint64_t done) {
-          sink_->OnProgress(AskStage::kPrefillQuestion, cuts[part] + done, question().size());
-        }));
+    const StepRequest request{
+        .tokens = std::span(tail_.ids).subspan(cuts[part], cuts[part + 1] - cuts[part]),
+        .position = sequence_.position(),
+        .pages = sequence_.pages(),
+        .policy = &policy_,
+        .logits = logits_.data(),
+        .key_mass = part == 1 ? key_mass_.data() : nullptr,
+        .kept_mass = &kept_mass_};
+    const Scheduler::Progress progress = [this, &cuts, part](uint64_t done) {
+      sink_->OnProgress(AskStage::kPrefillQuestion, cuts[part] + done, tail_.ids.size());
+    };
+    const absl::Status computed =
+        co_await parts_.scheduler->Run(*model_, {&request, 1}, Owner(), &progress);
+    if (!computed.ok()) co_return computed;
+    sequence_.Advance(request.tokens.size());
   }
-  answer_.usage.tokens_computed += question().size();
-  parts_.metrics->PrefillTokens(info.name, PrefillSource::kComputed, question().size());
-  return absl::OkStatus();
+  answer_.usage.tokens_computed += tail_.ids.size();
+  parts_.metrics->PrefillTokens(info.name, PrefillSource::kComputed, tail_.ids.size());
+  const DocumentContent& text = content();
+  evidence_ =
+      RankEvidence(text.text, text.encoding, text.sentences,
+                   std::span(key_mass_).subspan(text.prefix.size(), text.encoding.ids.size()),
+                   options_.max_evidence_spans);
+  co_return absl::OkStatus();
 }
 
 absl::Status AskJob::CheckError(bool* retry_exact) const {
@@ -198,26 +224,23 @@ absl::Status AskJob::CheckError(bool* retry_exact) const {
                                  {"limit", absl::StrCat(*options_.attention.max_error)}}});
 }
 
-absl::Status AskJob::Decode() {
+void AskJob::Show(const std::string& text) {
+  if (text.empty()) return;
+  if (first_text_ == absl::ZeroDuration()) {
+    first_text_ = clock_->Steady() - arrival();
+    parts_.metrics->FirstText(
+        answer_.model, answer_.usage.document_tokens + answer_.usage.question_tokens, first_text_);
+  }
+  answer_.text += text;
+  sink_->OnText(text, std::exchange(unsent_tokens_, 0));
+}
+
+Task<absl::Status> AskJob::Decode() {
   const Tokenizer& tokenizer = model_->tokenizer();
-  const std::vector<std::byte*> pages = SequencePages();
   const auto decoder = tokenizer.NewStreamDecoder();
   Sampler sampler(options_.sampling);
   StopStrings stops(options_.stop);
-  int64_t position = static_cast<int64_t>(document_tokens() + question().size());
-  uint32_t unsent = 0;
   absl::Duration last_token = clock_->Steady();
-  const auto show = [&](const std::string& text) {
-    if (text.empty()) return;
-    if (first_text_ == absl::ZeroDuration()) {
-      first_text_ = clock_->Steady() - arrival();
-      parts_.metrics->FirstText(answer_.model,
-                                answer_.usage.document_tokens + answer_.usage.question_tokens,
-                                first_text_);
-    }
-    answer_.text += text;
-    sink_->OnText(text, std::exchange(unsent, 0));
-  };
   answer_.finish_reason = FinishReason::kLength;
   while (answer_.usage.generated_tokens < options_.max_new_tokens) {
     const int32_t token = sampler.Next(logits_);
@@ -226,39 +249,45 @@ absl::Status AskJob::Decode() {
       break;
     }
     ++answer_.usage.generated_tokens;
-    ++unsent;
-    show(stops.Append(decoder->Append(token)));
+    ++unsent_tokens_;
+    Show(stops.Append(decoder->Append(token)));
     if (stops.stopped()) break;
     if (answer_.usage.generated_tokens == options_.max_new_tokens) break;
     const StepRequest request{.tokens = {&token, 1},
-                              .position = position++,
-                              .pages = pages,
+                              .position = sequence_.position(),
+                              .pages = sequence_.pages(),
                               .policy = &policy_,
                               .logits = logits_.data(),
                               .kept_mass = &kept_mass_};
-    LECTERN_RETURN_IF_ERROR(
-        parts_.stepper->Run(*model_, request, *this, WorkStage::kDecode, nullptr));
+    const absl::Status computed = co_await parts_.scheduler->Run(*model_, {&request, 1}, Owner());
+    if (!computed.ok()) co_return computed;
+    sequence_.Advance(1);
     const absl::Duration now = clock_->Steady();
     parts_.metrics->InterToken(answer_.model, now - std::exchange(last_token, now));
   }
-  if (!stops.stopped()) show(stops.Append(decoder->Finish()));
-  if (!stops.stopped()) show(stops.Finish());
+  if (!stops.stopped()) Show(stops.Append(decoder->Finish()));
+  if (!stops.stopped()) Show(stops.Finish());
   if (stops.stopped()) {
     answer_.finish_reason = FinishReason::kStopString;
     answer_.stop_string = stops.found();
   }
-  return absl::OkStatus();
+  co_return absl::OkStatus();
 }
 
-absl::Status AskJob::Finish() {
-  const DocumentContent& document = content();
-  const std::span<const float> document_mass =
-      std::span(key_mass_).subspan(document.prefix.size(), document.encoding.ids.size());
-  Evidence evidence = RankEvidence(document.text, document.encoding, document.sentences,
-                                   document_mass, options_.max_evidence_spans);
-  answer_.evidence = std::move(evidence.spans);
-  answer_.evidence_strength = evidence.strength;
-  answer_.no_evidence = evidence.strength < parts_.no_evidence_threshold;
+void AskJob::Finish() {
+  answer_.evidence = std::move(evidence_.spans);
+  answer_.evidence_strength = evidence_.strength;
+  answer_.no_evidence = evidence_.strength < parts_.no_evidence_threshold;
+  FillExactness();
+  const absl::Duration now = clock_->Steady();
+  answer_.timings = {.queue = start_ - arrival(),
+                     .prefill = prefilled_ - start_,
+                     .time_to_first_text = first_text_,
+                     .decode = now - prefilled_,
+                     .total = now - arrival()};
+}
+
+void AskJob::FillExactness() {
   Exactness& exactness = answer_.exactness;
   const ModelInfo& info = model_->info();
   exactness.exact = kept_mass_.count == 0 && policy_.ffn_top_k == 0;
@@ -269,20 +298,10 @@ absl::Status AskJob::Finish() {
   exactness.policy = policy_;
   exactness.numerics = info.numerics;
   exactness.kv_cache = info.kv_cache;
-  const uint64_t keys = answer_.usage.document_tokens + answer_.usage.question_tokens +
-                        answer_.usage.generated_tokens;
-  const double selected = policy_.top_k == 0
-                              ? 1.0
-                              : std::min(1.0, static_cast<double>(policy_.top_k) /
-                                                  static_cast<double>(std::max<uint64_t>(keys, 1)));
+  const auto keys = static_cast<double>(std::max<int64_t>(sequence_.position(), 1));
+  const double selected =
+      policy_.top_k == 0 ? 1.0 : std::min(1.0, static_cast<double>(policy_.top_k) / keys);
   parts_.metrics->AttentionSampled(answer_.model, exactness.kept_mass_mean, selected);
-  const absl::Duration now = clock_->Steady();
-  answer_.timings = {.queue = start_ - arrival(),
-                     .prefill = prefilled_ - start_,
-                     .time_to_first_text = first_text_,
-                     .decode = now - prefilled_,
-                     .total = now - arrival()};
-  return absl::OkStatus();
 }
 
 }  // namespace lectern

@@ -6,7 +6,10 @@
 #include <vector>
 
 #include "server/engine/document_reader.h"
+#include "server/engine/evidence.h"
 #include "server/engine/job_queue.h"
+#include "server/engine/sequence.h"
+#include "server/engine/task.h"
 #include "server/engine/types.h"
 
 namespace lectern {
@@ -17,7 +20,8 @@ struct EngineParts {
   ServerMetrics* metrics;
   DocumentStore* store;
   DocumentReader* reader;
-  Stepper* stepper;
+  Scheduler* scheduler;
+  JobQueue* queue;
   double no_evidence_threshold;
 };
 
@@ -28,46 +32,50 @@ class AskJob : public QueuedJob {
          DocumentStore::Lease lease, std::shared_ptr<AskSink> sink);
 
   void OnWaiting(uint32_t ahead) override { sink_->OnQueued(ahead); }
-  void Run() override;
+  Task<Done> Run() override;
   void End(const absl::Status& status) override;
-  uint64_t PrefillTokens() const override { return tail_.ids.size(); }
 
-  // The question as the prompt has it, with its frame.
-  const std::vector<int32_t>& question() const { return tail_.ids; }
-  // Of a stored document.
+  // Refuses what cannot fit the model's window; for a stored document.
+  absl::Status CheckStored() const;
+
+ private:
+  Task<absl::Status> Answer();
+  Task<absl::Status> PrepareDocument();
+  Task<absl::Status> ReadPrompt();
+  Task<absl::Status> ReadWhole();
+  Task<absl::StatusOr<std::shared_ptr<const ReadDocument>>> DocumentPages();
+  absl::Status CheckError(bool* retry_exact) const;
+  Task<absl::Status> Decode();
+  void Show(const std::string& text);
+  void Finish();
+  void FillExactness();
+  void Record(FinishLabel label);
+  void Release();
+
+  StepOwner Owner() { return {this, stage_}; }
+  const DocumentContent& content() const { return lease_ ? lease_.content() : *inline_; }
   uint64_t document_tokens() const {
     return content().PromptSize({0, content().encoding.ids.size()});
   }
-
- private:
-  absl::Status Answer();
-  absl::Status PrepareDocument();
-  absl::Status ReadQuestion(const AttentionPolicy& policy);
-  absl::StatusOr<std::shared_ptr<const ReadDocument>> DocumentPages(const AttentionPolicy& policy);
-  absl::Status CheckError(bool* retry_exact) const;
-  absl::Status Decode();
-  absl::Status Finish();
-  void Record(FinishLabel label);
-
-  const DocumentContent& content() const { return lease_ ? lease_.content() : *inline_; }
-  std::vector<std::byte*> SequencePages() const;
 
   const EngineParts parts_;
   const AskOptions options_;
   const std::shared_ptr<const Model> model_;
   DocumentStore::Lease lease_;
   std::shared_ptr<AskSink> sink_;
-  const PromptTail tail_;
+  const PromptTail tail_;  // the question as the prompt has it, with its frame
 
   // While it runs.
   WorkStage stage_ = WorkStage::kQueue;
   std::shared_ptr<const DocumentContent> inline_;
-  std::shared_ptr<const ReadDocument> document_;
-  PageSet own_pages_;  // from the document's half-filled page on
+  Reading reading_ = Reading::kWhole;
   AttentionPolicy policy_;
+  Sequence sequence_;  // what the answer continues
   KeptMass kept_mass_;
   std::vector<float> logits_;
   std::vector<float> key_mass_;
+  Evidence evidence_;
+  uint32_t unsent_tokens_ = 0;
   lectern::Answer answer_;
   absl::Duration start_, prefilled_, first_text_;
 };

@@ -13,6 +13,15 @@ std::vector<TokenRange> DocumentContent::Parts(Reading reading) const {
   return {{0, encoding.ids.size()}};
 }
 
+uint64_t DocumentContent::PromptTokens(Reading reading) const {
+  const size_t parts = reading == Reading::kChunks ? chunks.size() : 1;
+  return parts * prefix.size() + encoding.ids.size();
+}
+
+Reading DocumentContent::Resolve(Reading reading) const {
+  return reading == Reading::kChunks ? Reading::kChunks : Reading::kWhole;
+}
+
 std::vector<int32_t> DocumentContent::Prompt(const TokenRange& part) const {
   std::vector<int32_t> prompt = prefix;
   prompt.insert(prompt.end(), encoding.ids.begin() + static_cast<std::ptrdiff_t>(part.begin),

@@ -42,6 +42,10 @@ struct DocumentContent {
 
   // The parts of a reading, kWhole or kChunks.
   std::vector<TokenRange> Parts(Reading reading) const;
+  // Tokens of all parts, each with the prefix.
+  uint64_t PromptTokens(Reading reading) const;
+  // What kAuto stands for.
+  Reading Resolve(Reading reading) const;
   // The prefix and the part's tokens.
   std::vector<int32_t> Prompt(const TokenRange& part) const;
   size_t PromptSize(const TokenRange& part) const { return prefix.size() + part.size(); }

@@ -1,5 +1,7 @@
 #include "server/engine/document_reader.h"
 
+#include <algorithm>
+#include <numeric>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -7,42 +9,97 @@
 #include "server/base/status_macros.h"
 
 namespace lectern {
+namespace {
 
-absl::StatusOr<PageSet> DocumentReader::AllocatePages(const Model& model, uint64_t tokens) {
-  const ModelInfo& info = model.info();
-  const size_t count = (tokens + info.page_tokens - 1) / info.page_tokens;
-  PageSet pages;
-  while (!pool_->Allocate(info.page_bytes, count, pages)) {
-    if (store_->EvictOne()) continue;
-    const uint64_t need = PagePool::Cost(info.page_bytes, count);
-    ErrorDetails details{.reason = "CACHE_FULL",
-                         .metadata = {{"bytes", absl::StrCat(need)},
-                                      {"limit", absl::StrCat(pool_->budget())},
-                                      {"used", absl::StrCat(pool_->used())}}};
-    if (need <= pool_->budget() && store_->AnyInUse()) details.retry_after = absl::Seconds(1);
-    return MakeError(absl::StatusCode::kResourceExhausted,
-                     absl::StrCat("keys and values of ", tokens, " tokens take ", need, " bytes; ",
-                                  pool_->used(), " of ", pool_->budget(),
-                                  " are in use by documents that may not be evicted"),
-                     details);
-  }
-  return pages;
+size_t PagesOf(uint64_t tokens, const ModelInfo& info) {
+  return (tokens + info.page_tokens - 1) / info.page_tokens;
 }
 
-absl::StatusOr<std::shared_ptr<const ReadDocument>> DocumentReader::Read(
-    const DocumentContent& content, const AttentionPolicy& policy, const QueuedJob& job,
-    WorkStage stage, const std::function<void(uint64_t)>& progress) {
+}  // namespace
+
+Task<absl::StatusOr<std::shared_ptr<const DocumentContent>>> DocumentReader::Prepare(
+    std::shared_ptr<const Model> model, std::string text, std::string sha256, StepOwner owner) {
+  std::function<std::shared_ptr<const DocumentContent>()> work =
+      [model = std::move(model), text = std::move(text), sha256 = std::move(sha256)]() mutable {
+        return PrepareContent(std::move(model), std::move(text), std::move(sha256), kChunkTokens);
+      };
+  co_return co_await scheduler_->Background(std::move(work), owner);
+}
+
+absl::Status DocumentReader::NoRoom(const Model& model, uint64_t tokens, uint64_t bytes) const {
+  ErrorDetails details{.reason = "CACHE_FULL",
+                       .metadata = {{"bytes", absl::StrCat(bytes)},
+                                    {"limit", absl::StrCat(pool_->budget())},
+                                    {"used", absl::StrCat(pool_->used())}}};
+  if (bytes <= pool_->budget() && store_->AnyInUse()) details.retry_after = absl::Seconds(1);
+  return MakeError(
+      absl::StatusCode::kResourceExhausted,
+      absl::StrCat("keys and values of ", tokens, " tokens take ", bytes, " bytes; ", pool_->used(),
+                   " of ", pool_->budget(), " are in use by documents that may not be evicted"),
+      details);
+}
+
+Task<absl::StatusOr<std::vector<PageSet>>> DocumentReader::AllocatePages(
+    const Model& model, std::vector<uint64_t> tokens, StepOwner owner) {
+  const ModelInfo& info = model.info();
+  uint64_t bytes = 0;
+  for (const uint64_t count : tokens) {
+    bytes += PagePool::Cost(info.page_bytes, PagesOf(count, info));
+  }
+  const uint64_t all_tokens = std::accumulate(tokens.begin(), tokens.end(), uint64_t{0});
+  while (true) {
+    const uint64_t used = pool_->used();
+    if (bytes > pool_->budget()) co_return NoRoom(model, all_tokens, bytes);
+    std::vector<PageSet> sets(tokens.size());
+    bool fits = true;
+    for (size_t i = 0; fits && i < tokens.size(); ++i) {
+      fits = pool_->Allocate(info.page_bytes, PagesOf(tokens[i], info), sets[i]);
+    }
+    if (fits) co_return std::move(sets);
+    sets.clear();
+    if (store_->EvictOne()) continue;
+    // Another job may give back pages, or a document.
+    const uint64_t ended = scheduler_->jobs_ended();
+    std::function<bool()> changed = [this, used, ended] {
+      return pool_->used() < used || scheduler_->jobs_ended() != ended;
+    };
+    const absl::Status waited = co_await scheduler_->WaitForMemory(std::move(changed), owner);
+    if (absl::IsAborted(waited)) co_return NoRoom(model, all_tokens, bytes);
+    if (!waited.ok()) co_return waited;
+  }
+}
+
+Task<absl::StatusOr<std::shared_ptr<const ReadDocument>>> DocumentReader::Read(
+    std::shared_ptr<const DocumentContent> content, Reading reading, AttentionPolicy policy,
+    StepOwner owner, Scheduler::Progress progress) {
+  const Model& model = *content->model;
   auto read = std::make_shared<ReadDocument>();
   read->policy = policy;
-  for (const TokenRange& part : content.Parts(read->reading)) {
-    const std::vector<int32_t> prompt = content.Prompt(part);
-    LECTERN_ASSIGN_OR_RETURN(PageSet pages, AllocatePages(*content.model, prompt.size()));
-    const StepRequest request{.tokens = prompt, .pages = pages.pages(), .policy = &read->policy};
-    LECTERN_RETURN_IF_ERROR(stepper_->Run(*content.model, request, job, stage, progress));
-    read->parts.push_back(std::move(pages));
-    metrics_->PrefillTokens(content.model->info().name, PrefillSource::kComputed, prompt.size());
+  read->reading = reading;
+  std::vector<std::vector<int32_t>> prompts;
+  std::vector<uint64_t> sizes;
+  uint64_t tokens = 0;
+  for (const TokenRange& part : content->Parts(reading)) {
+    prompts.push_back(content->Prompt(part));
+    sizes.push_back(prompts.back().size());
+    tokens += prompts.back().size();
   }
-  return read;
+  auto pages = co_await AllocatePages(model, std::move(sizes), owner);
+  if (!pages.ok()) co_return pages.status();
+  read->parts = *std::move(pages);
+  std::vector<StepRequest> requests;
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    requests.push_back(
+        {.tokens = prompts[i], .pages = read->parts[i].pages(), .policy = &read->policy});
+  }
+  const absl::Status computed = co_await scheduler_->Run(model, requests, owner, &progress);
+  if (!computed.ok()) co_return computed;
+  metrics_->PrefillTokens(model.info().name, PrefillSource::kComputed, tokens);
+  co_return std::shared_ptr<const ReadDocument>(std::move(read));
+}
+
+bool DocumentReader::IsReading(const Key& key) const {
+  return std::find(reading_.begin(), reading_.end(), key) != reading_.end();
 }
 
 }  // namespace lectern

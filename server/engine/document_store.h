@@ -54,6 +54,7 @@ class DocumentStore {
     Lease() = default;
     explicit operator bool() const { return content_ != nullptr; }
     const DocumentContent& content() const { return *content_; }
+    const std::shared_ptr<const DocumentContent>& shared_content() const { return content_; }
 
    private:
     friend class DocumentStore;

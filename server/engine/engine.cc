@@ -13,7 +13,7 @@
 #include "server/engine/job_queue.h"
 #include "server/engine/page_pool.h"
 #include "server/engine/request_checks.h"
-#include "server/engine/stepper.h"
+#include "server/engine/scheduler.h"
 #include "server/engine/upload_job.h"
 
 namespace lectern {
@@ -21,6 +21,13 @@ namespace {
 
 // How long the idle worker sleeps before it looks after expired documents and its heartbeat.
 constexpr absl::Duration kIdleTick = absl::Milliseconds(100);
+
+QueueLimits LimitsOf(const EngineLimits& limits) {
+  return {.waiting = limits.queue_capacity,
+          .waiting_tokens = limits.queue_tokens,
+          .running_questions = limits.running_questions,
+          .running_uploads = limits.running_uploads};
+}
 
 class EngineImpl : public Engine {
  public:
@@ -32,13 +39,13 @@ class EngineImpl : public Engine {
         metrics_(metrics),
         pool_(options.kv_bytes),
         store_(clock, metrics, {.tenant_limits = options.tenant_limits}),
-        queue_(std::make_shared<JobQueue>(options.limits.queue_capacity, clock, metrics)),
-        stepper_(clock, metrics, queue_.get(), options.prefill_slice_tokens),
-        reader_(&pool_, &store_, &stepper_, metrics),
+        queue_(std::make_shared<JobQueue>(LimitsOf(options.limits), clock, metrics)),
+        scheduler_(clock, metrics, queue_, options.prefill_slice_tokens),
+        reader_(&pool_, &store_, &scheduler_, metrics),
         uploads_(std::make_shared<UploadBudget>(options.upload_bytes)) {
     metrics_->SetQueueCapacity(options.limits.queue_capacity);
     PublishPool();
-    stepper_.Tick();
+    scheduler_.Tick();
     worker_ = std::thread([this] { Work(); });
   }
 
@@ -75,7 +82,7 @@ class EngineImpl : public Engine {
 
   absl::StatusOr<std::shared_ptr<Job>> Ask(const AskOptions& given,
                                            std::shared_ptr<AskSink> sink) override {
-    LECTERN_RETURN_IF_ERROR(queue_->CheckOpen());
+    LECTERN_RETURN_IF_ERROR(queue_->CheckRoom());
     AskOptions options = given;
     std::shared_ptr<const Model> model;
     DocumentStore::Lease lease;
@@ -90,7 +97,7 @@ class EngineImpl : public Engine {
     }
     auto job = std::make_shared<AskJob>(Parts(), options, model, std::move(lease), sink);
     if (!options.inline_text) {
-      const absl::Status fits = CheckStoredWindow(*job, options, model->info());
+      const absl::Status fits = job->CheckStored();
       if (!fits.ok()) {
         metrics_->Rejected(AdmissionReason::kTooLarge);
         return fits;
@@ -110,7 +117,7 @@ class EngineImpl : public Engine {
             .kv_bytes_used = pool_.used(),
             .kv_bytes_capacity = pool_.budget()};
   }
-  absl::Time heartbeat() const override { return stepper_.last_step(); }
+  absl::Time heartbeat() const override { return scheduler_.last_step(); }
 
   void StopAccepting() override { queue_->Close(); }
   bool WaitUntilIdle(absl::Time deadline) override { return queue_->WaitUntilIdle(deadline); }
@@ -118,17 +125,19 @@ class EngineImpl : public Engine {
   void Stop() override {
     queue_->Close();
     stopping_ = true;
-    {
-      MutexLock lock(&running_mutex_);
-      if (running_ != nullptr) running_->Abort();
-    }
     queue_->Wake();
     if (worker_.joinable()) worker_.join();
   }
 
  private:
   EngineParts Parts() {
-    return {clock_, metrics_, &store_, &reader_, &stepper_, options_.no_evidence_threshold};
+    return {clock_,
+            metrics_,
+            &store_,
+            &reader_,
+            &scheduler_,
+            queue_.get(),
+            options_.no_evidence_threshold};
   }
 
   void PublishPool() {
@@ -170,40 +179,17 @@ class EngineImpl : public Engine {
     return absl::OkStatus();
   }
 
-  absl::Status CheckStoredWindow(const AskJob& job, const AskOptions& options,
-                                 const ModelInfo& model) {
-    return CheckWindow(job.document_tokens(), job.question().size(), options.max_new_tokens, model);
-  }
-
   void Work() {
-    while (!stopping_) {
-      stepper_.Tick();
-      queue_->Sweep();
+    while (!stopping_ || scheduler_.has_jobs()) {
+      if (stopping_) {
+        for (const auto& job : queue_->Abort()) job->End(DrainingError());
+      }
       store_.DropExpired();
       PublishPool();
-      std::shared_ptr<QueuedJob> job = queue_->Pop(kIdleTick);
-      if (job == nullptr) continue;
-      SetRunning(job);
-      const absl::Status status = job->Check(WorkStage::kQueue);
-      if (stopping_) {
-        job->End(DrainingError());
-      } else if (!status.ok()) {
-        job->End(status);
-      } else {
-        job->Run();
-      }
-      SetRunning(nullptr);
-      job = nullptr;
-      PublishPool();
-      queue_->Done();
+      if (!scheduler_.RunOnce()) queue_->WaitForWork(kIdleTick);
     }
-    for (const auto& job : queue_->TakeAll()) job->End(DrainingError());
-  }
-
-  void SetRunning(std::shared_ptr<QueuedJob> job) {
-    MutexLock lock(&running_mutex_);
-    running_ = std::move(job);
-    if (running_ != nullptr && stopping_) running_->Abort();
+    for (const auto& job : queue_->Abort()) job->End(DrainingError());
+    PublishPool();
   }
 
   const EngineOptions options_;
@@ -213,12 +199,10 @@ class EngineImpl : public Engine {
   PagePool pool_;
   mutable DocumentStore store_;
   const std::shared_ptr<JobQueue> queue_;
-  Stepper stepper_;
+  Scheduler scheduler_;
   DocumentReader reader_;
   const std::shared_ptr<UploadBudget> uploads_;
   std::atomic<bool> stopping_{false};
-  Mutex running_mutex_;
-  std::shared_ptr<QueuedJob> running_ ABSL_GUARDED_BY(running_mutex_);
   std::thread worker_;
 };
 

@@ -6,9 +6,13 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/base/error_details.h"
+#include "server/base/status_macros.h"
 
 namespace lectern {
 namespace {
+
+constexpr absl::Duration kLeastRetry = absl::Milliseconds(100);
+constexpr absl::Duration kMostRetry = absl::Seconds(30);
 
 const char* StageName(WorkStage stage) {
   switch (stage) {
@@ -31,8 +35,9 @@ absl::Status DrainingError() {
                    {.reason = "DRAINING", .retry_after = absl::Seconds(1)});
 }
 
-QueuedJob::QueuedJob(absl::Time deadline, const Clock* clock)
+QueuedJob::QueuedJob(Kind kind, absl::Time deadline, const Clock* clock)
     : clock_(clock),
+      kind_(std::move(kind)),
       arrival_(clock->Steady()),
       deadline_(deadline == absl::InfiniteFuture() ? absl::InfiniteDuration()
                                                    : arrival_ + (deadline - clock->Now())) {}
@@ -63,9 +68,20 @@ absl::Status QueuedJob::Check(WorkStage stage) const {
   return absl::OkStatus();
 }
 
+void QueuedJob::SetWork(const Work& work) {
+  prefill_tokens_ = work.prefill_tokens;
+  decode_tokens_ = work.decode_tokens;
+}
+
+void QueuedJob::Did(uint64_t prefill_tokens, uint64_t decode_tokens) {
+  // The worker alone takes down; what was only a guess may end below zero.
+  prefill_tokens_ = prefill_tokens_ - std::min(prefill_tokens_.load(), prefill_tokens);
+  decode_tokens_ = decode_tokens_ - std::min(decode_tokens_.load(), decode_tokens);
+}
+
 uint32_t JobQueue::running() const {
   MutexLock lock(&mutex_);
-  return running_;
+  return Running();
 }
 uint32_t JobQueue::waiting() const {
   MutexLock lock(&mutex_);
@@ -79,11 +95,90 @@ absl::Status JobQueue::CheckOpen() const {
   return DrainingError();
 }
 
+absl::Status JobQueue::CheckRoom() const {
+  LECTERN_RETURN_IF_ERROR(CheckOpen());
+  MutexLock lock(&mutex_);
+  return Full();
+}
+
+Work JobQueue::RunningWork() const {
+  Work sum;
+  for (const auto& job : running_) {
+    sum.prefill_tokens += job->work().prefill_tokens;
+    sum.decode_tokens += job->work().decode_tokens;
+  }
+  return sum;
+}
+
+Work JobQueue::WaitingWork() const {
+  Work sum;
+  for (const auto& job : waiting_) {
+    sum.prefill_tokens += job->work().prefill_tokens;
+    sum.decode_tokens += job->work().decode_tokens;
+  }
+  return sum;
+}
+
+absl::Duration JobQueue::EstimatedWait() const {
+  const Work running = RunningWork(), waiting = WaitingWork();
+  return estimate_.Of(running.prefill_tokens + waiting.prefill_tokens,
+                      running.decode_tokens + waiting.decode_tokens);
+}
+
 void JobQueue::Publish() {
-  metrics_->SetLoad(running_, static_cast<uint32_t>(waiting_.size()));
-  uint64_t tokens = 0;
-  for (const auto& job : waiting_) tokens += job->PrefillTokens();
-  metrics_->SetPrefillTokens(tokens, running_ > 0 ? running_tokens_ : 0);
+  metrics_->SetLoad(Running(), static_cast<uint32_t>(waiting_.size()));
+  metrics_->SetPrefillTokens(WaitingWork().prefill_tokens, RunningWork().prefill_tokens);
+}
+
+// When a place in the queue should be free.
+absl::Status JobQueue::Full() const {
+  if (waiting_.size() < limits_.waiting) return absl::OkStatus();
+  metrics_->Rejected(AdmissionReason::kQueueRequests);
+  const absl::Duration one_place = EstimatedWait() / static_cast<int64_t>(waiting_.size() + 1);
+  return MakeError(absl::StatusCode::kResourceExhausted,
+                   absl::StrCat("the queue is full (", limits_.waiting, " requests wait)"),
+                   {.reason = "QUEUE_REQUESTS",
+                    .metadata = {{"limit", absl::StrCat(limits_.waiting)}},
+                    .retry_after = std::clamp(one_place, kLeastRetry, kMostRetry)});
+}
+
+// One job alone may have more tokens than the limit: the limit is on what waits, not on documents.
+absl::Status JobQueue::CheckTokens(const QueuedJob& job) const {
+  const uint64_t waiting = WaitingWork().prefill_tokens;
+  const uint64_t tokens = job.work().prefill_tokens;
+  if (waiting == 0 || waiting + tokens <= limits_.waiting_tokens) return absl::OkStatus();
+  metrics_->Rejected(AdmissionReason::kQueueTokens);
+  return MakeError(absl::StatusCode::kResourceExhausted,
+                   absl::StrCat("the queue is full (", waiting, " tokens wait to be read, ",
+                                limits_.waiting_tokens, " may)"),
+                   {.reason = "QUEUE_TOKENS",
+                    .metadata = {{"limit", absl::StrCat(limits_.waiting_tokens)},
+                                 {"waiting", absl::StrCat(waiting)},
+                                 {"tokens", absl::StrCat(tokens)}},
+                    .retry_after = std::clamp(estimate_.Of(tokens, 0), kLeastRetry, kMostRetry)});
+}
+
+absl::Status JobQueue::CheckDeadline(const QueuedJob& job) const {
+  if (job.deadline() == absl::InfiniteDuration()) return absl::OkStatus();
+  // Questions pass uploads, so uploads do not count before them.
+  Work before = RunningWork();
+  for (const auto& other : waiting_) {
+    if (other->kind().priority > job.kind().priority) continue;
+    before.prefill_tokens += other->work().prefill_tokens;
+    before.decode_tokens += other->work().decode_tokens;
+  }
+  const absl::Duration estimate = estimate_.Of(before.prefill_tokens + job.work().prefill_tokens,
+                                               before.decode_tokens + job.work().decode_tokens);
+  const absl::Duration left = job.deadline() - clock_->Steady();
+  if (estimate <= left) return absl::OkStatus();
+  metrics_->Rejected(AdmissionReason::kDeadline);
+  return MakeError(absl::StatusCode::kDeadlineExceeded,
+                   absl::StrCat("would take about ", absl::FormatDuration(estimate), " (",
+                                absl::FormatDuration(left), " are left until the deadline)"),
+                   {.reason = "DEADLINE",
+                    .metadata = {{"stage", "admission"},
+                                 {"estimate_ms", absl::StrCat(absl::ToInt64Milliseconds(estimate))},
+                                 {"left_ms", absl::StrCat(absl::ToInt64Milliseconds(left))}}});
 }
 
 absl::Status JobQueue::Push(std::shared_ptr<QueuedJob> job) {
@@ -93,42 +188,77 @@ absl::Status JobQueue::Push(std::shared_ptr<QueuedJob> job) {
     metrics_->Rejected(AdmissionReason::kDraining);
     return DrainingError();
   }
-  if (waiting_.size() >= capacity_) {
-    metrics_->Rejected(AdmissionReason::kQueueRequests);
-    return MakeError(absl::StatusCode::kResourceExhausted,
-                     absl::StrCat("the queue is full (", capacity_, " requests wait)"),
-                     {.reason = "QUEUE_REQUESTS",
-                      .metadata = {{"limit", absl::StrCat(capacity_)}},
-                      .retry_after = absl::Seconds(1)});
-  }
+  LECTERN_RETURN_IF_ERROR(Full());
+  LECTERN_RETURN_IF_ERROR(CheckTokens(*job));
+  LECTERN_RETURN_IF_ERROR(CheckDeadline(*job));
+  shares_.Arrive(job->kind().tenant);
   waiting_.push_back(std::move(job));
+  woken_ = true;
   metrics_->Admitted();
   Publish();
   return absl::OkStatus();
 }
 
-std::shared_ptr<QueuedJob> JobQueue::Pop(absl::Duration patience) {
+bool JobQueue::MayRun(const QueuedJob& job) const {
+  if (job.kind().is_upload) return running_uploads_ < limits_.running_uploads;
+  return running_.size() - running_uploads_ < limits_.running_questions;
+}
+
+JobQueue::Waiting::iterator JobQueue::Next() {
+  auto best = waiting_.end();
+  for (auto job = waiting_.begin(); job != waiting_.end(); ++job) {
+    if (!MayRun(**job)) continue;
+    if (best == waiting_.end()) {
+      best = job;
+      continue;
+    }
+    const auto rank = [this](const QueuedJob& j) ABSL_NO_THREAD_SAFETY_ANALYSIS {
+      return std::make_pair(j.kind().priority, shares_.CounterOf(j.kind().tenant));
+    };
+    if (rank(**job) < rank(**best)) best = job;
+  }
+  return best;
+}
+
+std::shared_ptr<QueuedJob> JobQueue::TakeNext() {
   std::shared_ptr<QueuedJob> job;
   {
     MutexLock lock(&mutex_);
-    mutex_.AwaitUntil(absl::Now() + patience,
-                      [this]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return WorkOrWake(); });
-    woken_ = false;
-    if (waiting_.empty()) return nullptr;
-    job = std::move(waiting_.front());
-    waiting_.pop_front();
-    ++running_;
-    running_tokens_ = job->PrefillTokens();
+    const auto next = Next();
+    if (next == waiting_.end()) return nullptr;
+    job = std::move(*next);
+    waiting_.erase(next);
+    running_.push_back(job);
+    running_uploads_ += job->kind().is_upload ? 1 : 0;
     Publish();
   }
   if (!std::exchange(job->announced_, true)) job->OnWaiting(0);
   return job;
 }
 
-void JobQueue::Done() {
+void JobQueue::Done(const std::shared_ptr<QueuedJob>& job) {
   MutexLock lock(&mutex_);
-  --running_;
+  std::erase(running_, job);
+  running_uploads_ -= job->kind().is_upload ? 1 : 0;
+  shares_.Leave(job->kind().tenant);
   Publish();
+}
+
+void JobQueue::WaitForWork(absl::Duration patience) {
+  MutexLock lock(&mutex_);
+  mutex_.AwaitUntil(absl::Now() + patience,
+                    [this]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return woken_; });
+  woken_ = false;
+}
+
+void JobQueue::Charge(const QueuedJob& job, double tokens) {
+  MutexLock lock(&mutex_);
+  shares_.Charge(job.kind().tenant, tokens);
+}
+
+double JobQueue::CounterOf(const QueuedJob& job) const {
+  MutexLock lock(&mutex_);
+  return shares_.CounterOf(job.kind().tenant);
 }
 
 void JobQueue::Sweep() {
@@ -143,18 +273,21 @@ void JobQueue::Sweep() {
       return true;
     });
     // They count as running until their sinks know, so that a drain waits for that.
-    uint32_t ahead = running_;
+    uint32_t ahead = Running();
     for (const auto& job : waiting_) {
       if (!std::exchange(job->announced_, true)) arrived.emplace_back(job, ahead);
       ++ahead;
     }
-    running_ += static_cast<uint32_t>(ended.size());
-    if (!ended.empty()) Publish();
+    ending_ += static_cast<uint32_t>(ended.size());
+    Publish();
   }
   for (const auto& [job, ahead] : arrived) job->OnWaiting(ahead);
   for (const auto& [job, status] : ended) {
     job->End(status);
-    Done();
+    MutexLock lock(&mutex_);
+    --ending_;
+    shares_.Leave(job->kind().tenant);
+    Publish();
   }
 }
 
@@ -168,9 +301,11 @@ void JobQueue::Close() {
   closed_ = true;
 }
 
-std::deque<std::shared_ptr<QueuedJob>> JobQueue::TakeAll() {
+std::deque<std::shared_ptr<QueuedJob>> JobQueue::Abort() {
   MutexLock lock(&mutex_);
+  for (const auto& job : running_) job->Abort();
   auto all = std::exchange(waiting_, {});
+  for (const auto& job : all) shares_.Leave(job->kind().tenant);
   Publish();
   return all;
 }

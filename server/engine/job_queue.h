@@ -1,12 +1,14 @@
-// The engine's one queue: uploads and questions in order of arrival, bounded, with prompt ends for
-// those that are cancelled or whose deadline passes while they wait.
+// What waits for the engine: uploads and questions, bounded in number and in tokens, refused at
+// once when there is no room or no time; and who comes next: questions before uploads (unless asked
+// for otherwise), then the tenant that has had least, then the order of arrival.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
 #include <deque>
 #include <memory>
-#include <optional>
+#include <string>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
@@ -14,16 +16,30 @@
 #include "server/base/clock.h"
 #include "server/base/mutex.h"
 #include "server/engine/engine.h"
+#include "server/engine/fair_shares.h"
+#include "server/engine/load_estimate.h"
+#include "server/engine/task.h"
 #include "server/metrics/server_metrics.h"
 
 namespace lectern {
 
 class JobQueue;
 
+// Tokens still to be computed.
+struct Work {
+  uint64_t prefill_tokens = 0;
+  uint64_t decode_tokens = 0;
+};
+
 // An upload or a question. The worker calls Run() or End(), one of them, once.
 class QueuedJob : public Job, public std::enable_shared_from_this<QueuedJob> {
  public:
-  QueuedJob(absl::Time deadline, const Clock* clock);
+  struct Kind {
+    bool is_upload = false;
+    Priority priority = Priority::kInteractive;
+    std::string tenant;
+  };
+  QueuedJob(Kind kind, absl::Time deadline, const Clock* clock);
 
   void Cancel() override;
   // The engine stops: the job ends with UNAVAILABLE (DRAINING) within one model step.
@@ -35,76 +51,117 @@ class QueuedJob : public Job, public std::enable_shared_from_this<QueuedJob> {
   // The worker has first seen it: `ahead` jobs run or wait before it. Called once, before all else
   // unless End() comes first.
   virtual void OnWaiting(uint32_t ahead) = 0;
-  virtual void Run() = 0;
+  // Does everything and reports to the sink. Resumed by the worker alone; the job outlives it.
+  virtual Task<Done> Run() = 0;
   // Reports `status` to the sink: the job never ran, or must not go on.
   virtual void End(const absl::Status& status) = 0;
-  // Tokens it will have to read, roughly; for the load metrics.
-  virtual uint64_t PrefillTokens() const = 0;
 
+  // Roughly what is left to do; set before it is pushed, taken down by the worker.
+  Work work() const { return {prefill_tokens_, decode_tokens_}; }
+  void SetWork(const Work& work);
+  void Did(uint64_t prefill_tokens, uint64_t decode_tokens);
+
+  const Kind& kind() const { return kind_; }
   // How long ago the client left; zero if it has not.
   absl::Duration SinceCancel() const;
   absl::Duration arrival() const { return arrival_; }
+  absl::Duration deadline() const { return deadline_; }  // on the steady clock
 
  protected:
   const Clock* const clock_;
 
  private:
   friend class JobQueue;
+  const Kind kind_;
   const absl::Duration arrival_;
-  const absl::Duration deadline_;  // on the steady clock
-  bool announced_ = false;         // used by the worker alone
+  const absl::Duration deadline_;
+  bool announced_ = false;  // used by the worker alone
+  std::atomic<uint64_t> prefill_tokens_{0};
+  std::atomic<uint64_t> decode_tokens_{0};
   std::atomic<bool> aborted_{false};
   std::atomic<bool> cancelled_{false};
   std::atomic<int64_t> cancel_nanos_{0};
   std::weak_ptr<JobQueue> queue_;  // set once, before others see the job
 };
 
+// How much may wait and run.
+struct QueueLimits {
+  uint32_t waiting = 64;
+  uint64_t waiting_tokens = 1 << 20;
+  uint32_t running_questions = 16;
+  uint32_t running_uploads = 2;
+};
+
 // Thread-safe.
 class JobQueue : public std::enable_shared_from_this<JobQueue> {
  public:
-  JobQueue(uint32_t capacity, const Clock* clock, ServerMetrics* metrics)
-      : capacity_(capacity), clock_(clock), metrics_(metrics) {}
+  JobQueue(const QueueLimits& limits, const Clock* clock, ServerMetrics* metrics)
+      : limits_(limits), clock_(clock), metrics_(metrics) {}
 
-  // RESOURCE_EXHAUSTED (QUEUE_REQUESTS, with RetryInfo) when full, UNAVAILABLE (DRAINING) when
-  // closed.
+  // Refuses at once: RESOURCE_EXHAUSTED (QUEUE_REQUESTS, QUEUE_TOKENS; with RetryInfo) when full,
+  // UNAVAILABLE (DRAINING) when closed, DEADLINE_EXCEEDED (DEADLINE, with the estimate) when what
+  // is before it and the job itself take longer than its deadline allows.
   absl::Status Push(std::shared_ptr<QueuedJob> job) ABSL_LOCKS_EXCLUDED(mutex_);
+  // The refusals of Push() that do not depend on the job, before anything is done for it.
+  absl::Status CheckRoom() const ABSL_LOCKS_EXCLUDED(mutex_);
+  // UNAVAILABLE (DRAINING) when closed; counts as a refusal.
+  absl::Status CheckOpen() const ABSL_LOCKS_EXCLUDED(mutex_);
 
-  // The next job, told that it waits, or null after `patience` or a wake-up. It counts as running
-  // until Done().
-  std::shared_ptr<QueuedJob> Pop(absl::Duration patience) ABSL_LOCKS_EXCLUDED(mutex_);
-  void Done() ABSL_LOCKS_EXCLUDED(mutex_);
+  // The next job that may run now, told that it waits, or null. It counts as running until Done().
+  std::shared_ptr<QueuedJob> TakeNext() ABSL_LOCKS_EXCLUDED(mutex_);
+  void Done(const std::shared_ptr<QueuedJob>& job) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Returns when something was pushed or woken since the last call, or after `patience`.
+  void WaitForWork(absl::Duration patience) ABSL_LOCKS_EXCLUDED(mutex_);
+  void Wake() ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // Work was done for the job's tenant.
+  void Charge(const QueuedJob& job, double tokens) ABSL_LOCKS_EXCLUDED(mutex_);
+  // What the tenant has had; smaller goes first.
+  double CounterOf(const QueuedJob& job) const ABSL_LOCKS_EXCLUDED(mutex_);
+  LoadEstimate& estimate() { return estimate_; }
 
   // Ends waiting jobs that should stop and tells new ones their place. The worker calls it between
   // steps, so that sinks hear from one thread only.
   void Sweep() ABSL_LOCKS_EXCLUDED(mutex_);
-  void Wake() ABSL_LOCKS_EXCLUDED(mutex_);
 
   // No Push() from now on.
   void Close() ABSL_LOCKS_EXCLUDED(mutex_);
-  // Takes out everything that waits.
-  std::deque<std::shared_ptr<QueuedJob>> TakeAll() ABSL_LOCKS_EXCLUDED(mutex_);
+  // Tells what runs to stop, and takes out everything that waits.
+  std::deque<std::shared_ptr<QueuedJob>> Abort() ABSL_LOCKS_EXCLUDED(mutex_);
   bool WaitUntilIdle(absl::Time deadline) ABSL_LOCKS_EXCLUDED(mutex_);
   uint32_t running() const ABSL_LOCKS_EXCLUDED(mutex_);
   uint32_t waiting() const ABSL_LOCKS_EXCLUDED(mutex_);
-  // UNAVAILABLE (DRAINING) when closed; counts as a refusal.
-  absl::Status CheckOpen() const ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
+  using Waiting = std::deque<std::shared_ptr<QueuedJob>>;
+
   void Publish() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status Full() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status CheckTokens(const QueuedJob& job) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status CheckDeadline(const QueuedJob& job) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  Waiting::iterator Next() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool MayRun(const QueuedJob& job) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Of what runs and of what waits.
+  Work RunningWork() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  Work WaitingWork() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Duration EstimatedWait() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool Idle() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return waiting_.empty() && running_ == 0;
+    return waiting_.empty() && running_.empty() && ending_ == 0;
   }
-  bool WorkOrWake() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return !waiting_.empty() || woken_;
+  uint32_t Running() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    return static_cast<uint32_t>(running_.size()) + ending_;
   }
 
-  const uint32_t capacity_;
+  const QueueLimits limits_;
   const Clock* const clock_;
   ServerMetrics* const metrics_;
+  LoadEstimate estimate_;
   mutable Mutex mutex_;
-  std::deque<std::shared_ptr<QueuedJob>> waiting_ ABSL_GUARDED_BY(mutex_);
-  uint32_t running_ ABSL_GUARDED_BY(mutex_) = 0;
-  uint64_t running_tokens_ ABSL_GUARDED_BY(mutex_) = 0;
+  Waiting waiting_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::shared_ptr<QueuedJob>> running_ ABSL_GUARDED_BY(mutex_);
+  uint32_t running_uploads_ ABSL_GUARDED_BY(mutex_) = 0;
+  uint32_t ending_ ABSL_GUARDED_BY(mutex_) = 0;  // taken out by Sweep(), their sinks not yet told
+  FairShares shares_ ABSL_GUARDED_BY(mutex_);
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
   bool woken_ ABSL_GUARDED_BY(mutex_) = false;
 };

@@ -152,7 +152,10 @@ struct EngineLimits {
   uint32_t max_stop_strings = 8;
   uint32_t max_stop_bytes = 64;
   uint32_t max_title_bytes = 1024;
-  uint32_t queue_capacity = 64;  // requests that wait, uploads and questions together
+  uint32_t queue_capacity = 64;     // requests that wait, uploads and questions together
+  uint64_t queue_tokens = 1 << 20;  // tokens that wait to be read
+  uint32_t running_questions = 16;  // answered in one batch
+  uint32_t running_uploads = 2;     // read side by side
 };
 
 // What the documents of one owner may take; 0 = no limit of its own.

@@ -33,25 +33,29 @@ class EndedJob : public Job {
 UploadJob::UploadJob(const EngineParts& parts, UploadOptions options,
                      std::shared_ptr<const Model> model, std::string text, std::string sha256,
                      absl::Duration default_ttl, std::shared_ptr<UploadSink> sink)
-    : QueuedJob(options.deadline, parts.clock),
+    : QueuedJob({.is_upload = true, .priority = options.priority, .tenant = options.tenant},
+                options.deadline, parts.clock),
       parts_(parts),
       options_(std::move(options)),
       model_(std::move(model)),
       text_(std::move(text)),
       sha256_(std::move(sha256)),
       keep_(KeepAs(options_, default_ttl)),
-      sink_(std::move(sink)) {}
+      sink_(std::move(sink)) {
+  SetWork({.prefill_tokens = text_.size() / 4});  // tokens are not known yet
+}
 
 void UploadJob::OnWaiting(uint32_t ahead) { sink_->OnProgress(UploadStage::kQueued, 0, ahead); }
 
-void UploadJob::Run() {
+Task<Done> UploadJob::Run() {
   stage_ = WorkStage::kIngest;
-  const absl::StatusOr<DocumentInfo> document = Read();
-  if (!document.ok()) {
+  const absl::StatusOr<DocumentInfo> document = co_await Read();
+  if (document.ok()) {
+    std::exchange(sink_, nullptr)->OnDocument(*document);
+  } else {
     End(document.status());
-    return;
   }
-  std::exchange(sink_, nullptr)->OnDocument(*document);
+  co_return Done{};
 }
 
 void UploadJob::End(const absl::Status& status) {
@@ -61,32 +65,57 @@ void UploadJob::End(const absl::Status& status) {
   std::exchange(sink_, nullptr)->OnError(status);
 }
 
-absl::StatusOr<DocumentInfo> UploadJob::Read() {
-  LECTERN_RETURN_IF_ERROR(Check(WorkStage::kIngest));
+Task<absl::StatusOr<DocumentInfo>> UploadJob::Read() {
   const std::string id = DocumentId(*model_, sha256_);
   // The same content may have been read while this one waited.
-  LECTERN_ASSIGN_OR_RETURN(auto known, parts_.store->Renew(id, keep_));
-  if (known) return *known;
-  const absl::Duration start = clock_->Steady();
+  LECTERN_CO_ASSIGN_OR_RETURN(auto known, parts_.store->Renew(id, keep_));
+  if (known) co_return *known;
   const uint64_t bytes = text_.size();
   sink_->OnProgress(UploadStage::kTokenizing, 0, bytes);
-  const auto content = PrepareContent(model_, std::move(text_), sha256_, kChunkTokens);
+  const StepOwner owner{this, stage_};
+  auto content = co_await parts_.reader->Prepare(model_, std::move(text_), sha256_, owner);
+  if (!content.ok()) co_return content.status();
   sink_->OnProgress(UploadStage::kTokenizing, bytes, bytes);
-  const uint64_t tokens = content->prefix.size() + content->encoding.ids.size();
-  LECTERN_RETURN_IF_ERROR(CheckWindow(tokens, kLeastQuestionTokens, 0, model_->info()));
+  SetWork({.prefill_tokens = (*content)->encoding.ids.size()});
+  co_return co_await ReadPages(*std::move(content));
+}
+
+Task<absl::StatusOr<DocumentInfo>> UploadJob::ReadPages(
+    std::shared_ptr<const DocumentContent> content) {
+  const absl::Duration start = clock_->Steady();
+  const StepOwner owner{this, stage_};
+  const Reading reading = content->Resolve(options_.reading);
+  const uint64_t tokens = content->PromptTokens(reading);
+  if (reading == Reading::kWhole) {
+    LECTERN_CO_RETURN_IF_ERROR(CheckWindow(tokens, kLeastQuestionTokens, 0, model_->info()));
+  }
+  const DocumentReader::Key key{content->id, reading,
+                                ResolvePolicy(options_.attention, model_->info())};
+  while (true) {
+    // Another job may have read it in the meantime, or be at it.
+    auto known = parts_.store->Renew(content->id, keep_);
+    if (!known.ok()) co_return known.status();
+    if (known->has_value()) co_return **known;
+    if (!parts_.reader->IsReading(key)) break;
+    std::function<bool()> over = [this, &key] { return !parts_.reader->IsReading(key); };
+    const absl::Status waited = co_await parts_.scheduler->WaitUntil(std::move(over), owner);
+    if (!waited.ok()) co_return waited;
+  }
   // Given back when the document counts itself.
-  LECTERN_ASSIGN_OR_RETURN(
+  LECTERN_CO_ASSIGN_OR_RETURN(
       const auto declared,
-      parts_.store->Reserve(keep_.owner, id, DeviceBytes(*content, Reading::kWhole)));
-  const AttentionPolicy policy = ResolvePolicy(options_.attention, model_->info());
-  LECTERN_ASSIGN_OR_RETURN(
-      auto read,
-      parts_.reader->Read(*content, policy, *this, WorkStage::kIngest, [&](uint64_t done) {
-        sink_->OnProgress(UploadStage::kPrefill, done, tokens);
-      }));
-  parts_.metrics->DocumentRead(model_->info().name, bytes, content->encoding.ids.size(),
-                               clock_->Steady() - start);
-  return parts_.store->Put(content, std::move(read), keep_);
+      parts_.store->Reserve(keep_.owner, content->id, DeviceBytes(*content, reading)));
+  parts_.reader->Begin(key);
+  Scheduler::Progress progress = [this, tokens](uint64_t done) {
+    sink_->OnProgress(UploadStage::kPrefill, done, tokens);
+  };
+  auto read =
+      co_await parts_.reader->Read(content, reading, key.policy, owner, std::move(progress));
+  parts_.reader->End(key);
+  if (!read.ok()) co_return read.status();
+  parts_.metrics->DocumentRead(model_->info().name, content->text.size(),
+                               content->encoding.ids.size(), clock_->Steady() - start);
+  co_return parts_.store->Put(std::move(content), *std::move(read), keep_);
 }
 
 IncomingUpload::IncomingUpload(const EngineParts& parts, UploadOptions options,

@@ -38,12 +38,12 @@ class UploadJob : public QueuedJob {
             std::shared_ptr<UploadSink> sink);
 
   void OnWaiting(uint32_t ahead) override;
-  void Run() override;
+  Task<Done> Run() override;
   void End(const absl::Status& status) override;
-  uint64_t PrefillTokens() const override { return text_.size() / 4; }  // tokens are not known yet
 
  private:
-  absl::StatusOr<DocumentInfo> Read();
+  Task<absl::StatusOr<DocumentInfo>> Read();
+  Task<absl::StatusOr<DocumentInfo>> ReadPages(std::shared_ptr<const DocumentContent> content);
 
   const EngineParts parts_;
   const UploadOptions options_;
