@@ -184,6 +184,19 @@ const std::vector<Flag>& Flags() {
       {"lame_duck", "DURATION", "0s",
        "after SIGTERM new calls are still served that long, while balancers look away",
        Duration(&Options::lame_duck)},
+      {"slow_reader_timeout", "DURATION", "30s",
+       "a stream whose reader takes no message for that long is ended, SLOW_READER",
+       [](Options& o, const std::string& v) {
+         const std::string error = Duration(&Options::slow_reader_timeout)(o, v);
+         const bool positive = o.slow_reader_timeout > absl::ZeroDuration();
+         return !error.empty() || positive ? error : std::string("must be more than 0");
+       }},
+      {"connection_age", "DURATION", "30m",
+       "then a connection is asked to reconnect, so that clients find new replicas; 0: never",
+       Duration(&Options::connection_age)},
+      {"connection_age_grace", "DURATION", "10m",
+       "calls may go on that long on a connection that is too old; the longest call",
+       Duration(&Options::connection_age_grace)},
       {"reflection", "true|false", "true", "gRPC reflection",
        [](Options& o, const std::string& v) {
          o.reflection = v == "true";
@@ -198,6 +211,11 @@ const std::vector<Flag>& Flags() {
        [](Options& o, const std::string& v) {
          o.log_level = v;
          return OneOf(v, {"debug", "info", "warning", "error"});
+       }},
+      {"log_prompts", "true|false", "false", "questions and answers stand in the log, too",
+       [](Options& o, const std::string& v) {
+         o.log_prompts = v == "true";
+         return OneOf(v, {"true", "false"});
        }},
       {"version", nullptr, "", "print the version and exit",
        [](Options& o, const std::string&) {

@@ -30,10 +30,14 @@ struct Options {
   double no_evidence_threshold = 0;
   absl::Duration drain_timeout = absl::Seconds(30);
   absl::Duration lame_duck = absl::ZeroDuration();
+  absl::Duration slow_reader_timeout = absl::Seconds(30);
+  absl::Duration connection_age = absl::Minutes(30);  // 0: for ever
+  absl::Duration connection_age_grace = absl::Minutes(10);
   std::string port_file;
   bool reflection = true;
   bool log_json = true;
   std::string log_level = "info";
+  bool log_prompts = false;
   bool help = false;
   bool version = false;
 };

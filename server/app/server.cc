@@ -6,6 +6,8 @@
 #include <grpcpp/impl/service_type.h>
 #include <grpcpp/resource_quota.h>
 
+#include <algorithm>
+#include <climits>
 #include <cstdio>
 #include <fstream>
 #include <memory>
@@ -58,8 +60,14 @@ class WarmUpSink : public AskSink {
   absl::Status status_;
 };
 
+// gRPC's largest number means never, and so does 0 here.
+int Milliseconds(absl::Duration duration) {
+  const int64_t ms = absl::ToInt64Milliseconds(duration);
+  return ms == 0 ? INT_MAX : static_cast<int>(std::min<int64_t>(ms, INT_MAX));
+}
+
 // How gRPC is set up; the reasons for each figure are in docs/operations.md.
-void Configure(grpc::ServerBuilder& builder) {
+void Configure(const Options& options, grpc::ServerBuilder& builder) {
   builder.SetMaxReceiveMessageSize(kMaxMessageBytes);
   builder.SetMaxSendMessageSize(kMaxMessageBytes);
   builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_GZIP, false);
@@ -72,6 +80,9 @@ void Configure(grpc::ServerBuilder& builder) {
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 20'000);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 30'000);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, 15 * 60'000);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_MS, Milliseconds(options.connection_age));
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_GRACE_MS,
+                             Milliseconds(options.connection_age_grace));
   builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, 5'000);
 }
 
@@ -123,19 +134,24 @@ class Server {
                                                 {"/startupz", [this] { return StartupProbe(); }},
                                                 {"/readyz", [this] { return ReadinessProbe(); }},
                                                 {"/livez", [this] { return LivenessProbe(); }}}));
-    qa_ = NewDocumentQaService(&serving_, &metrics_,
-                               {.version = kVersion,
-                                .isa = kernels::ToString(kernels::DefaultIsa()),
+    const RpcEnvironment environment{.metrics = &metrics_,
+                                     .version = kVersion,
+                                     .slow_reader_timeout = options_.slow_reader_timeout,
+                                     .log_prompts = options_.log_prompts};
+    qa_ = NewDocumentQaService(&serving_, environment,
+                               {.isa = kernels::ToString(kernels::DefaultIsa()),
                                 .threads = static_cast<uint32_t>(threads_),
                                 .max_message_bytes = kMaxMessageBytes});
-    health_ = NewHealthService(&serving_, &metrics_);
+    health_ = NewHealthService(&serving_, environment);
+    unknown_ = NewUnknownMethodService(environment);
     grpc::EnableDefaultHealthCheckService(false);
     if (options_.reflection) grpc::reflection::InitProtoReflectionServerBuilderPlugin();
     grpc::ServerBuilder builder;
-    Configure(builder);
+    Configure(options_, builder);
     builder.AddListeningPort(options_.listen, grpc::InsecureServerCredentials(), &grpc_port_);
     builder.RegisterService(qa_.get());
     builder.RegisterService(health_.get());
+    builder.RegisterCallbackGenericService(unknown_.get());
     grpc_ = builder.BuildAndStart();
     if (grpc_ == nullptr || grpc_port_ == 0) {
       return absl::UnavailableError(absl::StrCat("cannot listen on ", options_.listen));
@@ -263,6 +279,7 @@ class Server {
   std::unique_ptr<Engine> engine_;
   std::unique_ptr<grpc::Service> qa_;
   std::unique_ptr<grpc::Service> health_;
+  std::unique_ptr<grpc::CallbackGenericService> unknown_;
   std::unique_ptr<grpc::Server> grpc_;
   std::unique_ptr<HttpServer> http_;
   int grpc_port_ = 0;

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "server/base/status_macros.h"
 #include "server/rpc/convert.h"
 
 namespace lectern {
@@ -16,32 +17,19 @@ std::string NewAnswerId() {
 
 }  // namespace
 
-std::string TenantOf(const grpc::CallbackServerContext& context) {
-  const auto& metadata = context.client_metadata();
-  const auto found = metadata.find("x-lectern-tenant");
-  if (found != metadata.end()) return std::string(found->second.data(), found->second.size());
-  const std::string peer = context.peer();
-  return peer.substr(0, peer.rfind(':'));
-}
-
-std::string OwnerOf(const grpc::CallbackServerContext& context) {
-  const auto& metadata = context.client_metadata();
-  const auto found = metadata.find("x-lectern-tenant");
-  return found == metadata.end() ? "" : std::string(found->second.data(), found->second.size());
-}
-
 absl::Time DeadlineOf(const grpc::CallbackServerContext& context) {
   return absl::FromChrono(context.deadline());
 }
 
 absl::StatusOr<AskOptions> AskOptionsOf(const Engine& engine, const v1::AskRequest& request,
-                                        const grpc::CallbackServerContext& context) {
-  auto options = FromProto(request, engine.models()[0]->info().default_policy);
-  if (options.ok()) {
-    options->tenant = TenantOf(context);
-    options->owner = OwnerOf(context);
-    options->deadline = DeadlineOf(context);
-  }
+                                        const CallIdentity& identity, absl::Time deadline) {
+  LECTERN_RETURN_IF_ERROR(identity.tenant.status());
+  LECTERN_ASSIGN_OR_RETURN(AskOptions options,
+                           FromProto(request, engine.models()[0]->info().default_policy));
+  options.tenant = *identity.tenant;
+  options.owner = identity.owner;
+  options.request_id = identity.request_id;
+  options.deadline = deadline;
   return options;
 }
 
@@ -97,21 +85,27 @@ bool AskEvents::Merge(v1::AskResponse& last, const v1::AskResponse& next) {
   return true;
 }
 
-AskCall::AskCall(ServerMetrics* metrics, const v1::AskRequest& request)
-    : StreamWriter(metrics, "lectern.v1.DocumentQA/Ask"),
-      events_(request.answer_id(), request.after_seq()) {}
+AskCall::AskCall(const RpcEnvironment* environment, grpc::CallbackServerContext* context,
+                 const v1::AskRequest& request)
+    : StreamWriter(environment, "lectern.v1.DocumentQA/Ask", context),
+      events_(request.answer_id(), request.after_seq()),
+      log_(request, environment->log_prompts) {
+  record().Received(request.ByteSizeLong());
+}
 
-void AskCall::Start(const ServingState& serving, const grpc::CallbackServerContext& context,
-                    const v1::AskRequest& request) {
-  const absl::StatusOr<Engine*> engine = serving.Serving();
-  if (!engine.ok()) return End(ToGrpcStatus(engine.status()));
-  const absl::StatusOr<AskOptions> options = AskOptionsOf(**engine, request, context);
-  if (!options.ok()) return End(ToGrpcStatus(options.status()));
-  auto sink = std::static_pointer_cast<AskCall>(shared_from_this());
-  const absl::StatusOr<std::shared_ptr<Job>> job = (*engine)->Ask(*options, sink);
-  if (!job.ok()) return End(ToGrpcStatus(job.status()));
+absl::StatusOr<std::shared_ptr<Job>> AskCall::Submit(const ServingState& serving,
+                                                     const v1::AskRequest& request) {
+  LECTERN_ASSIGN_OR_RETURN(Engine* const engine, serving.Serving());
+  LECTERN_ASSIGN_OR_RETURN(const AskOptions options,
+                           AskOptionsOf(*engine, request, identity(), DeadlineOf(context())));
+  return engine->Ask(options, std::static_pointer_cast<AskCall>(shared_from_this()));
+}
+
+void AskCall::Start(const ServingState& serving, const v1::AskRequest& request) {
+  absl::StatusOr<std::shared_ptr<Job>> job = Submit(serving, request);
+  if (!job.ok()) return OnError(job.status());
   absl::MutexLock lock(&job_mutex_);
-  job_ = *job;
+  job_ = *std::move(job);
   if (cancelled_) job_->Cancel();
 }
 
@@ -123,13 +117,20 @@ void AskCall::OnCancel() {
 }
 
 void AskCall::OnText(std::string_view text, uint32_t tokens) {
+  log_.OnText(tokens);
   v1::AskResponse response;
   if (events_.Delta(text, tokens, response)) Write(std::move(response), &AskEvents::Merge);
 }
 
 void AskCall::OnAnswer(const Answer& answer) {
+  record().Add(log_.Answered(answer));
   Write(events_.Final(answer), &AskEvents::Merge);
-  End(grpc::Status::OK);
+  End(absl::OkStatus());
+}
+
+void AskCall::OnError(const absl::Status& status) {
+  record().Add(log_.Failed(status));
+  End(status);
 }
 
 }  // namespace lectern

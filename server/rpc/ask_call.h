@@ -8,6 +8,7 @@
 #include <string>
 
 #include "server/engine/engine.h"
+#include "server/rpc/question_log.h"
 #include "server/rpc/serving_state.h"
 #include "server/rpc/stream_writer.h"
 
@@ -38,11 +39,11 @@ class AskCall final
     : public StreamWriter<grpc::ServerWriteReactor<v1::AskResponse>, v1::AskResponse>,
       public AskSink {
  public:
-  AskCall(ServerMetrics* metrics, const v1::AskRequest& request);
+  AskCall(const RpcEnvironment* environment, grpc::CallbackServerContext* context,
+          const v1::AskRequest& request);
 
   // Hands the question to the engine; ends the call if that refuses.
-  void Start(const ServingState& serving, const grpc::CallbackServerContext& context,
-             const v1::AskRequest& request);
+  void Start(const ServingState& serving, const v1::AskRequest& request);
 
   void OnCancel() override;
 
@@ -52,23 +53,23 @@ class AskCall final
   }
   void OnText(std::string_view text, uint32_t tokens) override;
   void OnAnswer(const Answer& answer) override;
-  void OnError(const absl::Status& status) override { End(ToGrpcStatus(status)); }
+  void OnError(const absl::Status& status) override;
 
  private:
+  absl::StatusOr<std::shared_ptr<Job>> Submit(const ServingState& serving,
+                                              const v1::AskRequest& request);
+
   AskEvents events_;
+  QuestionLog log_;  // until the engine has the question, and in its events
   absl::Mutex job_mutex_;
   std::shared_ptr<Job> job_ ABSL_GUARDED_BY(job_mutex_);
   bool cancelled_ ABSL_GUARDED_BY(job_mutex_) = false;
 };
 
-// Options of a request, with deadline and tenant from its context.
+// Options of a request, with what its call tells.
 absl::StatusOr<AskOptions> AskOptionsOf(const Engine& engine, const v1::AskRequest& request,
-                                        const grpc::CallbackServerContext& context);
+                                        const CallIdentity& identity, absl::Time deadline);
 
-// The `x-lectern-tenant` metadata, else the peer's address without its port.
-std::string TenantOf(const grpc::CallbackServerContext& context);
-// Whose documents it may see: the `x-lectern-tenant` metadata, else empty.
-std::string OwnerOf(const grpc::CallbackServerContext& context);
 absl::Time DeadlineOf(const grpc::CallbackServerContext& context);
 
 }  // namespace lectern

@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "server/base/status_macros.h"
 #include "server/base/utf8.h"
 #include "server/engine/request_checks.h"
 
@@ -21,21 +22,27 @@ class AskManyCall::TaggedSink : public AskSink {
   TaggedSink(std::shared_ptr<AskManyCall> call, std::string tag, const v1::AskRequest& request)
       : call_(std::move(call)),
         tag_(std::move(tag)),
-        events_(request.answer_id(), request.after_seq()) {}
+        events_(request.answer_id(), request.after_seq()),
+        log_(request, call_->record().environment().log_prompts) {}
 
   void OnQueued(uint32_t position) override { Write(events_.Queued(position)); }
   void OnProgress(AskStage stage, uint64_t done, uint64_t total) override {
     Write(events_.Progress(stage, done, total));
   }
   void OnText(std::string_view text, uint32_t tokens) override {
+    log_.OnText(tokens);
     v1::AskResponse response;
     if (events_.Delta(text, tokens, response)) Write(std::move(response));
   }
   void OnAnswer(const Answer& answer) override {
+    call_->record().LogPart("question", log_.Answered(answer));
     Write(events_.Final(answer));
     call_->Close(tag_);
   }
   void OnError(const absl::Status& status) override {
+    std::vector<LogField> fields = log_.Failed(status);
+    fields.push_back({"reason", ReasonOf(status)});
+    call_->record().LogPart("question", std::move(fields));
     call_->WriteError(tag_, status);
     call_->Close(tag_);
   }
@@ -51,11 +58,17 @@ class AskManyCall::TaggedSink : public AskSink {
   const std::shared_ptr<AskManyCall> call_;
   const std::string tag_;
   AskEvents events_;
+  QuestionLog log_;
 };
 
 bool AskManyCall::Merge(v1::AskManyResponse& last, const v1::AskManyResponse& next) {
   if (last.tag() != next.tag() || !last.has_response() || !next.has_response()) return false;
   return AskEvents::Merge(*last.mutable_response(), next.response());
+}
+
+void AskManyCall::Start() {
+  if (!identity().tenant.ok()) return End(identity().tenant.status());
+  StartRead(&request_);
 }
 
 void AskManyCall::OnReadDone(bool ok) {
@@ -64,10 +77,11 @@ void AskManyCall::OnReadDone(bool ok) {
     absl::MutexLock lock(&mutex_);
     reading_ = false;
     half_closed_ = true;
-    if (open_.empty()) End(cancelled_ ? grpc::Status::CANCELLED : grpc::Status::OK);
+    if (open_.empty()) End(cancelled_ ? absl::CancelledError("cancelled") : absl::OkStatus());
     return;
   }
   const v1::AskManyRequest request = std::move(request_);
+  record().Received(request.ByteSizeLong());
   Handle(request);
   absl::MutexLock lock(&mutex_);
   reading_ = false;
@@ -110,25 +124,22 @@ void AskManyCall::Handle(const v1::AskManyRequest& request) {
     WriteError(request.tag(), ViolationsError({{"tag", "is that of a question still open"}}));
     return;
   }
-  Ask(request.tag(), request.ask());
-}
-
-void AskManyCall::Ask(const std::string& tag, const v1::AskRequest& request) {
-  const auto fail = [&](const absl::Status& status) {
-    WriteError(tag, status);
-    Close(tag);
-  };
-  const absl::StatusOr<Engine*> engine = serving_.Serving();
-  if (!engine.ok()) return fail(engine.status());
-  const absl::StatusOr<AskOptions> options = AskOptionsOf(**engine, request, context_);
-  if (!options.ok()) return fail(options.status());
-  const auto job = (*engine)->Ask(*options, std::make_shared<TaggedSink>(Self(), tag, request));
-  if (!job.ok()) return fail(job.status());
+  const auto sink = std::make_shared<TaggedSink>(Self(), request.tag(), request.ask());
+  const absl::StatusOr<std::shared_ptr<Job>> job = Submit(request.ask(), sink);
+  if (!job.ok()) return sink->OnError(job.status());
   absl::MutexLock lock(&mutex_);
-  const auto open = open_.find(tag);
+  const auto open = open_.find(request.tag());
   if (open == open_.end()) return;  // it has ended already
   open->second.job = *job;
   if (cancelled_ || open->second.cancelled) (*job)->Cancel();
+}
+
+absl::StatusOr<std::shared_ptr<Job>> AskManyCall::Submit(const v1::AskRequest& request,
+                                                         std::shared_ptr<AskSink> sink) {
+  LECTERN_ASSIGN_OR_RETURN(Engine* const engine, serving_.Serving());
+  LECTERN_ASSIGN_OR_RETURN(const AskOptions options,
+                           AskOptionsOf(*engine, request, identity(), DeadlineOf(context())));
+  return engine->Ask(options, std::move(sink));
 }
 
 void AskManyCall::CancelTag(const std::string& tag) {
@@ -149,6 +160,7 @@ void AskManyCall::OnCancel() {
 }
 
 void AskManyCall::WriteError(const std::string& tag, const absl::Status& status) {
+  record().LogIfInternal(status);
   const google::rpc::Status rpc = ToRpcStatus(status);
   v1::AskManyResponse response;
   response.set_tag(tag);
@@ -163,7 +175,7 @@ void AskManyCall::Close(const std::string& tag) {
   absl::MutexLock lock(&mutex_);
   open_.erase(tag);
   if (half_closed_) {
-    if (open_.empty()) End(cancelled_ ? grpc::Status::CANCELLED : grpc::Status::OK);
+    if (open_.empty()) End(cancelled_ ? absl::CancelledError("cancelled") : absl::OkStatus());
   } else {
     ReadIfRoom();
   }

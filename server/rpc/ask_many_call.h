@@ -19,14 +19,11 @@ class AskManyCall final
     : public StreamWriter<grpc::ServerBidiReactor<v1::AskManyRequest, v1::AskManyResponse>,
                           v1::AskManyResponse> {
  public:
-  // `context` outlives the call.
-  AskManyCall(ServerMetrics* metrics, const ServingState& serving,
-              const grpc::CallbackServerContext& context)
-      : StreamWriter(metrics, "lectern.v1.DocumentQA/AskMany"),
-        serving_(serving),
-        context_(context) {}
+  AskManyCall(const RpcEnvironment* environment, const ServingState& serving,
+              grpc::CallbackServerContext* context)
+      : StreamWriter(environment, "lectern.v1.DocumentQA/AskMany", context), serving_(serving) {}
 
-  void Start() { StartRead(&request_); }
+  void Start();
   void OnReadDone(bool ok) override;
   void OnWriteDone(bool ok) override;
   void OnCancel() override;
@@ -42,7 +39,8 @@ class AskManyCall final
   static bool Merge(v1::AskManyResponse& last, const v1::AskManyResponse& next);
 
   void Handle(const v1::AskManyRequest& request);
-  void Ask(const std::string& tag, const v1::AskRequest& request);
+  absl::StatusOr<std::shared_ptr<Job>> Submit(const v1::AskRequest& request,
+                                              std::shared_ptr<AskSink> sink);
   void CancelTag(const std::string& tag);
   void WriteError(const std::string& tag, const absl::Status& status);
   // The question of `tag` has ended: makes room for the next, or ends the stream.
@@ -54,7 +52,6 @@ class AskManyCall final
   }
 
   const ServingState& serving_;
-  const grpc::CallbackServerContext& context_;
   v1::AskManyRequest request_;  // being read
   absl::Mutex mutex_;
   std::map<std::string, OpenAsk> open_ ABSL_GUARDED_BY(mutex_);

@@ -7,6 +7,7 @@
 #include "absl/time/clock.h"
 #include "server/rpc/ask_call.h"
 #include "server/rpc/ask_many_call.h"
+#include "server/rpc/call_record.h"
 #include "server/rpc/convert.h"
 #include "server/rpc/grpc_status.h"
 #include "server/rpc/upload_call.h"
@@ -16,12 +17,13 @@ namespace {
 
 class DocumentQaService final : public v1::DocumentQA::CallbackService {
  public:
-  DocumentQaService(ServingState* serving, ServerMetrics* metrics, const ServerFacts& facts)
-      : serving_(serving), metrics_(metrics), facts_(facts), start_(absl::Now()) {}
+  DocumentQaService(ServingState* serving, const RpcEnvironment& environment,
+                    const ServerFacts& facts)
+      : serving_(serving), environment_(environment), facts_(facts), start_(absl::Now()) {}
 
   grpc::ServerBidiReactor<v1::UploadDocumentRequest, v1::UploadDocumentResponse>* UploadDocument(
       grpc::CallbackServerContext* context) override {
-    const auto call = std::make_shared<UploadCall>(metrics_, *serving_, *context);
+    const auto call = std::make_shared<UploadCall>(&environment_, *serving_, context);
     call->Own();
     call->Start();
     return call.get();
@@ -29,15 +31,15 @@ class DocumentQaService final : public v1::DocumentQA::CallbackService {
 
   grpc::ServerWriteReactor<v1::AskResponse>* Ask(grpc::CallbackServerContext* context,
                                                  const v1::AskRequest* request) override {
-    const auto call = std::make_shared<AskCall>(metrics_, *request);
+    const auto call = std::make_shared<AskCall>(&environment_, context, *request);
     call->Own();
-    call->Start(*serving_, *context, *request);
+    call->Start(*serving_, *request);
     return call.get();
   }
 
   grpc::ServerBidiReactor<v1::AskManyRequest, v1::AskManyResponse>* AskMany(
       grpc::CallbackServerContext* context) override {
-    const auto call = std::make_shared<AskManyCall>(metrics_, *serving_, *context);
+    const auto call = std::make_shared<AskManyCall>(&environment_, *serving_, context);
     call->Own();
     call->Start();
     return call.get();
@@ -46,70 +48,88 @@ class DocumentQaService final : public v1::DocumentQA::CallbackService {
   grpc::ServerUnaryReactor* GetDocument(grpc::CallbackServerContext* context,
                                         const v1::GetDocumentRequest* request,
                                         v1::Document* response) override {
-    return Unary(context, "lectern.v1.DocumentQA/GetDocument", [&](Engine& engine) {
-      const auto document = engine.GetDocument(request->id(), OwnerOf(*context));
-      if (document.ok()) *response = ToProto(*document);
-      return document.status();
-    });
+    return Unary(context, "lectern.v1.DocumentQA/GetDocument", *request, *response,
+                 [&](Engine& engine, const std::string& owner) {
+                   const auto document = engine.GetDocument(request->id(), owner);
+                   if (document.ok()) *response = ToProto(*document);
+                   return document.status();
+                 });
   }
 
   grpc::ServerUnaryReactor* ListDocuments(grpc::CallbackServerContext* context,
                                           const v1::ListDocumentsRequest* request,
                                           v1::ListDocumentsResponse* response) override {
-    return Unary(context, "lectern.v1.DocumentQA/ListDocuments", [&](Engine& engine) {
-      const auto page = engine.ListDocuments(request->page_size(), request->page_token(),
-                                             request->model(), OwnerOf(*context));
-      if (!page.ok()) return page.status();
-      for (const DocumentInfo& document : page->documents) {
-        *response->add_documents() = ToProto(document);
-      }
-      response->set_next_page_token(page->next_page_token);
-      response->set_total_documents(page->total);
-      return absl::OkStatus();
-    });
+    return Unary(context, "lectern.v1.DocumentQA/ListDocuments", *request, *response,
+                 [&](Engine& engine, const std::string& owner) {
+                   const auto page = engine.ListDocuments(
+                       request->page_size(), request->page_token(), request->model(), owner);
+                   if (!page.ok()) return page.status();
+                   for (const DocumentInfo& document : page->documents) {
+                     *response->add_documents() = ToProto(document);
+                   }
+                   response->set_next_page_token(page->next_page_token);
+                   response->set_total_documents(page->total);
+                   return absl::OkStatus();
+                 });
   }
 
   grpc::ServerUnaryReactor* DeleteDocument(grpc::CallbackServerContext* context,
                                            const v1::DeleteDocumentRequest* request,
                                            v1::DeleteDocumentResponse* response) override {
-    return Unary(context, "lectern.v1.DocumentQA/DeleteDocument", [&](Engine& engine) {
-      const auto freed = engine.DeleteDocument(request->id(), OwnerOf(*context));
-      if (freed.ok()) response->set_freed_bytes(*freed);
-      return freed.status();
-    });
+    return Unary(context, "lectern.v1.DocumentQA/DeleteDocument", *request, *response,
+                 [&](Engine& engine, const std::string& owner) {
+                   const auto freed = engine.DeleteDocument(request->id(), owner);
+                   if (freed.ok()) response->set_freed_bytes(*freed);
+                   return freed.status();
+                 });
   }
 
   grpc::ServerUnaryReactor* ListModels(grpc::CallbackServerContext* context,
-                                       const v1::ListModelsRequest*,
+                                       const v1::ListModelsRequest* request,
                                        v1::ListModelsResponse* response) override {
-    return Unary(context, "lectern.v1.DocumentQA/ListModels", [&](Engine& engine) {
-      for (const auto& model : engine.models()) *response->add_models() = ToProto(model->info());
-      return absl::OkStatus();
-    });
+    return Unary(context, "lectern.v1.DocumentQA/ListModels", *request, *response,
+                 [&](Engine& engine, const std::string&) {
+                   for (const auto& model : engine.models()) {
+                     *response->add_models() = ToProto(model->info());
+                   }
+                   return absl::OkStatus();
+                 });
   }
 
   grpc::ServerUnaryReactor* GetServerStatus(grpc::CallbackServerContext* context,
                                             const v1::GetServerStatusRequest*,
                                             v1::ServerStatus* response) override {
-    metrics_->CallStarted("lectern.v1.DocumentQA/GetServerStatus");
+    CallRecord record(&environment_, "lectern.v1.DocumentQA/GetServerStatus", context);
     FillStatus(*response);
-    metrics_->CallFinished("lectern.v1.DocumentQA/GetServerStatus", "OK", absl::ZeroDuration());
-    grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-    reactor->Finish(grpc::Status::OK);
-    return reactor;
+    return End(record, context, *response, absl::OkStatus());
   }
 
  private:
-  template <typename Work>
+  template <typename Request, typename Response, typename Work>
   grpc::ServerUnaryReactor* Unary(grpc::CallbackServerContext* context, const char* method,
-                                  const Work& work) {
-    const absl::Time start = absl::Now();
-    metrics_->CallStarted(method);
-    const absl::StatusOr<Engine*> engine = serving_->Serving();
-    const grpc::Status status = ToGrpcStatus(engine.ok() ? work(**engine) : engine.status());
-    metrics_->CallFinished(method, StatusName(status.error_code()), absl::Now() - start);
+                                  const Request& request, Response& response, const Work& work) {
+    CallRecord record(&environment_, method, context);
+    record.Received(request.ByteSizeLong());
+    absl::Status status = record.identity().tenant.status();
+    if (status.ok()) {
+      const absl::StatusOr<Engine*> engine = serving_->Serving();
+      status = engine.ok() ? work(**engine, record.identity().owner) : engine.status();
+    }
+    return End(record, context, response, status);
+  }
+
+  template <typename Response>
+  static grpc::ServerUnaryReactor* End(CallRecord& record, grpc::CallbackServerContext* context,
+                                       const Response& response, const absl::Status& status) {
+    if (status.ok()) {
+      context->AddInitialMetadata("x-request-id", record.identity().request_id);
+      record.Sent(response.ByteSizeLong());
+    }
+    record.Failed(status);
+    const grpc::Status end = ToGrpcStatus(status);
+    record.Finish(end.error_code());
     grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-    reactor->Finish(status);
+    reactor->Finish(end);
     return reactor;
   }
 
@@ -131,7 +151,7 @@ class DocumentQaService final : public v1::DocumentQA::CallbackService {
   void FillStatus(v1::ServerStatus& out) const {
     out.set_state(StateOf(serving_->state()));
     out.set_explanation(serving_->explanation());
-    out.set_version(facts_.version);
+    out.set_version(environment_.version);
     *out.mutable_uptime() = ToProto(absl::Now() - start_);
     out.set_isa(facts_.isa);
     out.set_threads(facts_.threads);
@@ -151,16 +171,42 @@ class DocumentQaService final : public v1::DocumentQA::CallbackService {
   }
 
   ServingState* const serving_;
-  ServerMetrics* const metrics_;
+  const RpcEnvironment environment_;
   const ServerFacts facts_;
   const absl::Time start_;
 };
 
+// Calls of methods that no service has: refused, counted as "other".
+class UnknownMethods final : public grpc::CallbackGenericService {
+ public:
+  explicit UnknownMethods(const RpcEnvironment& environment) : environment_(environment) {}
+
+  grpc::ServerGenericBidiReactor* CreateReactor(
+      grpc::GenericCallbackServerContext* context) override {
+    class Refusal final : public grpc::ServerGenericBidiReactor {
+     public:
+      Refusal() { Finish(grpc::Status(grpc::StatusCode::UNIMPLEMENTED, "unknown method")); }
+      void OnDone() override { delete this; }
+    };
+    CallRecord(&environment_, context->method(), context).Finish(grpc::StatusCode::UNIMPLEMENTED);
+    return new Refusal;
+  }
+
+ private:
+  const RpcEnvironment environment_;
+};
+
 }  // namespace
 
-std::unique_ptr<grpc::Service> NewDocumentQaService(ServingState* serving, ServerMetrics* metrics,
+std::unique_ptr<grpc::CallbackGenericService> NewUnknownMethodService(
+    const RpcEnvironment& environment) {
+  return std::make_unique<UnknownMethods>(environment);
+}
+
+std::unique_ptr<grpc::Service> NewDocumentQaService(ServingState* serving,
+                                                    const RpcEnvironment& environment,
                                                     const ServerFacts& facts) {
-  return std::make_unique<DocumentQaService>(serving, metrics, facts);
+  return std::make_unique<DocumentQaService>(serving, environment, facts);
 }
 
 }  // namespace lectern

@@ -2,6 +2,7 @@
 // the server serves, convert, hand to the engine, convert back.
 #pragma once
 
+#include <grpcpp/generic/async_generic_service.h>
 #include <grpcpp/server_context.h>
 #include <grpcpp/support/server_callback.h>
 
@@ -9,7 +10,7 @@
 #include <string>
 
 #include "server/engine/types.h"
-#include "server/metrics/server_metrics.h"
+#include "server/rpc/call_record.h"
 #include "server/rpc/serving_state.h"
 
 namespace grpc {
@@ -20,17 +21,22 @@ namespace lectern {
 
 // What GetServerStatus tells that does not change.
 struct ServerFacts {
-  std::string version;
   std::string isa;
   uint32_t threads = 0;
   uint32_t max_message_bytes = 0;
 };
 
-// `serving` and `metrics` outlive the service.
-std::unique_ptr<grpc::Service> NewDocumentQaService(ServingState* serving, ServerMetrics* metrics,
+// `serving` and the environment's metrics outlive the services.
+std::unique_ptr<grpc::Service> NewDocumentQaService(ServingState* serving,
+                                                    const RpcEnvironment& environment,
                                                     const ServerFacts& facts);
 
 // grpc.health.v1.Health for "" and "lectern.v1.DocumentQA".
-std::unique_ptr<grpc::Service> NewHealthService(ServingState* serving, ServerMetrics* metrics);
+std::unique_ptr<grpc::Service> NewHealthService(ServingState* serving,
+                                                const RpcEnvironment& environment);
+
+// Refuses every method that no registered service has, so that such calls are counted, too.
+std::unique_ptr<grpc::CallbackGenericService> NewUnknownMethodService(
+    const RpcEnvironment& environment);
 
 }  // namespace lectern

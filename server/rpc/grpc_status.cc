@@ -7,7 +7,6 @@
 
 #include "absl/time/time.h"
 #include "server/base/error_details.h"
-#include "server/base/log.h"
 #include "server/base/utf8.h"
 
 namespace lectern {
@@ -38,7 +37,6 @@ google::rpc::Status ToRpcStatus(const absl::Status& status) {
   const bool hidden = absl::IsInternal(status) || absl::IsUnknown(status);
   const ErrorDetails details = GetErrorDetails(status);
   if (hidden) {
-    LogError("request failed", {{"error", std::string(status.message())}});
     proto.set_message("internal error");
   } else {
     // The cut may fall inside a character, and peers cannot parse a reply with ill-formed text.

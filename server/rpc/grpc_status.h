@@ -15,7 +15,8 @@ class Status;
 namespace lectern {
 
 // Details are left out, largest first, rather than exceed 4 KiB (clients take 8 KiB of metadata).
-// The text of INTERNAL and UNKNOWN errors stays in the log: it may name paths.
+// The text of INTERNAL and UNKNOWN errors is for the log alone (CallRecord::Failed): it may name
+// paths.
 google::rpc::Status ToRpcStatus(const absl::Status& status);
 grpc::Status ToGrpcStatus(const absl::Status& status);
 

@@ -1,6 +1,5 @@
 #include <grpc/health/v1/health.grpc.pb.h>
 
-#include "absl/time/clock.h"
 #include "server/rpc/document_qa_service.h"
 #include "server/rpc/grpc_status.h"
 #include "server/rpc/stream_writer.h"
@@ -29,8 +28,9 @@ bool Merge(Response& last, const Response& next) {
 
 class WatchCall final : public StreamWriter<grpc::ServerWriteReactor<Response>, Response> {
  public:
-  WatchCall(ServerMetrics* metrics, ServingState* serving)
-      : StreamWriter(metrics, "grpc.health.v1.Health/Watch"), serving_(serving) {}
+  WatchCall(const RpcEnvironment* environment, grpc::CallbackServerContext* context,
+            ServingState* serving)
+      : StreamWriter(environment, "grpc.health.v1.Health/Watch", context), serving_(serving) {}
 
   void Start(bool known) {
     if (!known) {
@@ -43,7 +43,7 @@ class WatchCall final : public StreamWriter<grpc::ServerWriteReactor<Response>, 
     watch_ = serving_->AddWatch([this](ServerState state) {
       Write(StatusOf(state), &Merge);
       if (state == ServerState::kStopped) {
-        End(grpc::Status(grpc::StatusCode::UNAVAILABLE, "the server is shutting down"));
+        End(absl::UnavailableError("the server is shutting down"));
       }
     });
   }
@@ -51,7 +51,7 @@ class WatchCall final : public StreamWriter<grpc::ServerWriteReactor<Response>, 
   void OnCancel() override {
     const auto keep = shared_from_this();
     Stop();
-    End(grpc::Status::CANCELLED);
+    End(absl::CancelledError("cancelled by the client"));
   }
   void OnDone() override {
     Stop();
@@ -72,29 +72,28 @@ class WatchCall final : public StreamWriter<grpc::ServerWriteReactor<Response>, 
 
 class HealthServiceImpl final : public health::Health::CallbackService {
  public:
-  HealthServiceImpl(ServingState* serving, ServerMetrics* metrics)
-      : serving_(serving), metrics_(metrics) {}
+  HealthServiceImpl(ServingState* serving, const RpcEnvironment& environment)
+      : serving_(serving), environment_(environment) {}
 
   grpc::ServerUnaryReactor* Check(grpc::CallbackServerContext* context,
                                   const health::HealthCheckRequest* request,
                                   Response* response) override {
-    metrics_->CallStarted("grpc.health.v1.Health/Check");
+    CallRecord record(&environment_, "grpc.health.v1.Health/Check", context);
     grpc::Status status = grpc::Status::OK;
     if (IsKnown(request->service())) {
       *response = StatusOf(serving_->state());
     } else {
       status = grpc::Status(grpc::StatusCode::NOT_FOUND, "unknown service");
     }
-    metrics_->CallFinished("grpc.health.v1.Health/Check", StatusName(status.error_code()),
-                           absl::ZeroDuration());
+    record.Finish(status.error_code());
     grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
     reactor->Finish(status);
     return reactor;
   }
 
-  grpc::ServerWriteReactor<Response>* Watch(grpc::CallbackServerContext*,
+  grpc::ServerWriteReactor<Response>* Watch(grpc::CallbackServerContext* context,
                                             const health::HealthCheckRequest* request) override {
-    const auto call = std::make_shared<WatchCall>(metrics_, serving_);
+    const auto call = std::make_shared<WatchCall>(&environment_, context, serving_);
     call->Own();
     call->Start(IsKnown(request->service()));
     return call.get();
@@ -102,13 +101,14 @@ class HealthServiceImpl final : public health::Health::CallbackService {
 
  private:
   ServingState* const serving_;
-  ServerMetrics* const metrics_;
+  const RpcEnvironment environment_;
 };
 
 }  // namespace
 
-std::unique_ptr<grpc::Service> NewHealthService(ServingState* serving, ServerMetrics* metrics) {
-  return std::make_unique<HealthServiceImpl>(serving, metrics);
+std::unique_ptr<grpc::Service> NewHealthService(ServingState* serving,
+                                                const RpcEnvironment& environment) {
+  return std::make_unique<HealthServiceImpl>(serving, environment);
 }
 
 }  // namespace lectern

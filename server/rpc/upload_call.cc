@@ -7,26 +7,33 @@
 #include "server/engine/request_checks.h"
 #include "server/rpc/ask_call.h"
 #include "server/rpc/convert.h"
+#include "server/rpc/question_log.h"
 
 namespace lectern {
+
+void UploadCall::Start() {
+  if (!identity().tenant.ok()) return End(identity().tenant.status());
+  StartRead(&request_);
+}
 
 void UploadCall::OnReadDone(bool ok) {
   const auto keep = shared_from_this();
   absl::Status status;
   if (ok) {
+    record().Received(request_.ByteSizeLong());
     status = Handle(request_);
     if (status.ok()) {
       StartRead(&request_);
       return;
     }
-  } else if (context_.IsCancelled()) {
+  } else if (context().IsCancelled()) {
     status = absl::CancelledError("cancelled by the client");
   } else {
     status = FinishUpload();
     if (status.ok()) return;
   }
   upload_ = nullptr;
-  End(ToGrpcStatus(status));
+  End(status);
 }
 
 absl::Status UploadCall::Handle(const v1::UploadDocumentRequest& request) {
@@ -55,9 +62,10 @@ absl::Status UploadCall::Handle(const v1::UploadDocumentRequest& request) {
 absl::Status UploadCall::Begin(const v1::UploadMetadata& metadata) {
   LECTERN_ASSIGN_OR_RETURN(Engine* const engine, serving_.Serving());
   LECTERN_ASSIGN_OR_RETURN(UploadOptions options, FromProto(metadata));
-  options.tenant = TenantOf(context_);
-  options.owner = OwnerOf(context_);
-  options.deadline = DeadlineOf(context_);
+  options.tenant = *identity().tenant;
+  options.owner = identity().owner;
+  options.request_id = identity().request_id;
+  options.deadline = DeadlineOf(context());
   expected_bytes_ = options.expected_bytes;
   LECTERN_ASSIGN_OR_RETURN(upload_, engine->StartUpload(options));
   return absl::OkStatus();
@@ -102,10 +110,14 @@ void UploadCall::OnProgress(UploadStage stage, uint64_t done, uint64_t total) {
 }
 
 void UploadCall::OnDocument(const DocumentInfo& document) {
+  record().Add({{"model", document.model},
+                {"doc", ShortDocumentId(document.id)},
+                {"document_bytes", document.bytes},
+                {"document_tokens", document.tokens}});
   v1::UploadDocumentResponse response;
   *response.mutable_document() = ToProto(document);
   Write(std::move(response), &UploadCall::Merge);
-  End(grpc::Status::OK);
+  End(absl::OkStatus());
 }
 
 }  // namespace lectern

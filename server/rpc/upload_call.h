@@ -19,20 +19,18 @@ class UploadCall final
           v1::UploadDocumentResponse>,
       public UploadSink {
  public:
-  // `context` outlives the call.
-  UploadCall(ServerMetrics* metrics, const ServingState& serving,
-             const grpc::CallbackServerContext& context)
-      : StreamWriter(metrics, "lectern.v1.DocumentQA/UploadDocument"),
-        serving_(serving),
-        context_(context) {}
+  UploadCall(const RpcEnvironment* environment, const ServingState& serving,
+             grpc::CallbackServerContext* context)
+      : StreamWriter(environment, "lectern.v1.DocumentQA/UploadDocument", context),
+        serving_(serving) {}
 
-  void Start() { StartRead(&request_); }
+  void Start();
   void OnReadDone(bool ok) override;
   void OnCancel() override;
 
   void OnProgress(UploadStage stage, uint64_t done, uint64_t total) override;
   void OnDocument(const DocumentInfo& document) override;
-  void OnError(const absl::Status& status) override { End(ToGrpcStatus(status)); }
+  void OnError(const absl::Status& status) override { End(status); }
 
  private:
   static bool Merge(v1::UploadDocumentResponse& last, const v1::UploadDocumentResponse& next);
@@ -42,7 +40,6 @@ class UploadCall final
   absl::Status FinishUpload();
 
   const ServingState& serving_;
-  const grpc::CallbackServerContext& context_;
   v1::UploadDocumentRequest request_;  // being read
   std::unique_ptr<Upload> upload_;     // used by read events alone, which come one at a time
   uint64_t expected_bytes_ = 0;

@@ -1,86 +1,20 @@
 // The service over a real socket, with the real engine and a fake model: what the end-to-end tests
 // cannot force, such as slow readers, blocked steps and malformed streams.
-#include <gmock/gmock.h>
 #include <google/rpc/error_details.pb.h>
 #include <google/rpc/status.pb.h>
 #include <grpc/health/v1/health.grpc.pb.h>
-#include <grpcpp/grpcpp.h>
-#include <gtest/gtest.h>
-#include <lectern/v1/document_qa.grpc.pb.h>
 
 #include <thread>
 
-#include "server/base/clock.h"
 #include "server/base/error_details.h"
 #include "server/base/utf8.h"
-#include "server/engine/engine.h"
-#include "server/metrics/server_metrics.h"
-#include "server/rpc/document_qa_service.h"
 #include "server/rpc/grpc_status.h"
-#include "server/rpc/serving_state.h"
-#include "tests/testing/fake_model.h"
+#include "tests/server/rpc/service_fixture.h"
 
 namespace lectern {
 namespace {
 
 using grpc::StatusCode;
-
-class ServiceTest : public testing::Test {
- protected:
-  ServiceTest() : metrics_({"fake"}) {
-    FakeModelOptions options;
-    options.answer = [](const std::string&, const std::string& question) {
-      return std::string(question == "long" ? 400 : 5, 'x');
-    };
-    model_ = std::make_shared<FakeModel>(options);
-    EngineOptions engine_options;
-    engine_options.limits.max_new_tokens = 500;
-    engine_options.limits.queue_capacity = 40;
-    engine_options.kv_bytes = 64 << 20;
-    engine_ = Engine::Create(engine_options, {model_}, &Clock::Real(), &metrics_);
-    qa_ = NewDocumentQaService(&serving_, &metrics_, {.version = "test"});
-    health_service_ = NewHealthService(&serving_, &metrics_);
-    grpc::ServerBuilder builder;
-    int port = 0;
-    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
-    builder.RegisterService(qa_.get());
-    builder.RegisterService(health_service_.get());
-    server_ = builder.BuildAndStart();
-    channel_ = grpc::CreateChannel("127.0.0.1:" + std::to_string(port),
-                                   grpc::InsecureChannelCredentials());
-    stub_ = v1::DocumentQA::NewStub(channel_);
-  }
-
-  ~ServiceTest() override {
-    serving_.Set(ServerState::kStopped, "over");
-    server_->Shutdown(std::chrono::system_clock::now() + std::chrono::seconds(1));
-    engine_->Stop();
-  }
-
-  void Serve() {
-    serving_.SetEngine(engine_.get());
-    serving_.Set(ServerState::kServing, "serving");
-  }
-
-  v1::AskRequest Inline(const std::string& question) {
-    v1::AskRequest request;
-    request.set_inline_text("A short document.");
-    request.set_question(question);
-    request.set_max_new_tokens(500);
-    return request;
-  }
-
-  void WaitUntilIdle() { EXPECT_TRUE(engine_->WaitUntilIdle(absl::Now() + absl::Seconds(20))); }
-
-  ServerMetrics metrics_;
-  ServingState serving_;
-  std::shared_ptr<FakeModel> model_;
-  std::unique_ptr<Engine> engine_;
-  std::unique_ptr<grpc::Service> qa_, health_service_;
-  std::unique_ptr<grpc::Server> server_;
-  std::shared_ptr<grpc::Channel> channel_;
-  std::unique_ptr<v1::DocumentQA::Stub> stub_;
-};
 
 TEST_F(ServiceTest, RefusesUntilItServesButTellsItsStatus) {
   grpc::ClientContext ask_context, status_context;
