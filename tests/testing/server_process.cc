@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
@@ -47,9 +48,12 @@ ServerProcess::ServerProcess(std::vector<std::string> flags, const std::string& 
   std::string pattern = (std::filesystem::temp_directory_path() / "lectern-XXXXXX").string();
   folder_ = mkdtemp(pattern.data());
   const std::string program = Environment("LECTERN_BIN_DIR") + "/lectern-server";
-  std::vector<std::string> arguments = {program, "--listen=127.0.0.1:0",
-                                        "--metrics_listen=127.0.0.1:0",
+  std::vector<std::string> arguments = {program, "--metrics_listen=127.0.0.1:0",
                                         "--port_file=" + folder_ + "/ports.json"};
+  const auto listens = [](const std::string& flag) { return flag.rfind("--listen=", 0) == 0; };
+  if (std::none_of(flags.begin(), flags.end(), listens)) {
+    arguments.push_back("--listen=127.0.0.1:0");
+  }
   if (!model.empty()) arguments.push_back("--model=test=" + model);
   arguments.insert(arguments.end(), flags.begin(), flags.end());
   std::vector<char*> argv;

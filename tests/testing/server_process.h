@@ -13,7 +13,8 @@ std::string DefaultModelPath();
 
 class ServerProcess {
  public:
-  // Starts the program with `flags` on free ports and waits until it listens; `model` may be "".
+  // Starts the program with `flags` on free ports (unless they have a --listen) and waits until it
+  // listens; `model` may be "".
   explicit ServerProcess(std::vector<std::string> flags = {},
                          const std::string& model = DefaultModelPath());
   ~ServerProcess();  // kills what still runs
