@@ -1,78 +1,78 @@
 // C++ client of lectern.v1.DocumentQA.
 //
 //   Client client("127.0.0.1:8001");
-//   auto document = client.Upload(text, {}, {}, [](const v1::UploadDocumentResponse&) {});
+//   auto document = client.Upload(text, {}, {}, nullptr);
 //   v1::AskRequest ask;
 //   ask.set_document_id(document->id());
 //   ask.set_question("Which valve failed first?");
 //   auto answer = client.Ask(ask, {}, [](const v1::AskResponse& event) { ... });
 //
 // Calls block. Errors carry the server's ErrorDetails (server/base/error_details.h): reason,
-// violated fields, retry hint. An error without a reason came from the transport.
+// violated fields, retry hint, and the request's id in the server's log as metadata "request_id".
+// An error without a reason came from the transport.
+//
+// Replicas. A target may stand for several servers. Calls go to those that say they are serving, in
+// turn; RetryPolicy (call_options.h) tells what is tried again on another one. An answer that
+// breaks off with UNAVAILABLE is asked for again and goes on where it broke off. A document lives
+// on the replica that read it: give its text as CallOptions.document, and a replica that does not
+// have it gets it and answers. Behind a proxy that spreads single calls over servers this cannot
+// hold.
 //
 // The connection is plain text: for an untrusted network put a proxy with TLS in between.
 #pragma once
 
-#include <grpcpp/channel.h>
-#include <grpcpp/client_context.h>
-#include <lectern/v1/document_qa.grpc.pb.h>
+#include <lectern/v1/document_qa.pb.h>
 
 #include <functional>
-#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "client/call_options.h"
+#include "client/channels.h"
+#include "client/delivery.h"
 
 namespace lectern {
-
-// Ends calls from another thread. Thread-safe; outlives the calls it was given to.
-class Canceller {
- public:
-  // Every call that runs under this object, now or later, ends with CANCELLED.
-  void Cancel();
-  bool cancelled() const;
-
- private:
-  friend class CancelScope;
-  mutable absl::Mutex mutex_;
-  bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
-  grpc::ClientContext* running_ ABSL_GUARDED_BY(mutex_) = nullptr;  // one call at a time
-};
-
-struct CallOptions {
-  // The call's deadline. The shorter of this and the method's timeout in client/service_config.json
-  // holds (300 s for Ask and GetDocument, 600 s for UploadDocument).
-  absl::Duration timeout = absl::InfiniteDuration();
-  Canceller* canceller = nullptr;  // may be null
-};
 
 // Thread-safe; each call may run on its own thread. Callbacks run on the calling thread, in order.
 class Client {
  public:
-  // `target` is HOST:PORT or any gRPC target. Does not connect yet.
+  // `target` is HOST:PORT, several addresses as "127.0.0.1:8001,127.0.0.1:8003", or any gRPC target
+  // ("dns:///lectern-headless:8001"). Does not connect yet.
   explicit Client(const std::string& target);
 
   // Waits until a connection stands. UNAVAILABLE as soon as an attempt fails or `timeout` passes.
   absl::Status Connect(absl::Duration timeout);
 
-  using UploadCallback = std::function<void(const lectern::v1::UploadDocumentResponse&)>;
-  using AskCallback = std::function<void(const lectern::v1::AskResponse&)>;
+  // Waits until a server says that it is serving. False if `timeout` passes before.
+  bool WaitUntilServing(absl::Duration timeout);
 
   // Sends `text` with its length and SHA-256, which the server checks. `on_event` sees every event,
-  // the final document included.
+  // the final document included. The same text gives the same document, so that an upload that
+  // failed is repeated as a whole.
   absl::StatusOr<lectern::v1::Document> Upload(std::string_view text,
                                                lectern::v1::UploadMetadata metadata,
                                                const CallOptions& options,
                                                const UploadCallback& on_event);
 
-  // `on_event` sees every event, the final answer included.
+  // `on_event` sees every event, the final answer included; queue and progress events anew with
+  // each attempt, every piece of text once. With options.document the request may leave
+  // `document_id` empty: the text is uploaded first. ABORTED (RESUME_DIFFERS) when an answer that
+  // broke off did not begin alike the second time.
   absl::StatusOr<lectern::v1::Answer> Ask(const lectern::v1::AskRequest& request,
                                           const CallOptions& options, const AskCallback& on_event);
+
+  using AskManyCallback = std::function<void(size_t index, const lectern::v1::AskResponse&)>;
+
+  // Asks all `requests` on one stream, where the server answers them side by side, and waits for
+  // all of them: one result for each, in their order. `on_event` sees their events mixed. Each
+  // question fails alone; those that may be tried again are, together. With options.document every
+  // request is about that document, or has an inline text; `document_id` may be left empty.
+  std::vector<absl::StatusOr<lectern::v1::Answer>> AskMany(
+      std::vector<lectern::v1::AskRequest> requests, const CallOptions& options,
+      const AskManyCallback& on_event);
 
   absl::StatusOr<lectern::v1::Document> GetDocument(const std::string& id,
                                                     const CallOptions& options);
@@ -91,11 +91,7 @@ class Client {
 
  private:
   const std::string target_;
-  // A server that is loading or draining tells so by its health, and a channel that checks health
-  // sends it nothing. GetServerStatus has to reach it all the same: hence a channel that does not.
-  const std::shared_ptr<grpc::Channel> unchecked_channel_;
-  const std::unique_ptr<lectern::v1::DocumentQA::Stub> status_stub_;
-  const std::unique_ptr<lectern::v1::DocumentQA::Stub> stub_;
+  Channels channels_;
 };
 
 }  // namespace lectern

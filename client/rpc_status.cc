@@ -43,4 +43,11 @@ absl::Status FromGrpcStatus(const grpc::Status& status) {
                    details);
 }
 
+absl::Status FromAskError(const lectern::v1::AskError& error) {
+  // A failed question is never OK, whatever the server wrote there.
+  const auto code =
+      error.code() == 0 ? grpc::StatusCode::UNKNOWN : static_cast<grpc::StatusCode>(error.code());
+  return FromGrpcStatus(grpc::Status(code, error.message(), error.status()));
+}
+
 }  // namespace lectern

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <grpcpp/support/status.h>
+#include <lectern/v1/ask.pb.h>
 
 #include "absl/status/status.h"
 
@@ -12,5 +13,8 @@ namespace lectern {
 // (server/base/error_details.h); details that do not parse are left out. A failure without a reason
 // did not come from a Lectern server but from the transport or a proxy.
 absl::Status FromGrpcStatus(const grpc::Status& status);
+
+// The same for a failed question of an AskMany stream.
+absl::Status FromAskError(const lectern::v1::AskError& error);
 
 }  // namespace lectern

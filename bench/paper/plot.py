@@ -5,7 +5,7 @@ from xml.sax.saxutils import escape
 
 PANEL_WIDTH, PANEL_HEIGHT = 400, 300
 LEFT, TOP, BETWEEN_X, BETWEEN_Y = 70, 76, 84, 92
-LEGEND_WIDTH = 210
+LEGEND_WIDTH = 262
 FONT = 'font-family="Helvetica, Arial, sans-serif"'
 
 

@@ -4,13 +4,17 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "client/cli/printer.h"
 #include "client/cli/progress.h"
 #include "server/base/error_details.h"
 #include "server/base/mapped_file.h"
+#include "server/base/sha256.h"
 #include "server/base/status_macros.h"
 
 namespace lectern {
@@ -54,6 +58,16 @@ std::string TitleOf(const std::string& path) {
   return path == "-" ? "" : path.substr(path.find_last_of('/') + 1);
 }
 
+bool NamesSeveral(const std::string& server) {
+  return server.find(',') != std::string::npos || server.find("://") != std::string::npos;
+}
+
+absl::Status OfQuestion(const absl::Status& status, const std::string& question) {
+  ErrorDetails details = GetErrorDetails(status);
+  details.metadata["question"] = question;
+  return MakeError(status.code(), {status.message().data(), status.message().size()}, details);
+}
+
 class Runner {
  public:
   Runner(const CliOptions& options, std::FILE* out, std::FILE* err, bool err_is_terminal,
@@ -72,10 +86,15 @@ class Runner {
   // The wrong use of a file and a failed call end with different exit statuses.
   int UsageError(const absl::Status& status);
   int Report(const absl::Status& status);
-  CallOptions Call() { return {deadline_ - absl::Now(), &canceller_}; }
+  CallOptions Call();
 
-  absl::Status Upload(std::string_view text, const std::string& path, std::string& id);
-  absl::Status Ask(const std::string& document);
+  lectern::v1::UploadMetadata Metadata(const std::string& path) const;
+  absl::Status Upload(std::string_view text);
+  // The id of a document with this text, or "" if the server has none or is to change it.
+  absl::StatusOr<std::string> Find(std::string_view text);
+  absl::Status AskAbout(std::string_view text);
+  absl::Status Ask(const std::string& document, const CallOptions& call);
+  absl::Status AskMany(const lectern::v1::AskRequest& request, const CallOptions& call);
   absl::Status Documents();
   absl::Status Delete();
   absl::Status Models();
@@ -92,6 +111,7 @@ class Runner {
   std::FILE* const err_;
   Canceller& canceller_;
   const absl::Time deadline_;
+  Text questions_;
   Client client_;
   ProgressLine progress_;
 };
@@ -166,27 +186,114 @@ void Runner::ShowAnswer(const lectern::v1::AskResponse& event) {
   }
 }
 
-absl::Status Runner::Upload(std::string_view text, const std::string& path, std::string& id) {
+CallOptions Runner::Call() {
+  CallOptions call;
+  call.timeout = deadline_ - absl::Now();
+  call.canceller = &canceller_;
+  call.tenant = options_.tenant;
+  call.request_id = options_.request_id;
+  call.retry = options_.retry;
+  call.on_retry = [this](const RetryNotice& notice) {
+    progress_.Clear();
+    if (options_.json) return;
+    const std::string what =
+        notice.uploads ? "the server does not have the document, uploading it"
+                       : absl::StrCat(absl::StatusCodeToString(notice.cause.code()),
+                                      ", trying again in ", absl::FormatDuration(notice.wait));
+    std::fprintf(err_, "%s\n", what.c_str());
+  };
+  return call;
+}
+
+lectern::v1::UploadMetadata Runner::Metadata(const std::string& path) const {
   lectern::v1::UploadMetadata metadata = options_.upload;
   metadata.set_model(options_.model);
   if (metadata.title().empty()) metadata.set_title(TitleOf(path));
   if (options_.has_attention) *metadata.mutable_attention() = options_.attention;
-  LECTERN_ASSIGN_OR_RETURN(
-      const auto document,
-      client_.Upload(text, metadata, Call(), [this](const auto& event) { ShowUpload(event); }));
+  return metadata;
+}
+
+absl::Status Runner::Upload(std::string_view text) {
+  LECTERN_ASSIGN_OR_RETURN(const auto document,
+                           client_.Upload(text, Metadata(options_.words[0]), Call(),
+                                          [this](const auto& event) { ShowUpload(event); }));
   progress_.Clear();
-  id = document.id();
+  if (!options_.json) Print(document.id() + "\n");
   return absl::OkStatus();
 }
 
-absl::Status Runner::Ask(const std::string& document) {
+absl::StatusOr<std::string> Runner::Find(std::string_view text) {
+  const lectern::v1::UploadMetadata& wanted = options_.upload;
+  if (wanted.has_ttl() || wanted.pinned() || !wanted.title().empty()) return "";
+  std::string model = options_.model;
+  if (model.empty()) {
+    LECTERN_ASSIGN_OR_RETURN(const auto models, client_.ListModels(Call()));
+    if (models.models_size() > 0) model = models.models(0).name();
+  }
+  LECTERN_ASSIGN_OR_RETURN(const auto documents, client_.ListDocuments(model, Call()));
+  const std::string digest = Sha256Hex(text);
+  for (const auto& document : documents) {
+    const bool as_wanted = wanted.reading() == lectern::v1::READING_UNSPECIFIED ||
+                           wanted.reading() == lectern::v1::READING_AUTO ||
+                           wanted.reading() == document.reading();
+    if (document.sha256() == digest && as_wanted) return document.id();
+  }
+  return "";
+}
+
+absl::Status Runner::AskAbout(std::string_view text) {
+  LECTERN_ASSIGN_OR_RETURN(const std::string id, Find(text));
+  const DocumentSource source{
+      .text = [text]() -> absl::StatusOr<std::string> { return std::string(text); },
+      .metadata = Metadata(options_.file),
+      .on_event = [this](const auto& event) { ShowUpload(event); }};
+  CallOptions call = Call();
+  call.document = &source;
+  return Ask(id, call);
+}
+
+absl::Status Runner::Ask(const std::string& document, const CallOptions& call) {
   lectern::v1::AskRequest request = options_.ask;
   request.set_document_id(document);
-  request.set_question(options_.words.back());
   // The document's own model answers; naming another one is for the server to refuse.
   request.set_model(options_.model);
   if (options_.has_attention) *request.mutable_attention() = options_.attention;
-  return client_.Ask(request, Call(), [this](const auto& event) { ShowAnswer(event); }).status();
+  if (!options_.questions.empty()) return AskMany(request, call);
+  request.set_question(options_.words.back());
+  return client_.Ask(request, call, [this](const auto& event) { ShowAnswer(event); }).status();
+}
+
+absl::Status Runner::AskMany(const lectern::v1::AskRequest& request, const CallOptions& call) {
+  std::vector<lectern::v1::AskRequest> requests;
+  const std::string lines(questions_.bytes());
+  for (const absl::string_view line : absl::StrSplit(lines, '\n', absl::SkipWhitespace())) {
+    requests.push_back(request);
+    requests.back().set_question(std::string(absl::StripAsciiWhitespace(line)));
+  }
+  size_t answered = 0;
+  const auto show = [&](size_t index, const lectern::v1::AskResponse& event) {
+    answered += event.has_answer() ? 1 : 0;
+    progress_.Show("answering", answered, requests.size(), "questions");
+    if (!options_.json) return;
+    lectern::v1::AskManyResponse tagged;
+    tagged.set_tag(absl::StrCat(index + 1));
+    *tagged.mutable_response() = event;
+    Print(JsonLine(tagged));
+  };
+  const auto answers = client_.AskMany(requests, call, show);
+  progress_.Clear();
+  absl::Status last_failure = absl::OkStatus();
+  for (size_t i = 0; i < answers.size(); ++i) {
+    const absl::Status& status = answers[i].status();
+    if (!status.ok()) {
+      if (!last_failure.ok()) std::fputs(ErrorText(last_failure).c_str(), err_);
+      last_failure = OfQuestion(status, requests[i].question());
+    } else if (!options_.json) {
+      Print(absl::StrCat(Printable(requests[i].question()), "\n", Printable(answers[i]->text()),
+                         "\n", AnswerFooter(*answers[i]), "\n"));
+    }
+  }
+  return last_failure;  // which the caller reports
 }
 
 absl::Status Runner::Documents() {
@@ -225,6 +332,10 @@ absl::Status Runner::WaitUntilServing() {
     LECTERN_ASSIGN_OR_RETURN(const ServerStatus status, client_.GetServerStatus(Call()));
     if (status.state() == ServerStatus::STATE_SERVING) return absl::OkStatus();
     if (status.state() == ServerStatus::STATE_DRAINING) {
+      // One of several replicas answers for all here; calls find another one.
+      if (NamesSeveral(options_.server) && client_.WaitUntilServing(kConnectTimeout)) {
+        return absl::OkStatus();
+      }
       return MakeError(absl::StatusCode::kUnavailable, "the server is shutting down",
                        {.reason = "DRAINING"});
     }
@@ -242,21 +353,19 @@ int Runner::Run() {
     if (!read.ok()) return UsageError(read.status());
     text = *std::move(read);
   }
+  if (!options_.questions.empty()) {
+    auto read = Text::Read(options_.questions);
+    if (!read.ok()) return UsageError(read.status());
+    questions_ = *std::move(read);
+  }
   const absl::Status connected = client_.Connect(std::min(kConnectTimeout, options_.timeout));
   if (!connected.ok()) return Report(connected);
   if (options_.command == "status") return Report(Status());
   if (const absl::Status status = WaitUntilServing(); !status.ok()) return Report(status);
-  std::string id = options_.command == "ask" && !sends_text ? options_.words[0] : "";
-  if (sends_text) {
-    if (const absl::Status status = Upload(text.bytes(), path, id); !status.ok()) {
-      return Report(status);
-    }
+  if (options_.command == "upload") return Report(Upload(text.bytes()));
+  if (options_.command == "ask") {
+    return Report(sends_text ? AskAbout(text.bytes()) : Ask(options_.words[0], Call()));
   }
-  if (options_.command == "upload") {
-    if (!options_.json) Print(id + "\n");
-    return kExitOk;
-  }
-  if (options_.command == "ask") return Report(Ask(id));
   if (options_.command == "documents") return Report(Documents());
   if (options_.command == "delete") return Report(Delete());
   return Report(Models());

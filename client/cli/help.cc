@@ -37,17 +37,18 @@ std::string OptionLines(std::string_view command) {
 
 std::string_view Notes(std::string_view command) {
   if (command == "upload") {
-    return "\nThe text must be UTF-8; `-` reads standard input. The same text has the same id and "
-           "is "
-           "read only\nonce. Attention options choose the policy that it is read under first.\n";
+    return R"(
+The text must be UTF-8; `-` reads standard input. The same text has the same id and is read only
+once. Attention options choose the policy that it is read under first.
+)";
   }
   if (command == "ask") {
-    return "\nThe answer appears as it is generated; below it stand the sentences that the "
-           "question "
-           "attended to,\nwith their place in the document, and one line of timings. With "
-           "--file=FILE only the QUESTION is\ngiven. \"Kept mass\" is the share of the dense "
-           "softmax "
-           "that the kept keys hold: 1 is exact.\n";
+    return R"(
+The answer appears as it is generated; below it stand the sentences that the question attended to,
+with their place in the document, and one line of timings. With --file=FILE only the QUESTION is
+given; --questions takes its place. "Kept mass" is the share of the dense softmax that the kept keys
+hold: 1 is exact.
+)";
   }
   return "";
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
@@ -89,6 +90,33 @@ bool SetSeed(CliOptions& options, const std::string& value) {
   return true;
 }
 
+bool SetReading(CliOptions& options, const std::string& value) {
+  lectern::v1::Reading reading;
+  if (!lectern::v1::Reading_Parse("READING_" + absl::AsciiStrToUpper(value), &reading)) {
+    return false;
+  }
+  options.upload.set_reading(reading);
+  options.ask.set_reading(reading);
+  return true;
+}
+
+bool SetPriority(CliOptions& options, const std::string& value) {
+  lectern::v1::Priority priority;
+  if (!lectern::v1::Priority_Parse("PRIORITY_" + absl::AsciiStrToUpper(value), &priority)) {
+    return false;
+  }
+  options.upload.set_priority(priority);
+  options.ask.set_priority(priority);
+  return true;
+}
+
+bool SetRetries(CliOptions& options, const std::string& value) {
+  uint32_t retries;
+  if (!ParseUint32(value, retries) || retries > 1000) return false;
+  options.retry.max_attempts = 1 + static_cast<int>(retries);
+  return true;
+}
+
 bool IsCommand(const std::string& name) {
   const auto& specs = CommandSpecs();
   return std::any_of(specs.begin(), specs.end(),
@@ -142,7 +170,9 @@ absl::Status CheckCommand(const CliOptions& options, const std::vector<const Opt
   }
   size_t expected = 0;
   if (options.command == "upload" || options.command == "delete") expected = 1;
-  if (options.command == "ask") expected = options.file.empty() ? 2 : 1;
+  if (options.command == "ask") {
+    expected = (options.file.empty() ? 1 : 0) + (options.questions.empty() ? 1 : 0);
+  }
   if (options.words.size() == expected) return absl::OkStatus();
   return absl::InvalidArgumentError(
       absl::StrCat(options.command, " takes ", expected, expected == 1 ? " word" : " words",
@@ -165,8 +195,10 @@ const std::vector<CommandSpec>& CommandSpecs() {
 
 const std::vector<OptionSpec>& OptionSpecs() {
   static const auto& specs = *new std::vector<OptionSpec>{
-      {"file", "FILE", "ask", "upload FILE first and ask about it",
+      {"file", "FILE", "ask", "ask about FILE, which is uploaded if the server does not have it",
        [](CliOptions& o, const std::string& v) { return !(o.file = v).empty(); }},
+      {"questions", "FILE|-", "ask", "ask every line of FILE, all at once, instead of QUESTION",
+       [](CliOptions& o, const std::string& v) { return !(o.questions = v).empty(); }},
       {"model", "NAME", "upload ask documents", "this model instead of the server's default",
        [](CliOptions& o, const std::string& v) { return !(o.model = v).empty(); }},
       {"title", "TEXT", "upload ask", "title of the document (the file's name)",
@@ -174,6 +206,9 @@ const std::vector<OptionSpec>& OptionSpecs() {
       {"ttl", "S", "upload ask", "forget the document after S seconds", SetTtl},
       {"pinned", "", "upload ask", "never evict the document to make room",
        [](CliOptions& o, const std::string&) { return o.upload.set_pinned(true), true; }},
+      {"reading", "MODE", "upload ask", "auto, whole (in one prompt) or chunks", SetReading},
+      {"priority", "WHO", "upload ask", "interactive, or bulk: after those who wait for an answer",
+       SetPriority},
       {"top_k", "K", "upload ask", "keys that each query keeps", SetTopK},
       {"exact", "", "upload ask", "dense attention: keep every key",
        [](CliOptions& o, const std::string&) { return Attention(o).set_exact(true), true; }},
@@ -185,7 +220,15 @@ const std::vector<OptionSpec>& OptionSpecs() {
       {"temperature", "T", "ask", "sample with this temperature (0: greedy)", SetTemperature},
       {"top_p", "P", "ask", "sample from the likeliest tokens of this total share", SetTopP},
       {"seed", "N", "ask", "seed of the sampler: the same seed, the same answer", SetSeed},
-      {"server", "HOST:PORT", "", "the server (127.0.0.1:8001, or $LECTERN_SERVER)",
+      {"retries", "N", "upload ask", "try again so often when a server goes away (4)", SetRetries},
+      {"wait_when_full", "", "upload ask", "when the server is full, too: as long as it says",
+       [](CliOptions& o, const std::string&) { return o.retry.when_full = true; }},
+      {"tenant", "NAME", "", "who asks: the unit of fairness and quotas",
+       [](CliOptions& o, const std::string& v) { return !(o.tenant = v).empty(); }},
+      {"request_id", "ID", "", "the call's name in the server's log",
+       [](CliOptions& o, const std::string& v) { return !(o.request_id = v).empty(); }},
+      {"server", "HOST:PORT", "",
+       "the server (127.0.0.1:8001, or $LECTERN_SERVER); several addresses, or any gRPC target",
        [](CliOptions& o, const std::string& v) { return !(o.server = v).empty(); }},
       {"timeout", "S", "",
        "give up after S seconds (at most 300 for a question, 600 for an upload)", SetTimeout},

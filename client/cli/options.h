@@ -12,6 +12,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "client/call_options.h"
 
 namespace lectern {
 
@@ -22,12 +23,16 @@ struct CliOptions {
   bool json = false;
   std::string server = "127.0.0.1:8001";
   absl::Duration timeout = absl::InfiniteDuration();
-  std::string file;   // of `ask`
+  std::string file;       // of `ask`: the document
+  std::string questions;  // of `ask`: a file of them, one a line
+  std::string tenant;
+  std::string request_id;
+  RetryPolicy retry;
   std::string model;  // empty: the server's default
   bool has_attention = false;
   lectern::v1::AttentionPolicy attention;
-  lectern::v1::UploadMetadata upload;  // title, ttl, pinned
-  lectern::v1::AskRequest ask;         // sampling, stop, limits
+  lectern::v1::UploadMetadata upload;  // title, ttl, pinned, reading, priority
+  lectern::v1::AskRequest ask;         // sampling, stop, limits, priority
 };
 
 // One option, as the parser and --help know it.

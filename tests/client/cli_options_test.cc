@@ -57,6 +57,26 @@ TEST(CliOptionsTest, EveryOptionOfAskReachesTheRequest) {
   EXPECT_EQ(options->timeout, absl::Milliseconds(2500));
 }
 
+TEST(CliOptionsTest, OptionsOfTheCallAndOfTheReading) {
+  const auto options =
+      Parse({"ask", "--file=f", "--questions=-", "--reading=chunks", "--priority=bulk",
+             "--retries=0", "--wait_when_full", "--tenant=t", "--request_id=r"});
+  ASSERT_TRUE(options.ok()) << options.status();
+  EXPECT_TRUE(options->words.empty());
+  EXPECT_EQ(options->questions, "-");
+  EXPECT_EQ(options->upload.reading(), lectern::v1::READING_CHUNKS);
+  EXPECT_EQ(options->ask.reading(), lectern::v1::READING_CHUNKS);
+  EXPECT_EQ(options->upload.priority(), lectern::v1::PRIORITY_BULK);
+  EXPECT_EQ(options->ask.priority(), lectern::v1::PRIORITY_BULK);
+  EXPECT_EQ(options->retry.max_attempts, 1);
+  EXPECT_TRUE(options->retry.when_full);
+  EXPECT_EQ(options->tenant, "t");
+  EXPECT_EQ(options->request_id, "r");
+  EXPECT_FALSE(Parse({"upload", "f", "--reading=twice"}).ok());
+  EXPECT_FALSE(Parse({"upload", "f", "--priority=first"}).ok());
+  EXPECT_FALSE(Parse({"ask", "d", "q", "--questions=f"}).ok());
+}
+
 TEST(CliOptionsTest, TwoDashesEndTheOptionsAndOneDashIsAWord) {
   EXPECT_THAT(Parse({"ask", "doc", "--", "--why?"})->words, ElementsAre("doc", "--why?"));
   EXPECT_THAT(Parse({"upload", "-"})->words, ElementsAre("-"));

@@ -15,6 +15,7 @@
 #include "absl/strings/str_split.h"
 #include "client/cli/commands.h"
 #include "tests/client/fake_document_qa.h"
+#include "tests/client/scripted_document_qa.h"
 
 namespace lectern {
 namespace {
@@ -97,6 +98,52 @@ TEST_F(CliTest, AskAboutAFileUploadsItFirst) {
   EXPECT_EQ(fake_.ask.document_id(), "doc-0123456789abcdef0123456789abcdef");
   EXPECT_TRUE(fake_.metadata.attention().exact());
   EXPECT_TRUE(fake_.ask.attention().exact());
+}
+
+TEST_F(CliTest, AskAboutAFileThatTheServerHasUploadsNothing) {
+  ScriptedDocumentQa server;
+  target_ = server.target();
+  const std::string file = "--file=" + WriteFile("text");
+  EXPECT_EQ(Run({"ask", file, "When?"}), kExitOk);
+  EXPECT_EQ(server.uploads, 1);
+  EXPECT_EQ(Run({"ask", file, "When?"}), kExitOk);
+  EXPECT_EQ(server.uploads, 1);
+  EXPECT_EQ(Run({"ask", file, "When?", "--pinned"}), kExitOk);
+  EXPECT_EQ(server.uploads, 2);
+}
+
+TEST_F(CliTest, QuestionsOfAFileAreAskedAtOnce) {
+  ScriptedDocumentQa server;
+  target_ = server.target();
+  const std::string questions = "--questions=" + WriteFile("When?\n\n  bad \nWhere?\n");
+  EXPECT_EQ(Run({"ask", ScriptedDocumentQa::IdOf("x"), questions}), kExitServerError);
+  EXPECT_THAT(err_, HasSubstr("DOCUMENT_EVICTED"));
+  Client(target_).Upload("x", {}, {}, nullptr).IgnoreError();
+  EXPECT_EQ(Run({"ask", ScriptedDocumentQa::IdOf("x"), questions}), kExitServerError);
+  EXPECT_EQ(server.streams, 2);
+  EXPECT_THAT(out_, testing::StartsWith("When?\nAt 03:14.\n"));
+  EXPECT_THAT(out_, HasSubstr("\nWhere?\nAt 03:14.\n"));
+  EXPECT_THAT(err_, HasSubstr("  question: bad\n"));
+}
+
+TEST_F(CliTest, WhoAsksAndRetriesAreTold) {
+  ScriptedDocumentQa server;
+  target_ = server.target();
+  server.before = [](int number, const auto&) {
+    return number == 1 ? ErrorWith(grpc::StatusCode::RESOURCE_EXHAUSTED, "QUEUE_REQUESTS", 1)
+                       : grpc::Status::OK;
+  };
+  const std::string id = ScriptedDocumentQa::IdOf("x");
+  Client(target_).Upload("x", {}, {}, nullptr).IgnoreError();
+  EXPECT_EQ(Run({"ask", id, "When?", "--wait_when_full", "--tenant=me", "--request_id=r-1"}),
+            kExitOk);
+  EXPECT_THAT(err_, HasSubstr("RESOURCE_EXHAUSTED, trying again in "));
+  EXPECT_THAT(server.metadata, testing::Contains(testing::Pair("x-lectern-tenant", "me")));
+  EXPECT_THAT(server.metadata, testing::Contains(testing::Pair("x-request-id", "r-1")));
+  server.asks = 0;
+  EXPECT_EQ(Run({"ask", id, "When?"}), kExitServerError);
+  EXPECT_EQ(server.asks, 1);
+  EXPECT_THAT(err_, HasSubstr("request_id: req-1"));
 }
 
 TEST_F(CliTest, JsonIsOneEventALine) {

@@ -1,0 +1,91 @@
+#include "client/call_scope.h"
+
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "absl/strings/ascii.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "client/rpc_status.h"
+#include "server/base/error_details.h"
+#include "server/base/mapped_file.h"
+#include "server/base/status_macros.h"
+
+namespace lectern {
+namespace {
+
+constexpr char kTenant[] = "x-lectern-tenant";
+constexpr char kRequestId[] = "x-request-id";
+
+absl::Status CheckName(const char* field, std::string_view value, size_t limit) {
+  bool good = value.size() <= limit;
+  for (const char c : value) {
+    good = good && (absl::ascii_isalnum(c) || c == '.' || c == '_' || c == '-');
+  }
+  if (good) return absl::OkStatus();
+  const std::string allowed = absl::StrCat("must be [A-Za-z0-9._-]{1,", limit, "}");
+  return MakeError(absl::StatusCode::kInvalidArgument, absl::StrCat(field, " ", allowed),
+                   {.reason = "INVALID_REQUEST", .field_violations = {{field, allowed}}});
+}
+
+}  // namespace
+
+void Canceller::Cancel() {
+  absl::MutexLock lock(&mutex_);
+  cancelled_ = true;
+  if (running_ != nullptr) running_->TryCancel();
+}
+
+bool Canceller::cancelled() const {
+  absl::MutexLock lock(&mutex_);
+  return cancelled_;
+}
+
+DocumentSource TextSource(std::string text) {
+  return {.text = [text = std::move(text)]() -> absl::StatusOr<std::string> { return text; }};
+}
+
+DocumentSource FileSource(const std::string& path) {
+  return {.text = [path]() -> absl::StatusOr<std::string> {
+    LECTERN_ASSIGN_OR_RETURN(const MappedFile file, MappedFile::Open(path));
+    return std::string(file.bytes());
+  }};
+}
+
+absl::Status CheckOptions(const CallOptions& options) {
+  LECTERN_RETURN_IF_ERROR(CheckName(kTenant, options.tenant, 64));
+  return CheckName(kRequestId, options.request_id, 128);
+}
+
+absl::Time DeadlineOf(const CallOptions& options) { return absl::Now() + options.timeout; }
+
+CallScope::CallScope(const CallOptions& options, absl::Time deadline)
+    : canceller_(options.canceller) {
+  if (deadline != absl::InfiniteFuture()) context_.set_deadline(absl::ToChronoTime(deadline));
+  if (!options.tenant.empty()) context_.AddMetadata(kTenant, options.tenant);
+  if (!options.request_id.empty()) context_.AddMetadata(kRequestId, options.request_id);
+  if (canceller_ == nullptr) return;
+  absl::MutexLock lock(&canceller_->mutex_);
+  canceller_->running_ = &context_;
+  if (canceller_->cancelled_) context_.TryCancel();
+}
+
+CallScope::~CallScope() {
+  if (canceller_ == nullptr) return;
+  absl::MutexLock lock(&canceller_->mutex_);
+  canceller_->running_ = nullptr;
+}
+
+absl::Status CallScope::ToStatus(const grpc::Status& status) const {
+  const absl::Status plain = FromGrpcStatus(status);
+  if (plain.ok()) return plain;
+  const auto& trailing = context_.GetServerTrailingMetadata();
+  const auto id = trailing.find(kRequestId);
+  if (id == trailing.end()) return plain;
+  ErrorDetails details = GetErrorDetails(plain);
+  details.metadata["request_id"] = std::string(id->second.data(), id->second.size());
+  return MakeError(plain.code(), {plain.message().data(), plain.message().size()}, details);
+}
+
+}  // namespace lectern

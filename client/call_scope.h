@@ -1,0 +1,39 @@
+// One attempt of one call.
+#pragma once
+
+#include <grpcpp/client_context.h>
+#include <grpcpp/support/status.h>
+
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "client/call_options.h"
+
+namespace lectern {
+
+// INVALID_ARGUMENT when `tenant` or `request_id` is not what document_qa.proto allows: gRPC would
+// end the process for some bytes.
+absl::Status CheckOptions(const CallOptions& options);
+
+// When a call that begins now has to end.
+absl::Time DeadlineOf(const CallOptions& options);
+
+// Holds a call's context, with deadline and metadata, and makes it reachable for its Canceller.
+class CallScope {
+ public:
+  // `options` outlives this object.
+  CallScope(const CallOptions& options, absl::Time deadline);
+  ~CallScope();
+  CallScope(const CallScope&) = delete;
+  CallScope& operator=(const CallScope&) = delete;
+
+  grpc::ClientContext* context() { return &context_; }
+
+  // FromGrpcStatus(), with the id under which the server logged the call as metadata "request_id".
+  absl::Status ToStatus(const grpc::Status& status) const;
+
+ private:
+  grpc::ClientContext context_;
+  Canceller* const canceller_;
+};
+
+}  // namespace lectern
