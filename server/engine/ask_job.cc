@@ -8,6 +8,8 @@
 #include "server/base/error_details.h"
 #include "server/base/sha256.h"
 #include "server/base/status_macros.h"
+#include "server/engine/chunk_reading.h"
+#include "server/engine/evidence.h"
 #include "server/engine/request_checks.h"
 #include "server/engine/sampler.h"
 #include "server/engine/stop_strings.h"
@@ -24,14 +26,25 @@ AskJob::AskJob(const EngineParts& parts, AskOptions options, std::shared_ptr<con
       lease_(std::move(lease)),
       sink_(std::move(sink)),
       tail_(model_->PromptSuffix(options_.question)) {
+  if (lease_) ResolveReading();
   // The tokens of a text are not known yet; four bytes are a usual one.
   const uint64_t text = options_.inline_text ? options_.inline_text->size() / 4 : 0;
   SetWork({.prefill_tokens = tail_.ids.size() + text,
            .decode_tokens = parts_.queue->estimate().AnswerTokens(options_.max_new_tokens)});
 }
 
+// In chunks, the longest prompt is a chunk with the question: no limit on the document.
 absl::Status AskJob::CheckStored() const {
-  return CheckWindow(document_tokens(), tail_.ids.size(), options_.max_new_tokens, model_->info());
+  uint64_t longest = 0;
+  for (const TokenRange& part : content().Parts(reading_)) {
+    longest = std::max<uint64_t>(longest, content().PromptSize(part));
+  }
+  return CheckWindow(longest, tail_.ids.size(), options_.max_new_tokens, model_->info());
+}
+
+void AskJob::ResolveReading() {
+  reading_ = lease_ && options_.reading == Reading::kAuto ? lease_.reading()
+                                                          : content().Resolve(options_.reading);
 }
 
 Task<Done> AskJob::Run() {
@@ -124,6 +137,7 @@ Task<absl::Status> AskJob::PrepareDocument() {
     inline_ = *std::move(prepared);
   }
   sink_->OnProgress(AskStage::kTokenizing, text.size(), text.size());
+  ResolveReading();
   co_return CheckStored();
 }
 
@@ -133,6 +147,7 @@ Task<absl::Status> AskJob::ReadPrompt() {
   sequence_ = {};
   kept_mass_ = {};
   logits_.resize(static_cast<size_t>(model_->info().vocabulary));
+  if (reading_ == Reading::kChunks) co_return co_await ReadChunks();
   co_return co_await ReadWhole();
 }
 
@@ -177,7 +192,7 @@ Task<absl::Status> AskJob::ReadWhole() {
   auto pages = co_await parts_.reader->AllocatePages(*model_, std::move(sizes), Owner());
   if (!pages.ok()) co_return pages.status();
   sequence_ = Sequence(*std::move(document), 0, tokens, info, std::move((*pages)[0]));
-  key_mass_.assign(tokens + tail_.ids.size(), 0.0f);
+  std::vector<float> key_mass(tokens + tail_.ids.size(), 0.0f);
   // Only the question's own words tell evidence: the frame around them attends to what is near it.
   const std::array<size_t, 4> cuts = {0, tail_.question_begin, tail_.question_end,
                                       tail_.ids.size()};
@@ -188,7 +203,7 @@ Task<absl::Status> AskJob::ReadWhole() {
         .pages = sequence_.pages(),
         .policy = &policy_,
         .logits = logits_.data(),
-        .key_mass = part == 1 ? key_mass_.data() : nullptr,
+        .key_mass = part == 1 ? key_mass.data() : nullptr,
         .kept_mass = &kept_mass_};
     const Scheduler::Progress progress = [this, &cuts, part](uint64_t done) {
       sink_->OnProgress(AskStage::kPrefillQuestion, cuts[part] + done, tail_.ids.size());
@@ -200,12 +215,117 @@ Task<absl::Status> AskJob::ReadWhole() {
   }
   answer_.usage.tokens_computed += tail_.ids.size();
   parts_.metrics->PrefillTokens(info.name, PrefillSource::kComputed, tail_.ids.size());
-  const DocumentContent& text = content();
-  evidence_ =
-      RankEvidence(text.text, text.encoding, text.sentences,
-                   std::span(key_mass_).subspan(text.prefix.size(), text.encoding.ids.size()),
-                   options_.max_evidence_spans);
+  const auto first = key_mass.begin() + static_cast<std::ptrdiff_t>(content().prefix.size());
+  token_mass_.assign(first, first + static_cast<std::ptrdiff_t>(content().encoding.ids.size()));
+  RankSentences();
   co_return absl::OkStatus();
+}
+
+// The question put to the likely chunks, then to the sentences that it attended to.
+Task<absl::Status> AskJob::ReadChunks() {
+  auto document = co_await DocumentPages();
+  if (!document.ok()) co_return document.status();
+  const absl::Status searched = co_await SearchChunks(*std::move(document));
+  if (!searched.ok()) co_return searched;
+  RankSentences();
+  co_return co_await ReadAgain();
+}
+
+Task<absl::Status> AskJob::SearchChunks(std::shared_ptr<const ReadDocument> document) {
+  const ModelInfo& info = model_->info();
+  const DocumentContent& text = content();
+  const std::vector<size_t> candidates = ChooseCandidates(text, options_.question);
+  std::vector<uint64_t> sizes;
+  uint64_t considered = 0;
+  for (const size_t chunk : candidates) {
+    considered += text.chunks[chunk].size();
+    sizes.push_back(
+        Sequence::OwnTokens(text.PromptSize(text.chunks[chunk]), tail_.question_end, info));
+  }
+  answer_.considered_ratio =
+      static_cast<double>(considered) / static_cast<double>(text.encoding.ids.size());
+  auto pages = co_await parts_.reader->AllocatePages(*model_, std::move(sizes), Owner());
+  if (!pages.ok()) co_return pages.status();
+  std::vector<Sequence> sequences;
+  std::vector<std::vector<float>> key_mass;
+  for (size_t i = 0; i < candidates.size(); ++i) {
+    const uint64_t tokens = text.PromptSize(text.chunks[candidates[i]]);
+    sequences.emplace_back(document, candidates[i], tokens, info, std::move((*pages)[i]));
+    key_mass.emplace_back(tokens + tail_.question_end, 0.0f);
+  }
+  // The frame before the question, then its own words, which tell evidence.
+  const std::array<size_t, 3> cuts = {0, tail_.question_begin, tail_.question_end};
+  const uint64_t total = candidates.size() * tail_.question_end;
+  for (size_t part = 0; part < 2; ++part) {
+    std::vector<StepRequest> requests;
+    for (size_t i = 0; i < candidates.size(); ++i) {
+      requests.push_back(
+          {.tokens = std::span(tail_.ids).subspan(cuts[part], cuts[part + 1] - cuts[part]),
+           .position = sequences[i].position(),
+           .pages = sequences[i].pages(),
+           .policy = &policy_,
+           .key_mass = part == 1 ? key_mass[i].data() : nullptr,
+           .kept_mass = &kept_mass_});
+    }
+    const uint64_t before = candidates.size() * cuts[part];
+    const Scheduler::Progress progress = [this, before, total](uint64_t done) {
+      sink_->OnProgress(AskStage::kSearch, before + done, total);
+    };
+    const absl::Status computed =
+        co_await parts_.scheduler->Run(*model_, requests, Owner(), &progress);
+    if (!computed.ok()) co_return computed;
+    for (Sequence& sequence : sequences) sequence.Advance(cuts[part + 1] - cuts[part]);
+  }
+  answer_.usage.tokens_computed += total;
+  parts_.metrics->PrefillTokens(info.name, PrefillSource::kComputed, total);
+  token_mass_.assign(text.encoding.ids.size(), 0.0f);
+  for (size_t i = 0; i < candidates.size(); ++i) {
+    const TokenRange& chunk = text.chunks[candidates[i]];
+    std::copy_n(key_mass[i].begin() + static_cast<std::ptrdiff_t>(text.prefix.size()), chunk.size(),
+                token_mass_.begin() + static_cast<std::ptrdiff_t>(chunk.begin));
+  }
+  co_return absl::OkStatus();
+}
+
+// The prompt that the answer continues: the best sentences and the question.
+Task<absl::Status> AskJob::ReadAgain() {
+  const Encoding reading =
+      model_->tokenizer().Encode(SecondReading(content(), sentences_), /*parse_special=*/false);
+  std::vector<int32_t> prompt = content().prefix;
+  prompt.insert(prompt.end(), reading.ids.begin(), reading.ids.end());
+  prompt.insert(prompt.end(), tail_.ids.begin(), tail_.ids.end());
+  LECTERN_CO_RETURN_IF_ERROR(CheckWindow(prompt.size() - tail_.ids.size(), tail_.ids.size(),
+                                         options_.max_new_tokens, model_->info()));
+  std::vector<uint64_t> sizes(1, prompt.size() + options_.max_new_tokens);
+  auto pages = co_await parts_.reader->AllocatePages(*model_, std::move(sizes), Owner());
+  if (!pages.ok()) co_return pages.status();
+  sequence_ = Sequence(std::move((*pages)[0]));
+  const StepRequest request{.tokens = prompt,
+                            .pages = sequence_.pages(),
+                            .policy = &policy_,
+                            .logits = logits_.data(),
+                            .kept_mass = &kept_mass_};
+  const uint64_t total = prompt.size();
+  const Scheduler::Progress progress = [this, total](uint64_t done) {
+    sink_->OnProgress(AskStage::kPrefillQuestion, done, total);
+  };
+  const absl::Status computed =
+      co_await parts_.scheduler->Run(*model_, {&request, 1}, Owner(), &progress);
+  if (!computed.ok()) co_return computed;
+  sequence_.Advance(total);
+  answer_.usage.tokens_computed += total;
+  parts_.metrics->PrefillTokens(model_->info().name, PrefillSource::kComputed, total);
+  co_return absl::OkStatus();
+}
+
+void AskJob::RankSentences() {
+  const DocumentContent& text = content();
+  const uint32_t wanted = std::max(options_.max_evidence_spans, kSecondReadingSentences);
+  Evidence evidence = RankEvidence(text.text, text.encoding, text.sentences, token_mass_, wanted);
+  evidence_strength_ = evidence.strength;
+  sentences_ = std::move(evidence.spans);
+  if (reading_ != Reading::kChunks) return;
+  for (EvidenceSpan& span : sentences_) span.chunk = ChunkOf(text, span.begin_byte);
 }
 
 absl::Status AskJob::CheckError(bool* retry_exact) const {
@@ -275,9 +395,12 @@ Task<absl::Status> AskJob::Decode() {
 }
 
 void AskJob::Finish() {
-  answer_.evidence = std::move(evidence_.spans);
-  answer_.evidence_strength = evidence_.strength;
-  answer_.no_evidence = evidence_.strength < parts_.no_evidence_threshold;
+  answer_.evidence = std::move(sentences_);
+  if (answer_.evidence.size() > options_.max_evidence_spans) {
+    answer_.evidence.resize(options_.max_evidence_spans);
+  }
+  answer_.evidence_strength = evidence_strength_;
+  answer_.no_evidence = evidence_strength_ < parts_.no_evidence_threshold;
   FillExactness();
   const absl::Duration now = clock_->Steady();
   answer_.timings = {.queue = start_ - arrival(),

@@ -6,7 +6,6 @@
 #include <vector>
 
 #include "server/engine/document_reader.h"
-#include "server/engine/evidence.h"
 #include "server/engine/job_queue.h"
 #include "server/engine/sequence.h"
 #include "server/engine/task.h"
@@ -39,10 +38,15 @@ class AskJob : public QueuedJob {
   absl::Status CheckStored() const;
 
  private:
+  void ResolveReading();
   Task<absl::Status> Answer();
   Task<absl::Status> PrepareDocument();
   Task<absl::Status> ReadPrompt();
   Task<absl::Status> ReadWhole();
+  Task<absl::Status> ReadChunks();
+  Task<absl::Status> SearchChunks(std::shared_ptr<const ReadDocument> document);
+  Task<absl::Status> ReadAgain();
+  void RankSentences();
   Task<absl::StatusOr<std::shared_ptr<const ReadDocument>>> DocumentPages();
   absl::Status CheckError(bool* retry_exact) const;
   Task<absl::Status> Decode();
@@ -54,9 +58,7 @@ class AskJob : public QueuedJob {
 
   StepOwner Owner() { return {this, stage_}; }
   const DocumentContent& content() const { return lease_ ? lease_.content() : *inline_; }
-  uint64_t document_tokens() const {
-    return content().PromptSize({0, content().encoding.ids.size()});
-  }
+  uint64_t document_tokens() const { return content().PromptTokens(reading_); }
 
   const EngineParts parts_;
   const AskOptions options_;
@@ -73,8 +75,9 @@ class AskJob : public QueuedJob {
   Sequence sequence_;  // what the answer continues
   KeptMass kept_mass_;
   std::vector<float> logits_;
-  std::vector<float> key_mass_;
-  Evidence evidence_;
+  std::vector<float> token_mass_;        // attention to each of the document's tokens
+  std::vector<EvidenceSpan> sentences_;  // best first
+  double evidence_strength_ = 0;
   uint32_t unsent_tokens_ = 0;
   lectern::Answer answer_;
   absl::Duration start_, prefilled_, first_text_;

@@ -19,7 +19,8 @@ uint64_t DocumentContent::PromptTokens(Reading reading) const {
 }
 
 Reading DocumentContent::Resolve(Reading reading) const {
-  return reading == Reading::kChunks ? Reading::kChunks : Reading::kWhole;
+  if (reading != Reading::kAuto) return reading;
+  return chunks.size() > 1 ? Reading::kChunks : Reading::kWhole;
 }
 
 std::vector<int32_t> DocumentContent::Prompt(const TokenRange& part) const {
@@ -64,9 +65,27 @@ std::vector<TokenRange> CutIntoChunks(const Encoding& encoding,
   return chunks;
 }
 
+size_t ChunkTokens(const ModelInfo& model) {
+  return std::min<size_t>(kChunkTokens,
+                          static_cast<size_t>(std::max<int64_t>(model.window / 2, 1)));
+}
+
+namespace {
+
+std::shared_ptr<const LexicalIndex> IndexChunks(const DocumentContent& content) {
+  std::vector<std::string_view> texts;
+  for (const TokenRange& chunk : content.chunks) {
+    const size_t begin = content.encoding.begin[chunk.begin];
+    const size_t end = content.encoding.end[chunk.end - 1];
+    texts.push_back(std::string_view(content.text).substr(begin, end - begin));
+  }
+  return std::make_shared<LexicalIndex>(texts);
+}
+
+}  // namespace
+
 std::shared_ptr<const DocumentContent> PrepareContent(std::shared_ptr<const Model> model,
-                                                      std::string text, std::string sha256,
-                                                      size_t chunk_tokens) {
+                                                      std::string text, std::string sha256) {
   auto content = std::make_shared<DocumentContent>();
   content->id = DocumentId(*model, sha256);
   content->sha256 = std::move(sha256);
@@ -74,7 +93,9 @@ std::shared_ptr<const DocumentContent> PrepareContent(std::shared_ptr<const Mode
   content->encoding = model->tokenizer().Encode(content->text, /*parse_special=*/false);
   content->prefix = model->PromptPrefix();
   content->sentences = SplitSentences(content->text);
-  content->chunks = CutIntoChunks(content->encoding, content->sentences, chunk_tokens);
+  content->chunks =
+      CutIntoChunks(content->encoding, content->sentences, ChunkTokens(model->info()));
+  content->words = IndexChunks(*content);
   content->model = std::move(model);
   return content;
 }

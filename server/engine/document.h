@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "server/engine/lexical_index.h"
 #include "server/engine/page_pool.h"
 #include "server/engine/sentences.h"
 #include "server/engine/types.h"
@@ -38,13 +39,14 @@ struct DocumentContent {
   std::vector<int32_t> prefix;  // of the prompt
   Encoding encoding;            // of the text
   std::vector<ByteRange> sentences;
-  std::vector<TokenRange> chunks;  // of reading = chunks; cover every token, in order
+  std::vector<TokenRange> chunks;             // of reading = chunks; cover every token, in order
+  std::shared_ptr<const LexicalIndex> words;  // of the chunks
 
   // The parts of a reading, kWhole or kChunks.
   std::vector<TokenRange> Parts(Reading reading) const;
   // Tokens of all parts, each with the prefix.
   uint64_t PromptTokens(Reading reading) const;
-  // What kAuto stands for.
+  // kAuto: whole up to a chunk's length, in chunks beyond it.
   Reading Resolve(Reading reading) const;
   // The prefix and the part's tokens.
   std::vector<int32_t> Prompt(const TokenRange& part) const;
@@ -71,10 +73,12 @@ std::string DocumentId(const Model& model, const std::string& text_sha256);
 std::vector<TokenRange> CutIntoChunks(const Encoding& encoding,
                                       std::span<const ByteRange> sentences, size_t chunk_tokens);
 
+// What a model's chunks have: kChunkTokens, or half of a smaller window.
+size_t ChunkTokens(const ModelInfo& model);
+
 // Tokens, sentences and chunks of a text. `sha256` is the text's. Takes as long as tokenising does;
 // any thread may call it.
 std::shared_ptr<const DocumentContent> PrepareContent(std::shared_ptr<const Model> model,
-                                                      std::string text, std::string sha256,
-                                                      size_t chunk_tokens);
+                                                      std::string text, std::string sha256);
 
 }  // namespace lectern

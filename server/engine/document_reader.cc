@@ -21,7 +21,7 @@ Task<absl::StatusOr<std::shared_ptr<const DocumentContent>>> DocumentReader::Pre
     std::shared_ptr<const Model> model, std::string text, std::string sha256, StepOwner owner) {
   std::function<std::shared_ptr<const DocumentContent>()> work =
       [model = std::move(model), text = std::move(text), sha256 = std::move(sha256)]() mutable {
-        return PrepareContent(std::move(model), std::move(text), std::move(sha256), kChunkTokens);
+        return PrepareContent(std::move(model), std::move(text), std::move(sha256));
       };
   co_return co_await scheduler_->Background(std::move(work), owner);
 }

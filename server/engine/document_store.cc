@@ -76,14 +76,14 @@ DocumentInfo DocumentStore::InfoOf(const Entry& entry, const Holding& holding) {
                     .model = content.model->info().name,
                     .bytes = content.text.size(),
                     .tokens = content.encoding.ids.size(),
-                    .chunks = 1,
+                    .chunks = static_cast<uint32_t>(entry.reads.front()->parts.size()),
                     .device_bytes = entry.bytes(),
                     .sha256 = content.sha256,
                     .create_time = holding.created,
                     .last_use_time = entry.last_used,
                     .expire_time = holding.expires,
                     .pinned = holding.pinned,
-                    .reading = Reading::kWhole};
+                    .reading = entry.reads.front()->reading};
   for (const auto& read : entry.reads) info.read_under.push_back(read->policy);
   return info;
 }

@@ -55,6 +55,8 @@ class DocumentStore {
     explicit operator bool() const { return content_ != nullptr; }
     const DocumentContent& content() const { return *content_; }
     const std::shared_ptr<const DocumentContent>& shared_content() const { return content_; }
+    // How the document was read when it was uploaded.
+    Reading reading() const { return reads_.front()->reading; }
 
    private:
     friend class DocumentStore;

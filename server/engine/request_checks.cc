@@ -39,10 +39,6 @@ class Checker {
             "must be 0 to 1");
   }
 
-  void CheckReading(Reading reading) {
-    Require(reading != Reading::kChunks, "reading", "must be AUTO or WHOLE");
-  }
-
   void CheckSampling(const SamplingOptions& s) {
     Require(s.temperature >= 0 && s.temperature <= 2, "sampling.temperature", "must be 0 to 2");
     Require(s.top_p > 0 && s.top_p <= 1, "sampling.top_p", "must be above 0 and at most 1");
@@ -93,7 +89,6 @@ absl::Status CheckUpload(const UploadOptions& options, const EngineLimits& limit
                 "metadata.expected_sha256", "must be 64 hexadecimal digits");
   check.Require(!options.ttl || *options.ttl >= absl::ZeroDuration(), "metadata.ttl",
                 "must not be negative");
-  check.CheckReading(options.reading);
   check.CheckAttention(options.attention, limits, model);
   return check.Result();
 }
@@ -117,7 +112,6 @@ absl::Status CheckAsk(const AskOptions& options, const EngineLimits& limits,
                 absl::StrCat("must be at most ", limits.max_evidence_spans));
   check.CheckStops(options.stop, limits);
   check.CheckSampling(options.sampling);
-  check.CheckReading(options.reading);
   check.CheckAttention(options.attention, limits, model);
   return check.Result();
 }

@@ -227,7 +227,8 @@ TEST_F(EngineTest, StopEndsEverythingAsDraining) {
 TEST_F(EngineTest, TheWindowIsACountedLimit) {
   model_options_.window = 300;
   Start();
-  const absl::Status upload = StartUpload(std::string(280, 'x')).sink->Status();
+  const absl::Status upload =
+      StartUpload(std::string(280, 'x'), {.reading = Reading::kWhole}).sink->Status();
   EXPECT_EQ(ReasonOf(upload), "DOCUMENT_TOO_LONG");
   EXPECT_EQ(GetErrorDetails(upload).metadata["limit"], "300");
   EXPECT_EQ(GetErrorDetails(upload).metadata["document_tokens"], "283");

@@ -240,7 +240,6 @@ TEST(RequestChecksTest, EachFieldByItself) {
       {"sampling.temperature", [](AskOptions& o) { o.sampling.temperature = NAN; }},
       {"sampling.top_p", [](AskOptions& o) { o.sampling.top_p = 0; }},
       {"sampling.top_p", [](AskOptions& o) { o.sampling.top_p = 1.01; }},
-      {"reading", [](AskOptions& o) { o.reading = Reading::kChunks; }},
       {"attention.top_k", [](AskOptions& o) { o.attention.top_k = 0; }},
       {"attention.top_k", [](AskOptions& o) { o.attention.top_k = 65537; }},
       {"attention.layer_top_k", [](AskOptions& o) { o.attention.layer_top_k = {-1}; }},
@@ -280,10 +279,9 @@ TEST(RequestChecksTest, Uploads) {
   const UploadOptions bad{.title = "\xff",
                           .expected_bytes = uint64_t{65} << 20,
                           .expected_sha256 = "12",
-                          .ttl = -absl::Seconds(1),
-                          .reading = Reading::kChunks};
+                          .ttl = -absl::Seconds(1)};
   const absl::Status status = CheckUpload(bad, {}, model);
-  EXPECT_EQ(GetErrorDetails(status).field_violations.size(), 5u) << status;
+  EXPECT_EQ(GetErrorDetails(status).field_violations.size(), 4u) << status;
   EXPECT_TRUE(CheckUpload({}, {}, model).ok());
 }
 

@@ -1,0 +1,54 @@
+#include "server/engine/chunk_reading.h"
+
+#include <algorithm>
+#include <numeric>
+#include <set>
+
+namespace lectern {
+
+std::vector<size_t> ChooseCandidates(const DocumentContent& content, std::string_view question,
+                                     size_t most) {
+  std::vector<size_t> chosen(content.chunks.size());
+  std::iota(chosen.begin(), chosen.end(), size_t{0});
+  if (chosen.size() <= most) return chosen;
+  const std::vector<double> scores = content.words->Scores(question);
+  std::stable_sort(chosen.begin(), chosen.end(),
+                   [&](size_t a, size_t b) { return scores[a] > scores[b]; });
+  chosen.resize(most);
+  std::sort(chosen.begin(), chosen.end());
+  return chosen;
+}
+
+uint32_t ChunkOf(const DocumentContent& content, uint64_t byte) {
+  const auto after = std::upper_bound(content.chunks.begin(), content.chunks.end(), byte,
+                                      [&](uint64_t at, const TokenRange& chunk) {
+                                        return at < content.encoding.begin[chunk.begin];
+                                      });
+  return after == content.chunks.begin()
+             ? 0
+             : static_cast<uint32_t>(after - content.chunks.begin() - 1);
+}
+
+std::string SecondReading(const DocumentContent& content, const std::vector<EvidenceSpan>& ranked) {
+  const std::vector<ByteRange>& sentences = content.sentences;
+  std::set<size_t> wanted;
+  for (size_t i = 0; i < ranked.size() && i < kSecondReadingSentences; ++i) {
+    const auto found = std::lower_bound(
+        sentences.begin(), sentences.end(), ranked[i].begin_byte,
+        [](const ByteRange& sentence, uint64_t byte) { return sentence.begin < byte; });
+    if (found == sentences.end()) continue;
+    const size_t at = static_cast<size_t>(found - sentences.begin());
+    wanted.insert(at);
+    if (i > 0) continue;
+    if (at > 0) wanted.insert(at - 1);
+    if (at + 1 < sentences.size()) wanted.insert(at + 1);
+  }
+  std::string text;
+  for (const size_t at : wanted) {
+    if (!text.empty()) text += ' ';
+    text += content.text.substr(sentences[at].begin, sentences[at].end - sentences[at].begin);
+  }
+  return text;
+}
+
+}  // namespace lectern
