@@ -1,0 +1,147 @@
+// Reading in chunks: the index of words, the choice of chunks, the second reading, and all of it
+// through the engine.
+#include "server/engine/chunk_reading.h"
+
+#include "tests/server/engine/engine_fixture.h"
+
+namespace lectern {
+namespace {
+
+std::shared_ptr<const DocumentContent> Content(const std::string& text, int64_t window) {
+  FakeModelOptions options;
+  options.window = window;
+  return PrepareContent(std::make_shared<FakeModel>(options), text, "sha");
+}
+
+TEST(LexicalIndexTest, RareWordsOfTheQuestionDecide) {
+  const LexicalIndex index(
+      {"the cat sat on the mat", "the dog and the pump", "The PUMP of the mill"});
+  const auto scores = index.Scores("Where was the mill's pump?");
+  ASSERT_EQ(scores.size(), 3u);
+  EXPECT_GT(scores[2], scores[1]);
+  EXPECT_GT(scores[1], scores[0]);
+  EXPECT_EQ(index.Scores("zebra ?!"), std::vector<double>(3, 0.0));
+  EXPECT_TRUE(LexicalIndex({}).Scores("x").empty());
+}
+
+TEST(LexicalIndexTest, WordsOfOtherScriptsCount) {
+  const LexicalIndex index({"\xd0\xba\xd0\xbe\xd1\x82", "\xd0\xbf\xd1\x91\xd1\x81"});
+  const auto scores = index.Scores("\xd0\xba\xd0\xbe\xd1\x82?");
+  EXPECT_GT(scores[0], 0);
+  EXPECT_EQ(scores[1], 0);
+}
+
+TEST(ChunksTest, CoverAllTokensAndEndWithSentences) {
+  const auto content = Content(Text(40), 300);
+  ASSERT_GT(content->chunks.size(), 3u);
+  size_t at = 0;
+  for (const TokenRange& chunk : content->chunks) {
+    EXPECT_EQ(chunk.begin, at);
+    EXPECT_LE(chunk.size(), 150u);
+    at = chunk.end;
+    // A token of the fake model is a byte.
+    EXPECT_TRUE(content->text[at - 1] == '.' || at == content->text.size());
+    EXPECT_EQ(ChunkOf(*content, chunk.begin), ChunkOf(*content, chunk.end - 1));
+  }
+  EXPECT_EQ(at, content->encoding.ids.size());
+}
+
+TEST(ChunksTest, ASentenceWithoutEndIsCut) {
+  const auto content = Content(std::string(1000, 'x'), 200);
+  for (const TokenRange& chunk : content->chunks) EXPECT_LE(chunk.size(), 100u);
+  EXPECT_EQ(content->chunks.back().end, 1000u);
+}
+
+TEST(ChunksTest, TheLikelyOnesWhenThereAreTooMany) {
+  std::string text = Text(80);
+  text += "The zeppelin was blue. " + Text(80);
+  const auto content = Content(text, 300);
+  ASSERT_GT(content->chunks.size(), kMaxCandidates);
+  const auto chosen = ChooseCandidates(*content, "Which colour had the zeppelin?", 3);
+  EXPECT_EQ(chosen.size(), 3u);
+  EXPECT_TRUE(std::is_sorted(chosen.begin(), chosen.end()));
+  EXPECT_THAT(chosen, testing::Contains(ChunkOf(*content, text.find("zeppelin"))));
+}
+
+TEST(SecondReadingTest, NeighboursOfTheBestInTheOrderOfTheText) {
+  const auto content = Content("One. Two. Three. Four. Five. Six. Seven.", 4096);
+  const auto span = [&](size_t sentence) {
+    return EvidenceSpan{.begin_byte = content->sentences[sentence].begin,
+                        .end_byte = content->sentences[sentence].end};
+  };
+  EXPECT_EQ(SecondReading(*content, {span(4), span(0), span(1)}), "One. Two. Four. Five. Six.");
+  EXPECT_EQ(SecondReading(*content, {span(0)}), "One. Two.");
+  EXPECT_EQ(SecondReading(*content, {}), "");
+}
+
+class ChunkedEngineTest : public EngineTest {
+ protected:
+  ChunkedEngineTest() {
+    model_options_.window = 300;
+    options_.kv_bytes = 1 << 23;
+  }
+  std::string text_ = Text(12) + "The pump Z7 failed at noon. " + Text(12);
+};
+
+TEST_F(ChunkedEngineTest, FindsTheSentenceAndAnswersFromIt) {
+  Start();
+  const DocumentInfo document = Upload(text_);
+  EXPECT_EQ(document.reading, Reading::kChunks);
+  EXPECT_GT(document.chunks, 3u);
+  const uint64_t held = IdleBytes();
+  EXPECT_EQ(held, document.device_bytes);
+  const Running running =
+      StartAsk({.document_id = document.id, .question = "what of Z?", .max_new_tokens = 30});
+  const Answer& answer = running.sink->TheAnswer();
+  EXPECT_EQ(answer.reading, Reading::kChunks);
+  ASSERT_FALSE(answer.evidence.empty());
+  const EvidenceSpan& best = answer.evidence[0];
+  EXPECT_EQ(best.text, "The pump Z7 failed at noon.");
+  EXPECT_EQ(text_.substr(best.begin_byte, best.end_byte - best.begin_byte), best.text);
+  EXPECT_EQ(best.chunk, ChunkOf(*Content(text_, 300), best.begin_byte));
+  EXPECT_EQ(answer.considered_ratio, 1);
+  EXPECT_THAT(running.sink->stages, testing::Contains(AskStage::kSearch));
+  const auto content = Content(text_, 300);
+  EvidenceSpan spans[] = {answer.evidence[0], answer.evidence[1], answer.evidence[2]};
+  EXPECT_EQ(answer.text,
+            FakeModel::DefaultAnswer(SecondReading(*content, {spans[0], spans[1], spans[2]}),
+                                     "what of Z?"));
+  EXPECT_EQ(IdleBytes(), held) << "pages of the search are free again";
+}
+
+TEST_F(ChunkedEngineTest, LongerThanTheWindowIsNoLimit) {
+  Start();
+  const std::string text = Text(300);
+  const DocumentInfo document = Upload(text);
+  EXPECT_EQ(document.tokens, text.size());
+  const Answer answer =
+      Ask({.document_id = document.id, .question = "Which 17?", .max_new_tokens = 30});
+  EXPECT_LT(answer.considered_ratio, 1) << "more chunks than are asked";
+  EXPECT_GT(answer.considered_ratio, 0);
+  const absl::Status whole =
+      AskRefused({.document_id = document.id, .question = "Q?", .reading = Reading::kWhole});
+  EXPECT_EQ(ReasonOf(whole), "DOCUMENT_TOO_LONG");
+}
+
+TEST_F(ChunkedEngineTest, ReadAnotherWayOnRequest) {
+  model_options_.window = 1000;
+  Start();
+  const DocumentInfo document = Upload(text_);
+  EXPECT_EQ(document.reading, Reading::kChunks);
+  const Answer whole = Ask({.document_id = document.id,
+                            .question = "what of Z?",
+                            .reading = Reading::kWhole,
+                            .max_new_tokens = 30});
+  EXPECT_EQ(whole.reading, Reading::kWhole);
+  EXPECT_EQ(whole.text, FakeModel::DefaultAnswer(text_, "what of Z?"));
+}
+
+TEST_F(ChunkedEngineTest, AQuestionLongerThanTheRestOfTheWindow) {
+  Start();
+  const DocumentInfo document = Upload(text_);
+  EXPECT_EQ(ReasonOf(AskRefused({.document_id = document.id, .question = std::string(200, 'q')})),
+            "DOCUMENT_TOO_LONG");
+}
+
+}  // namespace
+}  // namespace lectern
