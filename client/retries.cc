@@ -21,6 +21,9 @@ bool Retries::NeedsUpload(const absl::Status& failed) const {
 
 bool Retries::Retryable(const absl::Status& failed) const {
   if (absl::IsUnavailable(failed) || NeedsUpload(failed)) return true;
+  if (absl::IsCancelled(failed)) {
+    return options_.canceller == nullptr || !options_.canceller->cancelled();
+  }
   return absl::IsResourceExhausted(failed) && options_.retry.when_full &&
          GetErrorDetails(failed).retry_after.has_value();
 }

@@ -38,6 +38,9 @@ constexpr absl::Duration kDeadEngine = absl::Seconds(60);
 constexpr absl::Duration kStaleEngine = absl::Seconds(30);
 // gRPC waits for connections, too, and an idle client may not notice that it should hang up.
 constexpr absl::Duration kGrpcGoodbye = absl::Seconds(2);
+// So long, at least, new calls are refused with UNAVAILABLE, which clients try again elsewhere:
+// gRPC cancels a call that arrives while it shuts down, and what is cancelled nobody repeats.
+constexpr absl::Duration kRefusing = absl::Milliseconds(200);
 
 // Waits for the answer of the warm-up question.
 class WarmUpSink : public AskSink {
@@ -234,10 +237,12 @@ class Server {
     metrics_.SetDraining(true);
     absl::SleepFor(options_.lame_duck);
     engine_->StopAccepting();
+    const absl::Time refusing = absl::Now();
     if (!engine_->WaitUntilIdle(absl::Now() + options_.drain_timeout)) {
       LogWarning("drain timeout, ending what still runs");
     }
     engine_->Stop();
+    absl::SleepFor(refusing + kRefusing - absl::Now());
     serving_.Set(ServerState::kStopped, "the server is shutting down");
     grpc_->Shutdown(absl::ToChronoTime(absl::Now() + kGrpcGoodbye));
     LogInfo("stopped");

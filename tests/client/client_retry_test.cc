@@ -196,6 +196,21 @@ TEST_F(ClientRetryTest, AnotherAnswerIsNotPastedTogether) {
   }
 }
 
+TEST_F(ClientRetryTest, ACallCancelledByTheServerAloneIsRepeated) {
+  server_.before = [](int number, const auto&) {
+    return number == 1 ? grpc::Status(grpc::StatusCode::CANCELLED, "") : grpc::Status::OK;
+  };
+  EXPECT_TRUE(client_.Ask(Question(), WithDocument(), nullptr).ok());
+  Canceller canceller;
+  canceller.Cancel();
+  CallOptions options = WithDocument();
+  options.canceller = &canceller;
+  server_.asks = 0;
+  notices_.clear();
+  EXPECT_TRUE(absl::IsCancelled(client_.Ask(Question(), options, nullptr).status()));
+  EXPECT_TRUE(notices_.empty());
+}
+
 TEST_F(ClientRetryTest, UploadsAreRepeated) {
   server_.upload_before = [](int number) {
     return number < 3 ? ErrorWith(grpc::StatusCode::UNAVAILABLE, "DRAINING") : grpc::Status::OK;
