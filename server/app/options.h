@@ -25,6 +25,9 @@ struct Options {
   uint32_t max_new_tokens = 1024;
   uint32_t default_max_new_tokens = 128;
   uint32_t queue_capacity = 64;
+  uint64_t queue_tokens = 1 << 20;
+  uint32_t max_running = 16;
+  uint32_t max_uploads = 2;
   int prefill_slice_tokens = 256;
   absl::Duration default_ttl = absl::ZeroDuration();
   double no_evidence_threshold = 0;
