@@ -230,6 +230,9 @@ class Measurement {
                 {"first_text_seconds", absl::ToDoubleSeconds(answer.timings.time_to_first_text)},
                 {"kv_bytes", info.device_bytes},
                 {"document_tokens", info.tokens}};
+    for (const EvidenceSpan& span : answer.evidence) {
+      row["evidence"].push_back({{"text", span.text}, {"attention", span.attention}});
+    }
     row["answerable"] = !item["answer"].is_null();
     row["match"] = !item["answer"].is_null() &&
                    Lower(answer.text).find(Lower(item["answer"])) != std::string::npos;

@@ -247,13 +247,13 @@ Task<absl::Status> AskJob::SearchChunks(std::shared_ptr<const ReadDocument> docu
   auto pages = co_await parts_.reader->AllocatePages(*model_, std::move(sizes), Owner());
   if (!pages.ok()) co_return pages.status();
   std::vector<Sequence> sequences;
-  std::vector<std::vector<float>> key_mass;
+  // Attention of the frame before the question, and of the question's own words.
+  std::array<std::vector<std::vector<float>>, 2> key_mass;
   for (size_t i = 0; i < candidates.size(); ++i) {
     const uint64_t tokens = text.PromptSize(text.chunks[candidates[i]]);
     sequences.emplace_back(document, candidates[i], tokens, info, std::move((*pages)[i]));
-    key_mass.emplace_back(tokens + tail_.question_end, 0.0f);
+    for (auto& masses : key_mass) masses.emplace_back(tokens + tail_.question_end, 0.0f);
   }
-  // The frame before the question, then its own words, which tell evidence.
   const std::array<size_t, 3> cuts = {0, tail_.question_begin, tail_.question_end};
   const uint64_t total = candidates.size() * tail_.question_end;
   for (size_t part = 0; part < 2; ++part) {
@@ -264,7 +264,7 @@ Task<absl::Status> AskJob::SearchChunks(std::shared_ptr<const ReadDocument> docu
            .position = sequences[i].position(),
            .pages = sequences[i].pages(),
            .policy = &policy_,
-           .key_mass = part == 1 ? key_mass[i].data() : nullptr,
+           .key_mass = key_mass[part][i].data(),
            .kept_mass = &kept_mass_});
     }
     const uint64_t before = candidates.size() * cuts[part];
@@ -280,11 +280,23 @@ Task<absl::Status> AskJob::SearchChunks(std::shared_ptr<const ReadDocument> docu
   parts_.metrics->PrefillTokens(info.name, PrefillSource::kComputed, total);
   token_mass_.assign(text.encoding.ids.size(), 0.0f);
   for (size_t i = 0; i < candidates.size(); ++i) {
-    const TokenRange& chunk = text.chunks[candidates[i]];
-    std::copy_n(key_mass[i].begin() + static_cast<std::ptrdiff_t>(text.prefix.size()), chunk.size(),
-                token_mass_.begin() + static_cast<std::ptrdiff_t>(chunk.begin));
+    AddEvidence(text.chunks[candidates[i]], key_mass[0][i], key_mass[1][i]);
   }
   co_return absl::OkStatus();
+}
+
+// What the question's words attend to more than the frame before them does. Every prompt has places
+// that draw attention whatever is asked, its first sentence above all, and each chunk has its own.
+void AskJob::AddEvidence(const TokenRange& chunk, const std::vector<float>& frame,
+                         const std::vector<float>& words) {
+  const double frame_tokens = static_cast<double>(tail_.question_begin);
+  const double own_tokens = static_cast<double>(tail_.question_end - tail_.question_begin);
+  const double share = frame_tokens > 0 ? own_tokens / frame_tokens : 0;
+  const size_t prefix = content().prefix.size();
+  for (size_t i = 0; i < chunk.size(); ++i) {
+    const double more = words[prefix + i] - share * frame[prefix + i];
+    token_mass_[chunk.begin + i] = static_cast<float>(std::max(0.0, more));
+  }
 }
 
 // The prompt that the answer continues: the best sentences and the question.

@@ -45,6 +45,8 @@ class AskJob : public QueuedJob {
   Task<absl::Status> ReadWhole();
   Task<absl::Status> ReadChunks();
   Task<absl::Status> SearchChunks(std::shared_ptr<const ReadDocument> document);
+  void AddEvidence(const TokenRange& chunk, const std::vector<float>& frame,
+                   const std::vector<float>& words);
   Task<absl::Status> ReadAgain();
   void RankSentences();
   Task<absl::StatusOr<std::shared_ptr<const ReadDocument>>> DocumentPages();
