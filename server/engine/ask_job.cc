@@ -295,7 +295,9 @@ void AskJob::AddEvidence(const TokenRange& chunk, const std::vector<float>& fram
   const size_t prefix = content().prefix.size();
   for (size_t i = 0; i < chunk.size(); ++i) {
     const double more = words[prefix + i] - share * frame[prefix + i];
-    token_mass_[chunk.begin + i] = static_cast<float>(std::max(0.0, more));
+    // Never nothing at all: there must be an order even where all is alike.
+    const double least = words[prefix + i] / 1024.0;
+    token_mass_[chunk.begin + i] = static_cast<float>(std::max(least, more));
   }
 }
 
