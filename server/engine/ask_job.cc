@@ -26,7 +26,7 @@ AskJob::AskJob(const EngineParts& parts, AskOptions options, std::shared_ptr<con
       lease_(std::move(lease)),
       sink_(std::move(sink)),
       tail_(model_->PromptSuffix(options_.question)) {
-  if (lease_) ResolveReading();
+  if (lease_ && lease_.resident()) ResolveReading();
   // The tokens of a text are not known yet; four bytes are a usual one.
   const uint64_t text = options_.inline_text ? options_.inline_text->size() / 4 : 0;
   SetWork({.prefill_tokens = tail_.ids.size() + text,
@@ -35,6 +35,7 @@ AskJob::AskJob(const EngineParts& parts, AskOptions options, std::shared_ptr<con
 
 // In chunks, the longest prompt is a chunk with the question: no limit on the document.
 absl::Status AskJob::CheckStored() const {
+  if (lease_ && !lease_.resident()) return absl::OkStatus();  // once it is
   uint64_t longest = 0;
   for (const TokenRange& part : content().Parts(reading_)) {
     longest = std::max<uint64_t>(longest, content().PromptSize(part));
@@ -121,8 +122,11 @@ Task<absl::Status> AskJob::Answer() {
 
 Task<absl::Status> AskJob::PrepareDocument() {
   if (lease_) {
-    answer_.document_id = content().id;
-    co_return absl::OkStatus();
+    answer_.document_id = lease_.id();
+    if (lease_.resident()) co_return absl::OkStatus();
+    LECTERN_CO_ASSIGN_OR_RETURN(lease_, co_await parts_.reader->MakeResident(lease_, Owner()));
+    ResolveReading();
+    co_return CheckStored();
   }
   const std::string& text = *options_.inline_text;
   sink_->OnProgress(AskStage::kTokenizing, 0, text.size());
@@ -130,6 +134,7 @@ Task<absl::Status> AskJob::PrepareDocument() {
   const std::string id = DocumentId(*model_, sha256);
   if (parts_.store->Has(id, options_.owner)) {
     LECTERN_CO_ASSIGN_OR_RETURN(lease_, parts_.store->Use(id, options_.owner));
+    LECTERN_CO_ASSIGN_OR_RETURN(lease_, co_await parts_.reader->MakeResident(lease_, Owner()));
   }
   if (!lease_) {
     auto prepared = co_await parts_.reader->Prepare(model_, text, sha256, Owner());
@@ -167,7 +172,17 @@ Task<absl::StatusOr<std::shared_ptr<const ReadDocument>>> AskJob::DocumentPages(
     const absl::Status waited = co_await parts_.scheduler->WaitUntil(std::move(over), Owner());
     if (!waited.ok()) co_return waited;
   }
-  if (shared) parts_.reader->Begin(key);
+  if (shared) {
+    parts_.reader->Begin(key);
+    auto loaded = co_await parts_.reader->Load(lease_, reading_, policy_, Owner());
+    if (!loaded.ok() || *loaded != nullptr) {
+      parts_.reader->End(key);
+      if (!loaded.ok()) co_return loaded.status();
+      answer_.usage.tokens_reused += total;
+      parts_.metrics->PrefillTokens(model_->info().name, PrefillSource::kDocumentCache, total);
+      co_return *std::move(loaded);
+    }
+  }
   Scheduler::Progress progress = [this, total](uint64_t done) {
     sink_->OnProgress(AskStage::kPrefillDocument, done, total);
   };

@@ -34,7 +34,7 @@ class AskJob : public QueuedJob {
   Task<Done> Run() override;
   void End(const absl::Status& status) override;
 
-  // Refuses what cannot fit the model's window; for a stored document.
+  // Refuses what cannot fit the model's window; for a stored document, unless it is on disk alone.
   absl::Status CheckStored() const;
 
  private:

@@ -26,6 +26,43 @@ Task<absl::StatusOr<std::shared_ptr<const DocumentContent>>> DocumentReader::Pre
   co_return co_await scheduler_->Background(std::move(work), owner);
 }
 
+Task<absl::StatusOr<DocumentStore::Lease>> DocumentReader::MakeResident(DocumentStore::Lease lease,
+                                                                        StepOwner owner) {
+  if (lease.resident()) co_return lease;
+  using Made = absl::StatusOr<DocumentStore::Lease>;
+  std::function<Made()> work = [store = store_, lease]() mutable -> Made {
+    LECTERN_RETURN_IF_ERROR(store->MakeResident(lease));
+    return lease;
+  };
+  auto made = co_await scheduler_->Background(std::move(work), owner);
+  if (!made.ok()) co_return made.status();
+  co_return *std::move(made);
+}
+
+Task<absl::StatusOr<std::shared_ptr<const ReadDocument>>> DocumentReader::Load(
+    DocumentStore::Lease lease, Reading reading, AttentionPolicy policy, StepOwner owner) {
+  using Loaded = absl::StatusOr<std::shared_ptr<const ReadDocument>>;
+  if (!store_->IsOnDisk(lease, reading, policy)) co_return nullptr;
+  std::vector<uint64_t> sizes;
+  for (const TokenRange& part : lease.content().Parts(reading)) {
+    sizes.push_back(lease.content().PromptSize(part));
+  }
+  auto allocated = co_await AllocatePages(*lease.model(), std::move(sizes), owner);
+  if (!allocated.ok()) co_return allocated.status();
+  auto pages = std::make_shared<std::vector<PageSet>>(*std::move(allocated));
+  std::function<Loaded()> work = [store = store_, lease, reading, policy, pages] {
+    size_t next = 0;
+    // The store asks for what the document's parts need, as above.
+    return store->FindOrLoad(
+        lease, reading, policy,
+        [&](size_t, size_t) -> absl::StatusOr<PageSet> { return std::move((*pages)[next++]); });
+  };
+  pages = nullptr;
+  auto loaded = co_await scheduler_->Background(std::move(work), owner);
+  if (!loaded.ok()) co_return loaded.status();
+  co_return *std::move(loaded);
+}
+
 absl::Status DocumentReader::NoRoom(const Model& model, uint64_t tokens, uint64_t bytes) const {
   ErrorDetails details{.reason = "CACHE_FULL",
                        .metadata = {{"bytes", absl::StrCat(bytes)},

@@ -28,6 +28,15 @@ class DocumentReader {
   Task<absl::StatusOr<std::shared_ptr<const DocumentContent>>> Prepare(
       std::shared_ptr<const Model> model, std::string text, std::string sha256, StepOwner owner);
 
+  // The lease with its document in memory: DocumentStore::MakeResident on the background thread.
+  Task<absl::StatusOr<DocumentStore::Lease>> MakeResident(DocumentStore::Lease lease,
+                                                          StepOwner owner);
+  // The document's pages from disk, read on the background thread; null if they are not there.
+  Task<absl::StatusOr<std::shared_ptr<const ReadDocument>>> Load(DocumentStore::Lease lease,
+                                                                 Reading reading,
+                                                                 AttentionPolicy policy,
+                                                                 StepOwner owner);
+
   // Pages for sequences of so many tokens, all of them or none; evicts documents, and waits for
   // other jobs, if need be. RESOURCE_EXHAUSTED (CACHE_FULL): with RetryInfo when there may be room
   // later.

@@ -13,13 +13,10 @@ namespace {
 
 constexpr size_t kMaxReads = 4;
 constexpr size_t kRememberedIds = 4096;
+// How exactly the disk knows of a document's last use.
+constexpr absl::Duration kUseGrain = absl::Minutes(1);
 constexpr uint32_t kDefaultPageSize = 100;
 constexpr uint32_t kMaxPageSize = 1000;
-
-bool IsDocumentId(const std::string& text) {
-  return text.size() == 36 && text.rfind("doc-", 0) == 0 &&
-         text.find_first_not_of("0123456789abcdef", 4) == std::string::npos;
-}
 
 std::shared_ptr<const ReadDocument> FindPolicy(
     const std::vector<std::shared_ptr<const ReadDocument>>& reads, Reading reading,
@@ -28,6 +25,17 @@ std::shared_ptr<const ReadDocument> FindPolicy(
     if (read->reading == reading && read->policy == policy) return read;
   }
   return nullptr;
+}
+
+CacheMeta MetaOf(const DocumentContent& content, Reading reading) {
+  const ModelInfo& info = content.model->info();
+  return {.identity = {.id = content.id, .fingerprint = info.fingerprint},
+          .model = info.name,
+          .sha256 = content.sha256,
+          .text_bytes = content.text.size(),
+          .tokens = content.encoding.ids.size(),
+          .chunks = content.chunks.size(),
+          .reading = reading};
 }
 
 }  // namespace
@@ -51,7 +59,7 @@ void DocumentStore::Reservation::Release() {
 }
 
 bool DocumentStore::Entry::pinned() const {
-  return std::any_of(holdings.begin(), holdings.end(),
+  return std::any_of(meta.holdings.begin(), meta.holdings.end(),
                      [](const auto& holding) { return holding.second.pinned; });
 }
 
@@ -61,30 +69,49 @@ uint64_t DocumentStore::Entry::bytes() const {
   return bytes;
 }
 
+uint64_t DocumentStore::Entry::held_bytes() const {
+  uint64_t bytes = 0;
+  for (const auto& read : reads) {
+    if (!IsSaved(*read)) bytes += read->bytes();
+  }
+  for (const StoredRead& read : saved) bytes += read.device_bytes;
+  return bytes;
+}
+
+bool DocumentStore::Entry::IsSaved(const ReadDocument& read) const {
+  return std::any_of(saved.begin(), saved.end(), [&](const StoredRead& stored) {
+    return stored.reading == read.reading && stored.policy == read.policy;
+  });
+}
+
 std::shared_ptr<const ReadDocument> DocumentStore::Find(const Lease& lease, Reading reading,
                                                         const AttentionPolicy& policy) const {
   MutexLock lock(&mutex_);
-  const auto entry = entries_.find(lease.content_->id);
+  const auto entry = entries_.find(lease.id_);
   const bool same = entry != entries_.end() && entry->second.hold == lease.hold_;
   return FindPolicy(same ? entry->second.reads : lease.reads_, reading, policy);
 }
 
 DocumentInfo DocumentStore::InfoOf(const Entry& entry, const Holding& holding) {
-  const DocumentContent& content = *entry.content;
-  DocumentInfo info{.id = content.id,
+  DocumentInfo info{.id = entry.meta.identity.id,
                     .title = holding.title,
-                    .model = content.model->info().name,
-                    .bytes = content.text.size(),
-                    .tokens = content.encoding.ids.size(),
-                    .chunks = static_cast<uint32_t>(entry.reads.front()->parts.size()),
+                    .model = entry.meta.model,
+                    .bytes = entry.meta.text_bytes,
+                    .tokens = entry.meta.tokens,
+                    .chunks = static_cast<uint32_t>(
+                        entry.meta.reading == Reading::kChunks ? entry.meta.chunks : 1),
                     .device_bytes = entry.bytes(),
-                    .sha256 = content.sha256,
+                    .sha256 = entry.meta.sha256,
                     .create_time = holding.created,
                     .last_use_time = entry.last_used,
                     .expire_time = holding.expires,
                     .pinned = holding.pinned,
-                    .reading = entry.reads.front()->reading};
+                    .reading = entry.meta.reading};
   for (const auto& read : entry.reads) info.read_under.push_back(read->policy);
+  for (const StoredRead& read : entry.saved) {
+    if (FindPolicy(entry.reads, read.reading, read.policy) != nullptr) continue;
+    info.read_under.push_back(read.policy);
+  }
   return info;
 }
 
@@ -103,13 +130,14 @@ DocumentStore::Entries::iterator DocumentStore::FindLive(const std::string& id,
                                                          const std::string& owner) {
   Expire(clock_->Now());
   const auto entry = entries_.find(id);
-  if (entry == entries_.end() || !entry->second.holdings.contains(owner)) return entries_.end();
+  if (entry == entries_.end() || !entry->second.meta.holdings.contains(owner))
+    return entries_.end();
   return entry;
 }
 
 DocumentStore::Holding& DocumentStore::Hold(Entry& entry, const DocumentOptions& options) {
   const absl::Time now = clock_->Now();
-  const auto [at, is_new] = entry.holdings.try_emplace(
+  const auto [at, is_new] = entry.meta.holdings.try_emplace(
       options.owner, Holding{.title = options.title, .created = now, .expires = now});
   Holding& holding = at->second;
   holding.pinned |= options.pinned;
@@ -118,8 +146,9 @@ DocumentStore::Holding& DocumentStore::Hold(Entry& entry, const DocumentOptions&
                                                                         : now + options.ttl);
   next_expiry_ = std::min(next_expiry_, holding.expires);
   entry.last_used = now;
-  const Gone gone{options.owner, entry.content->id};
+  const Gone gone{options.owner, entry.meta.identity.id};
   if (is_new && gone_.erase(gone) > 0) std::erase(gone_order_, gone);
+  SetUnsaved(entry.meta.identity.id);
   return holding;
 }
 
@@ -129,8 +158,8 @@ DocumentStore::Usage DocumentStore::UsageOf(const std::string& owner) const {
     usage = reserved->second;
   }
   for (const auto& [id, entry] : entries_) {
-    if (!entry.holdings.contains(owner)) continue;
-    usage.bytes += entry.bytes();
+    if (!entry.meta.holdings.contains(owner)) continue;
+    usage.bytes += entry.held_bytes();
     ++usage.documents;
   }
   return usage;
@@ -162,8 +191,12 @@ absl::Status DocumentStore::CheckQuota(const std::string& owner, uint64_t bytes)
 
 void DocumentStore::Publish() const {
   uint64_t bytes = 0;
-  for (const auto& [id, entry] : entries_) bytes += entry.bytes();
-  metrics_->SetDocuments(entries_.size(), bytes);
+  uint64_t resident = 0;
+  for (const auto& [id, entry] : entries_) {
+    bytes += entry.bytes();
+    if (entry.content != nullptr) ++resident;
+  }
+  metrics_->SetDocuments(resident, bytes);
 }
 
 void DocumentStore::Forget(const std::string& id, const std::string& owner) {
@@ -176,10 +209,24 @@ void DocumentStore::Forget(const std::string& id, const std::string& owner) {
 }
 
 void DocumentStore::Remove(Entries::iterator entry, EvictionReason reason) {
-  metrics_->DocumentEvicted(reason);
-  for (const auto& [owner, holding] : entry->second.holdings) Forget(entry->first, owner);
+  if (entry->second.content != nullptr) metrics_->DocumentEvicted(reason);
+  if (entry->second.on_disk) metrics_->DocumentEvicted(reason, CacheTier::kDisk);
+  if (cache_ != nullptr) removals_.insert(entry->first);
+  for (const auto& [owner, holding] : entry->second.meta.holdings) Forget(entry->first, owner);
   entries_.erase(entry);
   Publish();
+}
+
+DocumentStore::Lease DocumentStore::LeaseOf(const Entry& entry) {
+  Lease lease;
+  lease.id_ = entry.meta.identity.id;
+  lease.model_ = entry.model;
+  lease.tokens_ = entry.meta.tokens;
+  lease.reading_ = entry.meta.reading;
+  lease.content_ = entry.content;
+  lease.hold_ = entry.hold;
+  lease.reads_ = entry.reads;
+  return lease;
 }
 
 absl::StatusOr<DocumentStore::Lease> DocumentStore::Use(const std::string& id,
@@ -188,12 +235,10 @@ absl::StatusOr<DocumentStore::Lease> DocumentStore::Use(const std::string& id,
   const auto entry = FindLive(id, owner);
   if (entry == entries_.end()) return Missing(id, owner);
   metrics_->DocumentLookup(LookupResult::kHit);
-  entry->second.last_used = clock_->Now();
-  Lease lease;
-  lease.content_ = entry->second.content;
-  lease.hold_ = entry->second.hold;
-  lease.reads_ = entry->second.reads;
-  return lease;
+  Entry& document = entry->second;
+  document.last_used = clock_->Now();
+  if (document.last_used - document.last_saved > kUseGrain) SetUnsaved(id);
+  return LeaseOf(document);
 }
 
 bool DocumentStore::Has(const std::string& id, const std::string& owner) {
@@ -222,11 +267,13 @@ DocumentInfo DocumentStore::Put(std::shared_ptr<const DocumentContent> content,
                                 const DocumentOptions& options) {
   MutexLock lock(&mutex_);
   Entry& entry = entries_[content->id];
+  if (entry.model == nullptr) {
+    entry.meta = MetaOf(*content, read->reading);
+    entry.model = content->model;
+  }
   if (entry.content == nullptr) entry.content = std::move(content);
   const Holding& holding = Hold(entry, options);
-  if (FindPolicy(entry.reads, read->reading, read->policy) == nullptr) {
-    entry.reads.push_back(std::move(read));
-  }
+  AddReadTo(entry, std::move(read));
   Publish();
   return InfoOf(entry, holding);
 }
@@ -238,24 +285,31 @@ absl::StatusOr<std::optional<DocumentInfo>> DocumentStore::Renew(const std::stri
   const auto entry = entries_.find(id);
   if (entry == entries_.end()) return std::nullopt;
   Entry& document = entry->second;
-  if (!document.holdings.contains(options.owner)) {
-    LECTERN_RETURN_IF_ERROR(CheckQuota(options.owner, document.bytes()));
+  if (!document.meta.holdings.contains(options.owner)) {
+    LECTERN_RETURN_IF_ERROR(CheckQuota(options.owner, document.held_bytes()));
   }
   return InfoOf(document, Hold(document, options));
+}
+
+void DocumentStore::AddReadTo(Entry& entry, std::shared_ptr<const ReadDocument> read) {
+  if (FindPolicy(entry.reads, read->reading, read->policy) != nullptr) return;
+  if (!entry.IsSaved(*read)) SetUnsaved(entry.meta.identity.id);
+  if (entry.reads.size() >= kMaxReads) entry.reads.erase(entry.reads.begin());
+  entry.reads.push_back(std::move(read));
 }
 
 void DocumentStore::AddRead(const std::string& id, std::shared_ptr<const ReadDocument> read) {
   MutexLock lock(&mutex_);
   const auto entry = entries_.find(id);
   if (entry == entries_.end()) return;
-  auto& reads = entry->second.reads;
-  if (FindPolicy(reads, read->reading, read->policy) != nullptr) return;
-  const uint64_t limit = options_.tenant_limits.bytes;
-  for (const auto& [owner, holding] : entry->second.holdings) {
+  if (entry->second.content == nullptr) return;  // it has left memory meanwhile
+  const bool more = FindPolicy(entry->second.reads, read->reading, read->policy) == nullptr &&
+                    !entry->second.IsSaved(*read);
+  const uint64_t limit = more ? options_.tenant_limits.bytes : 0;
+  for (const auto& [owner, holding] : entry->second.meta.holdings) {
     if (limit != 0 && UsageOf(owner).bytes + read->bytes() > limit) return;
   }
-  if (reads.size() >= kMaxReads) reads.erase(reads.begin());
-  reads.push_back(std::move(read));
+  AddReadTo(entry->second, std::move(read));
   Publish();
 }
 
@@ -263,7 +317,7 @@ absl::StatusOr<DocumentInfo> DocumentStore::Get(const std::string& id, const std
   MutexLock lock(&mutex_);
   const auto entry = FindLive(id, owner);
   if (entry == entries_.end()) return Missing(id, owner);
-  return InfoOf(entry->second, entry->second.holdings.at(owner));
+  return InfoOf(entry->second, entry->second.meta.holdings.at(owner));
 }
 
 absl::StatusOr<DocumentPage> DocumentStore::List(uint32_t page_size, const std::string& page_token,
@@ -287,9 +341,9 @@ absl::StatusOr<DocumentPage> DocumentStore::List(uint32_t page_size, const std::
   Expire(clock_->Now());
   DocumentPage page;
   for (const auto& [id, entry] : entries_) {
-    if (!model.empty() && entry.content->model->info().name != model) continue;
-    const auto holding = entry.holdings.find(owner);
-    if (holding == entry.holdings.end()) continue;
+    if (!model.empty() && entry.meta.model != model) continue;
+    const auto holding = entry.meta.holdings.find(owner);
+    if (holding == entry.meta.holdings.end()) continue;
     ++page.total;
     if (!page_token.empty() && id <= page_token) continue;
     if (page.documents.size() == page_size) {
@@ -302,14 +356,19 @@ absl::StatusOr<DocumentPage> DocumentStore::List(uint32_t page_size, const std::
 }
 
 absl::StatusOr<uint64_t> DocumentStore::Delete(const std::string& id, const std::string& owner) {
-  MutexLock lock(&mutex_);
-  const auto entry = FindLive(id, owner);
-  if (entry == entries_.end()) return Missing(id, owner);
-  Entry& document = entry->second;
-  document.holdings.erase(owner);
-  if (!document.holdings.empty()) return 0;
-  const uint64_t freed = document.hold.use_count() == 1 ? document.bytes() : 0;
-  Remove(entry, EvictionReason::kDeleted);
+  uint64_t freed = 0;
+  {
+    MutexLock lock(&mutex_);
+    const auto entry = FindLive(id, owner);
+    if (entry == entries_.end()) return Missing(id, owner);
+    Entry& document = entry->second;
+    document.meta.holdings.erase(owner);
+    if (document.meta.holdings.empty()) {
+      if (document.hold.use_count() == 1) freed = document.bytes();
+      Remove(entry, EvictionReason::kDeleted);
+    }
+  }
+  if (cache_ != nullptr) LECTERN_RETURN_IF_ERROR(SyncOwners(id));
   return freed;
 }
 
@@ -317,13 +376,23 @@ bool DocumentStore::EvictOne() {
   MutexLock lock(&mutex_);
   auto oldest = entries_.end();
   for (auto entry = entries_.begin(); entry != entries_.end(); ++entry) {
-    if (entry->second.pinned() || entry->second.hold.use_count() > 1) continue;
+    if (entry->second.content == nullptr || entry->second.pinned() ||
+        entry->second.hold.use_count() > 1) {
+      continue;
+    }
     if (oldest == entries_.end() || entry->second.last_used < oldest->second.last_used) {
       oldest = entry;
     }
   }
   if (oldest == entries_.end()) return false;
-  Remove(oldest, EvictionReason::kPressure);
+  if (oldest->second.on_disk) {
+    metrics_->DocumentEvicted(EvictionReason::kPressure);
+    oldest->second.content = nullptr;
+    oldest->second.reads.clear();
+    Publish();
+  } else {
+    Remove(oldest, EvictionReason::kPressure);
+  }
   return true;
 }
 
@@ -332,7 +401,8 @@ void DocumentStore::Expire(absl::Time now) {
   next_expiry_ = absl::InfiniteFuture();
   for (auto entry = entries_.begin(); entry != entries_.end();) {
     const auto next = std::next(entry);
-    auto& holdings = entry->second.holdings;
+    auto& holdings = entry->second.meta.holdings;
+    const size_t before = holdings.size();
     std::erase_if(holdings, [&](const auto& holding) ABSL_NO_THREAD_SAFETY_ANALYSIS {
       if (holding.second.expires <= now) {
         Forget(entry->first, holding.first);
@@ -341,6 +411,7 @@ void DocumentStore::Expire(absl::Time now) {
       next_expiry_ = std::min(next_expiry_, holding.second.expires);
       return false;
     });
+    if (holdings.size() < before) SetUnsaved(entry->first);
     if (holdings.empty()) Remove(entry, EvictionReason::kTtl);
     entry = next;
   }

@@ -38,7 +38,10 @@ class EngineImpl : public Engine {
         clock_(clock),
         metrics_(metrics),
         pool_(options.kv_bytes),
-        store_(clock, metrics, {.tenant_limits = options.tenant_limits}),
+        store_(clock, metrics,
+               {.tenant_limits = options.tenant_limits,
+                .cache = {.directory = options.cache_dir, .max_bytes = options.cache_bytes},
+                .models = models_}),
         queue_(std::make_shared<JobQueue>(LimitsOf(options.limits), clock, metrics)),
         scheduler_(clock, metrics, queue_, options.prefill_slice_tokens),
         reader_(&pool_, &store_, &scheduler_, metrics),
@@ -170,7 +173,7 @@ class EngineImpl : public Engine {
       return absl::OkStatus();
     }
     LECTERN_ASSIGN_OR_RETURN(lease, store_.Use(options.document_id, options.owner));
-    model = lease.content().model;
+    model = lease.model();
     if (!options.model.empty() && options.model != model->info().name) {
       LECTERN_RETURN_IF_ERROR(FindModel(options.model, "model").status());
       return ViolationsError(

@@ -82,6 +82,8 @@ struct EngineOptions {
   uint64_t upload_bytes = uint64_t{256} << 20;        // budget of texts that are still arriving
   int prefill_slice_tokens = 256;                     // the longest step
   absl::Duration default_ttl = absl::ZeroDuration();  // 0 = documents stay until evicted
+  std::string cache_dir;                              // documents on disk, too; empty = none
+  uint64_t cache_bytes = uint64_t{16} << 30;          // of the files there
   TenantLimits tenant_limits;                         // of the documents of each owner
   double no_evidence_threshold = 0;                   // evidence_strength below it sets no_evidence
 };

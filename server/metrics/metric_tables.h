@@ -46,6 +46,8 @@ inline constexpr const char* kStages[] = {"queue", "ingest", "prefill", "decode"
 inline constexpr const char* kFinishes[] = {"stop", "length", "cancelled", "deadline", "error"};
 inline constexpr const char* kSources[] = {"computed", "document_cache"};
 inline constexpr const char* kLookups[] = {"hit", "miss", "evicted"};
+inline constexpr const char* kCacheFaults[] = {"missing", "unreadable", "truncated", "foreign",
+                                               "version", "corrupt",    "stale",     "other"};
 inline constexpr const char* kTiers[] = {"host", "disk"};
 inline constexpr const char* kEvictions[] = {"pressure", "ttl", "deleted", "quota", "corrupt"};
 inline constexpr const char* kPhases[] = {"prefill", "decode", "mixed"};
@@ -265,6 +267,12 @@ struct DocumentMetrics {
   Counter& disk_errors =
       make.OneCounter("lectern_cache_disk_errors_total",
                       "Failures to write or read the cache folder; memory serves on.");
+  ByLabel<Counter> cache_rejected{
+      make.Counters("lectern_document_cache_rejected_total",
+                    "Files of the cache folder that were not believed and removed, by reason."),
+      "reason", kCacheFaults};
+  Gauge& cache_available =
+      make.OneGauge("lectern_document_cache_available", "1 while documents are kept on disk, too.");
 };
 
 // What runs, and in which state.

@@ -215,6 +215,12 @@ void ServerMetrics::DocumentReloaded(absl::Duration duration) {
   metrics_->documents.reload_seconds.Observe(absl::ToDoubleSeconds(duration));
 }
 void ServerMetrics::CacheDiskError() { metrics_->documents.disk_errors.Increment(); }
+void ServerMetrics::CacheFileRejected(std::string_view reason) {
+  metrics_->documents.cache_rejected[reason].Increment();
+}
+void ServerMetrics::SetCacheAvailable(bool available) {
+  metrics_->documents.cache_available.Set(available ? 1 : 0);
+}
 
 void ServerMetrics::SetBuild(const BuildRecord& build) {
   metrics_->lifecycle.build_info

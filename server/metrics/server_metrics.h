@@ -130,6 +130,9 @@ class ServerMetrics {
   // A document was taken from disk instead of being read again.
   void DocumentReloaded(absl::Duration duration);
   void CacheDiskError();
+  // By the name of a CacheFault (server/engine/cache_file.h).
+  void CacheFileRejected(std::string_view reason);
+  void SetCacheAvailable(bool available);
 
   // Lifecycle.
   void SetBuild(const BuildRecord& build);
