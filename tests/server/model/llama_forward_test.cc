@@ -40,17 +40,6 @@ class LlamaForwardTest : public ::testing::TestWithParam<Numerics> {
     workspace_ = model_->NewWorkspace();
   }
 
-  // int8: bit for bit. fp32: the BLAS library blocks by shape, so sums of up to 160 products are
-  // ordered differently; over two layers that stays below 1e-4 at logits of size 10.
-  void ExpectSame(const std::vector<float>& a, const std::vector<float>& b) const {
-    ASSERT_EQ(a.size(), b.size());
-    if (GetParam() == Numerics::kInt8Rotated) {
-      EXPECT_EQ(a, b);
-    } else {
-      EXPECT_EQ(CompareValues(a, {b.begin(), b.end()}, {.atol = 1e-4, .rtol = 0}), "");
-    }
-  }
-
   std::shared_ptr<const Model> model_;
   std::unique_ptr<Workspace> workspace_;
 };
@@ -63,7 +52,7 @@ TEST_P(LlamaForwardTest, CutsDoNotMatter) {
     for (const int64_t slice : {1, 7, 64, 100}) {
       SCOPED_TRACE(slice);
       Sequence cut(*model_, policy);
-      ExpectSame(AllLogits(*model_, cut, tokens, slice), want);
+      EXPECT_EQ(AllLogits(*model_, cut, tokens, slice), want);
     }
   }
 }
@@ -100,8 +89,8 @@ TEST_P(LlamaForwardTest, OtherSlicesDoNotMatter) {
   ASSERT_TRUE(model_->Forward(batch, *workspace_).ok());
   for (size_t i = 0; i < policies.size(); ++i) {
     SCOPED_TRACE(i);
-    ExpectSame(together[i], alone[i]);
-    ExpectSame(key_together[i], key_alone[i]);
+    EXPECT_EQ(together[i], alone[i]);
+    EXPECT_EQ(key_together[i], key_alone[i]);
     EXPECT_EQ(mass_together[i].count, mass_alone[i].count);
     EXPECT_NEAR(mass_together[i].sum, mass_alone[i].sum, 1e-3);
   }
@@ -113,7 +102,7 @@ TEST_P(LlamaForwardTest, CopiedPagesContinueAlike) {
   Sequence original(*model_, kDefault);
   AllLogits(*model_, original, tokens);
   Sequence copy = original.Copy();
-  ExpectSame(AllLogits(*model_, copy, tail), AllLogits(*model_, original, tail));
+  EXPECT_EQ(AllLogits(*model_, copy, tail), AllLogits(*model_, original, tail));
 }
 
 TEST_P(LlamaForwardTest, KeptMassCountsQueriesOfSparseLayers) {
@@ -149,7 +138,7 @@ TEST_P(LlamaForwardTest, LogitsAreTheLastRowOfAllLogits) {
   ForwardSlice slice = b.Next(tokens);
   slice.logits = last.data();
   ASSERT_TRUE(model_->Forward({&slice, 1}, *workspace_).ok());
-  ExpectSame(last, {all.end() - model_->info().vocabulary, all.end()});
+  EXPECT_EQ(last, std::vector<float>(all.end() - model_->info().vocabulary, all.end()));
 }
 
 TEST_P(LlamaForwardTest, BadArgumentsAreToldByName) {
