@@ -137,6 +137,21 @@ const std::vector<Flag>& Flags() {
        Number(&Options::threads, 1, 1024)},
       {"kv_bytes", "BYTES", "1GiB", "memory for keys and values of documents and answers",
        Bytes(&Options::kv_bytes)},
+      {"kv_populate", "true|false", "false",
+       "take all of --kv_bytes at the start, not as documents come",
+       [](Options& o, const std::string& v) {
+         o.kv_populate = v == "true";
+         return OneOf(v, {"true", "false"});
+       }},
+      {"cache_dir", "DIR", "none",
+       "keep documents on disk, too: they survive restarts and shortage of memory",
+       Text(&Options::cache_dir)},
+      {"cache_bytes", "BYTES", "16GiB", "of the files there; the documents used longest ago go",
+       Bytes(&Options::cache_bytes)},
+      {"tenant_bytes", "BYTES", "none", "keys and values that the documents of one tenant may take",
+       Bytes(&Options::tenant_bytes)},
+      {"tenant_documents", "N", "none", "documents that one tenant may have",
+       Number(&Options::tenant_documents, 1, 1 << 30)},
       {"top_k", "K", "128", "keys that each query keeps by default; 0 is dense attention",
        [](Options& o, const std::string& v) {
          int64_t k = 0;

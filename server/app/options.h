@@ -20,6 +20,11 @@ struct Options {
   int threads = 0;  // 0: one for each CPU
   AttentionPolicy policy{.top_k = 128, .layer_k = {0}, .tail = AttentionPolicy::Tail::kMean};
   uint64_t kv_bytes = uint64_t{1} << 30;
+  bool kv_populate = false;
+  std::string cache_dir;
+  uint64_t cache_bytes = uint64_t{16} << 30;
+  uint64_t tenant_bytes = 0;
+  uint64_t tenant_documents = 0;
   uint64_t upload_bytes = uint64_t{256} << 20;
   uint64_t max_document_bytes = uint64_t{64} << 20;
   uint32_t max_new_tokens = 1024;

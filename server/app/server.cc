@@ -211,9 +211,13 @@ class Server {
                    .running_questions = options_.max_running,
                    .running_uploads = options_.max_uploads},
         .kv_bytes = options_.kv_bytes,
+        .kv_populate = options_.kv_populate,
         .upload_bytes = options_.upload_bytes,
         .prefill_slice_tokens = options_.prefill_slice_tokens,
         .default_ttl = options_.default_ttl,
+        .cache_dir = options_.cache_dir,
+        .cache_bytes = options_.cache_bytes,
+        .tenant_limits = {.bytes = options_.tenant_bytes, .documents = options_.tenant_documents},
         .no_evidence_threshold = options_.no_evidence_threshold};
     engine_ = Engine::Create(engine_options, models_, &Clock::Real(), &metrics_);
     for (const auto& model : models_) {

@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/base/error_details.h"
+#include "server/base/log.h"
 #include "server/base/status_macros.h"
 #include "server/engine/ask_job.h"
 #include "server/engine/document_reader.h"
@@ -47,6 +48,11 @@ class EngineImpl : public Engine {
         reader_(&pool_, &store_, &scheduler_, metrics),
         uploads_(std::make_shared<UploadBudget>(options.upload_bytes)) {
     metrics_->SetQueueCapacity(options.limits.queue_capacity);
+    for (const auto& model : models_) {
+      const absl::Status reserved =
+          pool_.Reserve(model->info().page_bytes, options.kv_populate && model == models_.front());
+      if (!reserved.ok()) LogError("kv_bytes", {{"error", std::string(reserved.message())}});
+    }
     PublishPool();
     scheduler_.Tick();
     worker_ = std::thread([this] { Work(); });

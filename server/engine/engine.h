@@ -79,6 +79,7 @@ struct DocumentPage {
 struct EngineOptions {
   EngineLimits limits;
   uint64_t kv_bytes = uint64_t{1} << 30;              // budget of the page pool
+  bool kv_populate = false;                           // take that memory at the start
   uint64_t upload_bytes = uint64_t{256} << 20;        // budget of texts that are still arriving
   int prefill_slice_tokens = 256;                     // the longest step
   absl::Duration default_ttl = absl::ZeroDuration();  // 0 = documents stay until evicted

@@ -3,7 +3,11 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <cerrno>
+#include <cstring>
 #include <utility>
+
+#include "absl/strings/str_cat.h"
 
 namespace lectern {
 namespace {
@@ -62,12 +66,48 @@ PagePool::Arena* PagePool::ArenaFor(size_t page_bytes) {
   // A page of tokens is read layer by layer, a few kilobytes at a time, far apart: with small
   // pages of memory nearly every step would be a miss in the address translation. Advice only.
   madvise(base, capacity * stride, MADV_HUGEPAGE);
-  arena = {static_cast<std::byte*>(base), stride, capacity, 0, {}};
+  arena = {.base = static_cast<std::byte*>(base), .stride = stride, .capacity = capacity};
   return &arena;
+}
+
+uint64_t PagePool::resident() const {
+  MutexLock lock(&mutex_);
+  return used_ + warm_bytes_;
+}
+
+absl::Status PagePool::Reserve(size_t page_bytes, bool populate) {
+  MutexLock lock(&mutex_);
+  Arena* arena = ArenaFor(page_bytes);
+  if (arena == nullptr) {
+    return absl::ResourceExhaustedError("no address space for keys and values");
+  }
+  if (!populate || used_ + warm_bytes_ > 0) return absl::OkStatus();
+  if (madvise(arena->base, arena->capacity * arena->stride, MADV_POPULATE_WRITE) != 0) {
+    const int error = errno;
+    madvise(arena->base, arena->capacity * arena->stride, MADV_DONTNEED);
+    return absl::ResourceExhaustedError(
+        absl::StrCat("no memory for keys and values (", budget_, " bytes): ", strerror(error)));
+  }
+  keep_all_ = true;
+  for (; arena->touched < arena->capacity; ++arena->touched) {
+    arena->warm.push_front(arena->base + arena->touched * arena->stride);
+  }
+  warm_bytes_ = arena->capacity * arena->stride;
+  return absl::OkStatus();
+}
+
+// Gives back the memory of the free page that was used longest ago.
+void PagePool::Cool(Arena& arena) {
+  std::byte* const page = arena.warm.front();
+  arena.warm.pop_front();
+  madvise(page, arena.stride, MADV_DONTNEED);
+  arena.cold.push_back(page);
+  warm_bytes_ -= arena.stride;
 }
 
 bool PagePool::Allocate(size_t page_bytes, size_t count, PageSet& out) {
   PageSet set;
+  size_t warm = 0;  // that many come first and have been used before
   {
     MutexLock lock(&mutex_);
     const uint64_t bytes = Cost(page_bytes, count);
@@ -75,18 +115,28 @@ bool PagePool::Allocate(size_t page_bytes, size_t count, PageSet& out) {
     Arena* arena = ArenaFor(page_bytes);
     if (arena == nullptr) return false;
     used_ += bytes;
-    for (size_t i = 0; i < count; ++i) {
-      if (!arena->free.empty()) {
-        set.pages_.push_back(arena->free.back());
-        arena->free.pop_back();
+    for (; warm < count && !arena->warm.empty(); ++warm) {
+      set.pages_.push_back(arena->warm.back());
+      arena->warm.pop_back();
+      warm_bytes_ -= arena->stride;
+    }
+    while (set.pages_.size() < count) {
+      if (!arena->cold.empty()) {
+        set.pages_.push_back(arena->cold.back());
+        arena->cold.pop_back();
       } else {
         set.pages_.push_back(arena->base + arena->touched++ * arena->stride);
       }
+    }
+    // Free pages of other sizes make room; this size has none left if there is need.
+    for (auto& [stride, other] : arenas_) {
+      while (used_ + warm_bytes_ > budget_ && !other.warm.empty()) Cool(other);
     }
     set.pool_ = this;
     set.page_bytes_ = page_bytes;
     set.bytes_ = bytes;
   }
+  for (size_t i = 0; i < warm; ++i) std::memset(set.pages_[i], 0, page_bytes);
   out = std::move(set);
   return true;
 }
@@ -95,13 +145,9 @@ void PagePool::Free(PageSet& set) {
   MutexLock lock(&mutex_);
   Arena& arena = arenas_.at(Stride(set.page_bytes_));
   for (std::byte* page : set.pages_) {
-    // The pages freed first go back to the system; the free list hands out the warm ones.
-    if (arena.free.size() >= kWarmPages) {
-      madvise(page, arena.stride, MADV_DONTNEED);
-      arena.free.push_front(page);
-    } else {
-      arena.free.push_back(page);
-    }
+    arena.warm.push_back(page);
+    warm_bytes_ += arena.stride;
+    if (!keep_all_ && arena.warm.size() > kWarmPages) Cool(arena);
   }
   used_ -= set.bytes_;
   set.pool_ = nullptr;

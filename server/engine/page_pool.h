@@ -1,8 +1,11 @@
 // Memory for keys and values: pages of fixed size from one budget.
 //
-// Each page size (one per model) has an arena of reserved address space; memory is taken when a
-// page is first written and given back when pages are free for long. All arenas share one budget in
-// bytes, which is never exceeded: an allocation that does not fit is refused.
+// Each page size (one per model) has an arena of reserved address space. Memory is taken when a
+// page is first written and given back but for a few pages when pages are free; a pool that is
+// populated takes all of it at the start and keeps it. All arenas share one budget in bytes:
+// neither what is handed out nor the memory behind it, free pages that are kept included, ever
+// exceeds it (but for the rounding to huge pages, 2 MiB for each page size). An allocation that
+// does not fit is refused.
 #pragma once
 
 #include <cstddef>
@@ -14,6 +17,7 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
 #include "server/base/mutex.h"
 
 namespace lectern {
@@ -49,7 +53,13 @@ class PagePool {
   PagePool(const PagePool&) = delete;
   PagePool& operator=(const PagePool&) = delete;
 
-  // False, and `out` untouched, when the budget has no room for `count` pages now.
+  // Sets the address space for pages of that size aside now, and with `populate` the whole budget's
+  // memory, too: for one page size, before anything is allocated. RESOURCE_EXHAUSTED if the machine
+  // does not have it; then the pool takes memory as it needs it.
+  absl::Status Reserve(size_t page_bytes, bool populate) ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // False, and `out` untouched, when the budget has no room for `count` pages now. Pages are zero:
+  // nothing of another document is left in them.
   bool Allocate(size_t page_bytes, size_t count, PageSet& out) ABSL_LOCKS_EXCLUDED(mutex_);
 
   // What `count` pages cost (page sizes are rounded up to the system's).
@@ -57,6 +67,8 @@ class PagePool {
 
   uint64_t budget() const { return budget_; }
   uint64_t used() const ABSL_LOCKS_EXCLUDED(mutex_);
+  // Memory taken: what is used and free pages that are kept.
+  uint64_t resident() const ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
   friend class PageSet;
@@ -64,15 +76,19 @@ class PagePool {
     std::byte* base = nullptr;
     size_t stride = 0;
     size_t capacity = 0;          // pages
-    size_t touched = 0;           // pages ever handed out
-    std::deque<std::byte*> free;  // the last are the most recently used
+    size_t touched = 0;           // pages ever handed out or populated
+    std::deque<std::byte*> warm;  // free, with memory; the last are the most recently used
+    std::deque<std::byte*> cold;  // free, their memory given back
   };
   void Free(PageSet& set) ABSL_LOCKS_EXCLUDED(mutex_);
   Arena* ArenaFor(size_t page_bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Cool(Arena& arena) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const uint64_t budget_;
   mutable Mutex mutex_;
   uint64_t used_ ABSL_GUARDED_BY(mutex_) = 0;
+  uint64_t warm_bytes_ ABSL_GUARDED_BY(mutex_) = 0;
+  bool keep_all_ ABSL_GUARDED_BY(mutex_) = false;
   std::map<size_t, Arena> arenas_ ABSL_GUARDED_BY(mutex_);  // by stride
 };
 
