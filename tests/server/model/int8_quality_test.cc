@@ -1,10 +1,12 @@
-// What int8-rotated numerics cost on the real model, against its own fp32 form, on the prompts of
-// tests/golden/smollm2: the gate of docs/quality.md.
+// What int8-rotated numerics cost on the real model, against its own fp32 form: the gates of
+// docs/quality.md, on a prompt of tests/golden/smollm2 and on a text of docs/sample.
 #include <gtest/gtest.h>
 
 #include <cmath>
 #include <cstdio>
 #include <filesystem>
+#include <fstream>
+#include <sstream>
 
 #include "server/model/model_loader.h"
 #include "tests/server/model/real_model.h"
@@ -108,6 +110,32 @@ TEST(Int8QualityTest, StaysCloseToF32) {
   const Comparison policy = Compare({f32->get(), exact}, {int8->get(), standard}, tokens);
   Report("int8-rotated, default policy", policy);
   EXPECT_LE(policy.kl / policy.positions, 0.03);
+}
+
+// A longer text, and how often both would continue it alike.
+TEST(Int8QualityTest, PerplexityOfATextStaysWithinOnePercent) {
+  constexpr size_t kTokens = 1601;
+  LECTERN_REQUIRE_FILE(std::filesystem::exists(RealModelPath()), RealModelPath());
+  const char* source = std::getenv("LECTERN_SOURCE_DIR");
+  const auto path = std::filesystem::path(source != nullptr ? source : ".") / "docs" / "sample" /
+                    "pumping_station.txt";
+  std::ostringstream text;
+  text << std::ifstream(path).rdbuf();
+  const auto f32 = LoadRealModel(Numerics::kF32);
+  const auto int8 = LoadRealModel(Numerics::kInt8Rotated);
+  ASSERT_TRUE(f32.ok()) << f32.status();
+  ASSERT_TRUE(int8.ok()) << int8.status();
+  std::vector<int32_t> tokens = (*f32)->tokenizer().Encode(text.str(), false).ids;
+  ASSERT_GE(tokens.size(), kTokens) << path;
+  tokens.resize(kTokens);
+
+  const AttentionPolicy exact = AttentionPolicy::Exact();
+  const Comparison numerics = Compare({f32->get(), exact}, {int8->get(), exact}, tokens);
+  Report("pumping_station.txt, int8-rotated, dense", numerics);
+  EXPECT_EQ(numerics.positions, kTokens - 1);
+  EXPECT_LE(std::abs(numerics.perplexity_change()), 0.01);
+  // Not a quality that is promised: a floor against breakage.
+  EXPECT_GE(static_cast<double>(numerics.agree) / numerics.positions, 0.9);
 }
 
 }  // namespace
