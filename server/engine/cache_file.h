@@ -66,7 +66,7 @@ struct CacheMeta {
   uint64_t text_bytes = 0;
   uint64_t tokens = 0;
   uint64_t chunks = 1;
-  Reading reading = Reading::kWhole;  // as first read: kWhole or kChunks
+  Reading reading = Reading::kWhole;                // as first read: kWhole or kChunks
   std::map<std::string, DocumentHolding> holdings;  // by owner
 };
 

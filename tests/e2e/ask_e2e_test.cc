@@ -172,17 +172,40 @@ TEST_F(AskE2eTest, DeadlineEndsTheAnswer) {
   ExpectReleased(before);
 }
 
-TEST_F(AskE2eTest, DocumentBeyondTheWindowIsRefusedWithBothCounts) {
+TEST_F(AskE2eTest, AWholeReadingBeyondTheWindowIsRefusedWithBothCounts) {
   const uint64_t before = Status().kv_bytes_used();
-  const UploadResult upload = Upload(TextWithFact(12, kFact));
+  v1::UploadMetadata metadata;
+  metadata.set_reading(v1::READING_WHOLE);
+  const UploadResult upload = Upload(TextWithFact(12, kFact), metadata);
   EXPECT_EQ(upload.status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
   EXPECT_EQ(ReasonOf(upload.status), "DOCUMENT_TOO_LONG");
   google::rpc::Status details;
   ASSERT_TRUE(details.ParseFromString(upload.status.error_details()));
+  ASSERT_GT(details.details_size(), 0);
   google::rpc::ErrorInfo info;
   ASSERT_TRUE(details.details(0).UnpackTo(&info));
   EXPECT_EQ(info.metadata().at("limit"), "8192");
   EXPECT_GT(std::stoi(info.metadata().at("tokens")), 8192);
+  ExpectReleased(before);
+}
+
+TEST_F(AskE2eTest, ADocumentBeyondTheWindowIsReadInChunks) {
+  const uint64_t before = Status().kv_bytes_used();
+  const UploadResult upload = Upload(TextWithFact(12, kFact));
+  ASSERT_TRUE(upload.status.ok()) << upload.status.error_message();
+  EXPECT_EQ(upload.document.reading(), v1::READING_CHUNKS);
+  EXPECT_GT(upload.document.tokens(), 8192u);
+  const AskResult asked = Ask(Question(upload.document.id(), kQuestion));
+  ASSERT_TRUE(asked.status.ok()) << asked.status.error_message();
+  EXPECT_THAT(asked.answer.text(), HasSubstr("Clara Jensen"));
+  ASSERT_FALSE(asked.answer.evidence().empty());
+  EXPECT_EQ(asked.answer.evidence(0).text(), kFact);
+
+  grpc::ClientContext context;
+  v1::DeleteDocumentRequest request;
+  request.set_id(upload.document.id());
+  v1::DeleteDocumentResponse response;
+  ASSERT_TRUE(stub_->DeleteDocument(&context, request, &response).ok());
   ExpectReleased(before);
 }
 
