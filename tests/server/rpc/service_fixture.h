@@ -10,6 +10,7 @@
 #include <string>
 
 #include "server/base/clock.h"
+#include "server/base/log.h"
 #include "server/engine/engine.h"
 #include "server/metrics/server_metrics.h"
 #include "server/rpc/document_qa_service.h"
@@ -75,6 +76,7 @@ class RpcFixture : public testing::Test {
 class ServiceTest : public RpcFixture {
  protected:
   explicit ServiceTest(RpcEnvironment environment = {}) : RpcFixture(std::move(environment)) {
+    InitLogging(/*json=*/true, LogLevel::kWarning);  // a line per question would bury the results
     FakeModelOptions options;
     options.answer = [](const std::string&, const std::string& question) {
       return std::string(question == "long" ? 400 : 5, 'x');

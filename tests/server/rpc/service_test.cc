@@ -154,13 +154,20 @@ TEST_F(ServiceTest, AskManyCancelsOneByItsTagAndRefusesADuplicate) {
   request.set_tag("b");
   request.set_cancel(true);
   ASSERT_TRUE(stream->Write(request));
+  request.Clear();
+  request.set_tag("a");  // in use too: once it is refused, the cancellation before it has been read
+  *request.mutable_ask() = Inline("q");
+  ASSERT_TRUE(stream->Write(request));
   stream->WritesDone();
   std::vector<int> codes_of_b;
   bool answered_a = false;
   for (v1::AskManyResponse response; stream->Read(&response);) {
     if (response.tag() == "b" && response.has_error()) {
       codes_of_b.push_back(response.error().code());
-      if (codes_of_b.size() == 1) model_->gate().Open();
+    }
+    if (response.tag() == "a" && response.has_error()) {
+      EXPECT_EQ(response.error().code(), StatusCode::INVALID_ARGUMENT);
+      model_->gate().Open();
     }
     if (response.tag() == "a" && response.has_response()) {
       answered_a = answered_a || response.response().has_answer();
