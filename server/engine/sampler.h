@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <random>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "server/engine/types.h"
@@ -20,9 +21,17 @@ class Sampler {
   int32_t Next(std::span<const float> logits);
 
  private:
+  // The token at which the weights, summed in order of ids, exceed `draw`.
+  int32_t Draw(double draw) const;
+  // The same for `uniform` in [0, 1) of the smallest set of the likeliest that reaches top_p of
+  // total.
+  int32_t DrawFromNucleus(double uniform, double total);
+
   const SamplingOptions options_;
   std::mt19937_64 random_;
-  std::vector<std::pair<double, int32_t>> weights_;
+  std::vector<float> weights_;      // of every token: its probability relative to the best one's
+  std::vector<double> block_sums_;  // of weights_
+  std::vector<std::pair<float, int32_t>> candidates_;  // weight, token
 };
 
 }  // namespace lectern

@@ -4,8 +4,6 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cmath>
-#include <map>
 #include <random>
 #include <set>
 #include <string>
@@ -16,7 +14,6 @@
 #include "server/engine/evidence.h"
 #include "server/engine/page_pool.h"
 #include "server/engine/request_checks.h"
-#include "server/engine/sampler.h"
 #include "server/engine/sentences.h"
 #include "server/engine/stop_strings.h"
 #include "tests/testing/fake_model.h"
@@ -160,24 +157,6 @@ TEST(EvidenceTest, SpansStayInsideAndSharesAddUp) {
     EXPECT_EQ(two.spans.size(), std::min<size_t>(2, all.spans.size()));
     EXPECT_EQ(two.strength, all.strength);
   }
-}
-
-TEST(SamplerTest, GreedyTakesTheLowerOfEquals) {
-  Sampler sampler({});
-  EXPECT_EQ(sampler.Next(std::vector<float>{1, 3, 3, 2}), 1);
-}
-
-TEST(SamplerTest, TopPKeepsTheSmallestSetThatReachesIt) {
-  // Probabilities 0.5, 0.3, 0.2.
-  const std::vector<float> logits{std::log(0.2f), std::log(0.5f), std::log(0.3f)};
-  std::map<int32_t, int> counts;
-  Sampler sampler({.temperature = 1, .top_p = 0.7, .seed = 1});
-  constexpr int kDraws = 20000;
-  for (int i = 0; i < kDraws; ++i) ++counts[sampler.Next(logits)];
-  EXPECT_EQ(counts.count(0), 0u);
-  // 5/8 of the draws; five standard deviations of a binomial count.
-  const double expected = kDraws * 5.0 / 8;
-  EXPECT_NEAR(counts[1], expected, 5 * std::sqrt(expected * 3 / 8));
 }
 
 TEST(StopStringsTest, TheCutDoesNotDependOnThePieces) {
