@@ -115,8 +115,8 @@ struct Panel {
   }
 };
 
-// Work items of a few rows, which wait for memory: threads get unequal shares of its bandwidth, so
-// whoever is ahead takes more. Large pieces first, for long streams.
+// Work items. Threads get unequal shares of the memory's bandwidth, and of a core that others use
+// too, so whoever is ahead takes more. Large pieces first, for long streams.
 class SharedItems {
  public:
   SharedItems(int64_t count, int threads) : count_(count), threads_(threads) {}
@@ -150,7 +150,6 @@ void RunPanel(const Panel& panel, int num_threads) {
       panel.Quantize(ShareOf(panel.rows, thread, threads));
       TeamBarrier(threads);
     }
-    if (panel.Chunks() > 1) return panel.Multiply(ShareOf(panel.Items(), thread, threads));
     for (ItemRange range = shared.Take(); range.begin < range.end; range = shared.Take()) {
       panel.Multiply(range);
     }

@@ -146,7 +146,7 @@ absl::StatusOr<std::unique_ptr<LlamaWeights>> LoadWeights(
     case ModelLoadOptions::Numerics::kF32:
       return LoadLlamaF32Weights(*reader, execution.num_threads);
     case ModelLoadOptions::Numerics::kInt8Rotated:
-      return LoadLlamaInt8Weights(std::move(reader), execution);
+      return LoadLlamaInt8Weights(std::move(reader), execution.num_threads);
   }
   return absl::InvalidArgumentError("numerics: unknown");
 }

@@ -65,15 +65,17 @@ class F32Weights : public LlamaWeights {
     return absl::OkStatus();
   }
 
-  absl::Status Multiply(Matrix matrix, int layer, const float* x, int64_t rows, float* y,
+  absl::Status Multiply(Matrix matrix, const Call& call, const float* x, float* y,
                         bool accumulate) const override {
     const int which = static_cast<int>(matrix);
-    return Product(layers_[layer].matrices[which].data(), shapes_[which], x, rows, y, accumulate);
+    const float* weight = layers_[call.layer].matrices[which].data();
+    return Product(weight, shapes_[which], x, call.rows, y, accumulate);
   }
 
-  absl::Status Head(const float* x, int64_t rows, float* logits) const override {
+  absl::Status Head(const Call& call, const float* x, float* logits) const override {
     const float* head = tied_ ? embedding_.data() : head_.data();
-    return Product(head, {config_.vocab, config_.hidden}, x, rows, logits, /*accumulate=*/false);
+    return Product(head, {config_.vocab, config_.hidden}, x, call.rows, logits,
+                   /*accumulate=*/false);
   }
 
   const float* AttentionNorm(int layer) const override {

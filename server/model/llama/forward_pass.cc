@@ -33,11 +33,13 @@ class Pass {
         weights_(context.weights),
         slices_(slices),
         workspace_(workspace),
-        observer_(observer) {}
+        observer_(observer),
+        execution_(context.execution) {}
 
   absl::Status Run() {
     LECTERN_RETURN_IF_ERROR(Prepare());
     for (int layer = 0; layer < config_.layers; ++layer) {
+      execution_.num_threads = workspace_.governor.Threads(context_.execution.num_threads);
       LECTERN_RETURN_IF_ERROR(Attention(layer));
       if (layer + 1 == config_.layers && !NeedsLastStream()) return absl::OkStatus();
       LECTERN_RETURN_IF_ERROR(FeedForward(layer));
@@ -52,8 +54,12 @@ class Pass {
   int64_t key_width() const { return config_.kv_heads * config_.head_dim; }
   int64_t qkv_width() const { return query_width() + 2 * key_width(); }
 
+  LlamaWeights::Call CallOf(int layer) const {
+    return {.layer = layer, .rows = rows_, .execution = execution_};
+  }
+
   kernels::ExecutionContext ThreadsFor(int64_t values) const {
-    kernels::ExecutionContext execution = context_.execution;
+    kernels::ExecutionContext execution = execution_;
     if (values < kSmallWork) execution.num_threads = 1;
     return execution;
   }
@@ -105,10 +111,10 @@ class Pass {
   // y = the product of the norm of the residual stream.
   absl::Status MultiplyNormed(Matrix matrix, int layer, const float* gain, float* y) const {
     if (weights_.numerics().fuses_inputs) {
-      return weights_.MultiplyNormed(matrix, layer, stream_, rows_, y);
+      return weights_.MultiplyNormed(matrix, CallOf(layer), stream_, y);
     }
     LECTERN_RETURN_IF_ERROR(Norm(stream_, rows_, gain, normed_));
-    return weights_.Multiply(matrix, layer, normed_, rows_, y, /*accumulate=*/false);
+    return weights_.Multiply(matrix, CallOf(layer), normed_, y, /*accumulate=*/false);
   }
 
   // Queries, keys and values of all rows; keys and values go to the slices' pages.
@@ -125,8 +131,7 @@ class Pass {
           .hadamard = std::max<int64_t>(1, weights_.numerics().qk_hadamard)};
       LECTERN_RETURN_IF_ERROR(FromKernel(
           kernels::RotateAndWriteKv(context_.layout, slice.pages.data(), layer, slice.position,
-                                    static_cast<int64_t>(slice.tokens.size()), rows,
-                                    context_.execution),
+                                    static_cast<int64_t>(slice.tokens.size()), rows, execution_),
           "rotate_and_write_kv"));
     }
     return absl::OkStatus();
@@ -182,7 +187,7 @@ class Pass {
 
   absl::Status Launch(int64_t k, const AttentionPolicy& policy) const {
     if (k == 0) {
-      return FromKernel(kernels::DenseAttention(workspace_.attention_args, context_.execution),
+      return FromKernel(kernels::DenseAttention(workspace_.attention_args, execution_),
                         "dense_attention");
     }
     kernels::TopKParams params;
@@ -190,7 +195,7 @@ class Pass {
     params.tail =
         policy.tail == AttentionPolicy::Tail::kMean ? kernels::Tail::kMean : kernels::Tail::kNone;
     params.page_budget = policy.page_budget;
-    return FromKernel(kernels::TopKAttention(workspace_.attention_args, params, context_.execution),
+    return FromKernel(kernels::TopKAttention(workspace_.attention_args, params, execution_),
                       "topk_attention");
   }
 
@@ -218,7 +223,7 @@ class Pass {
       return statistics ? Attend(layer) : absl::OkStatus();
     }
     LECTERN_RETURN_IF_ERROR(Attend(layer));
-    return weights_.Multiply(Matrix::kAttentionOut, layer, attended_, rows_, stream_,
+    return weights_.Multiply(Matrix::kAttentionOut, CallOf(layer), attended_, stream_,
                              /*accumulate=*/true);
   }
 
@@ -227,7 +232,7 @@ class Pass {
     LECTERN_RETURN_IF_ERROR(
         MultiplyNormed(Matrix::kGateUp, layer, weights_.FfnNorm(layer), gate_up_));
     if (weights_.numerics().fuses_inputs && !cuts_units_) {
-      return weights_.MultiplySwiGlu(layer, gate_up_, rows_, stream_, /*accumulate=*/true);
+      return weights_.MultiplySwiGlu(CallOf(layer), gate_up_, stream_, /*accumulate=*/true);
     }
     const auto execution = ThreadsFor(rows_ * width);
     LECTERN_RETURN_IF_ERROR(
@@ -241,7 +246,7 @@ class Pass {
                                             weights_.numerics().down_hadamard, execution),
                      "hadamard"));
     }
-    return weights_.Multiply(Matrix::kDown, layer, activated_, rows_, stream_,
+    return weights_.Multiply(Matrix::kDown, CallOf(layer), activated_, stream_,
                              /*accumulate=*/true);
   }
 
@@ -279,7 +284,8 @@ class Pass {
       if (slice.all_logits != nullptr) {
         float* normed = normed_ + workspace_.first_row[i] * hidden();
         LECTERN_RETURN_IF_ERROR(Norm(stream, count, weights_.FinalNorm(), normed));
-        LECTERN_RETURN_IF_ERROR(weights_.Head(normed, count, slice.all_logits));
+        LECTERN_RETURN_IF_ERROR(
+            weights_.Head({.rows = count, .execution = execution_}, normed, slice.all_logits));
         if (slice.logits != nullptr) {
           std::copy_n(slice.all_logits + (count - 1) * vocabulary, vocabulary, slice.logits);
         }
@@ -296,7 +302,8 @@ class Pass {
     const int64_t vocabulary = config_.vocab;
     LECTERN_RETURN_IF_ERROR(Norm(head_input, rows, weights_.FinalNorm(), head_input));
     float* output = workspace_.head_output.Reserve(rows * vocabulary);
-    LECTERN_RETURN_IF_ERROR(weights_.Head(head_input, rows, output));
+    LECTERN_RETURN_IF_ERROR(
+        weights_.Head({.rows = rows, .execution = execution_}, head_input, output));
     for (const ForwardSlice& slice : slices_) {
       if (slice.logits == nullptr || slice.all_logits != nullptr) continue;
       std::copy_n(output, vocabulary, slice.logits);
@@ -311,6 +318,7 @@ class Pass {
   const std::span<const ForwardSlice> slices_;
   LlamaWorkspace& workspace_;
   ResidualObserver* const observer_;
+  kernels::ExecutionContext execution_;  // with as many threads as the governor gives the layer
   const LayerRange evidence_ = EvidenceLayers(static_cast<int>(config_.layers));
   const float attention_scale_ =
       static_cast<float>(1.0 / std::sqrt(static_cast<double>(config_.head_dim)));

@@ -8,11 +8,13 @@
 #include "kernels/attention_args.h"
 #include "server/model/aligned_buffer.h"
 #include "server/model/model.h"
+#include "server/model/thread_governor.h"
 
 namespace lectern {
 
 // Not thread-safe: one per calling thread. T = stacked tokens of a call.
 struct LlamaWorkspace : public Workspace {
+  ThreadGovernor governor{NewTeamWatch()};
   std::vector<int32_t> tokens;           // [T]
   AlignedBuffer<float> stream;           // [T, hidden]: the residual stream
   AlignedBuffer<float> normed;           // [T, hidden]

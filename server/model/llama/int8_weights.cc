@@ -53,11 +53,8 @@ class PackedMatrix {
 
 class Int8Weights : public LlamaWeights {
  public:
-  Int8Weights(std::shared_ptr<const LlamaReader> reader, const kernels::ExecutionContext& execution)
-      : reader_(std::move(reader)),
-        config_(reader_->config()),
-        rotated_(*reader_),
-        execution_(execution) {
+  explicit Int8Weights(std::shared_ptr<const LlamaReader> reader)
+      : reader_(std::move(reader)), config_(reader_->config()), rotated_(*reader_) {
     numerics_ = {.name = "int8-rotated",
                  .kv_name = "int8",
                  .kv_type = kernels::KvType::kI8,
@@ -66,11 +63,11 @@ class Int8Weights : public LlamaWeights {
                  .fuses_inputs = true};
   }
 
-  absl::Status Load() {
+  absl::Status Load(int threads) {
     LayOut();
     const int64_t matrices = config_.layers * kMatricesPerLayer;
     const int64_t head_blocks = (config_.vocab + kHeadBlockRows - 1) / kHeadBlockRows;
-    return ParallelFor(matrices + head_blocks, execution_.num_threads, [&](int64_t task) {
+    return ParallelFor(matrices + head_blocks, threads, [&](int64_t task) {
       return task < matrices ? PackLayer(task) : PackHead(task - matrices);
     });
   }
@@ -94,35 +91,36 @@ class Int8Weights : public LlamaWeights {
     return absl::OkStatus();
   }
 
-  absl::Status Multiply(Matrix matrix, int layer, const float* x, int64_t rows, float* y,
+  absl::Status Multiply(Matrix matrix, const Call& call, const float* x, float* y,
                         bool accumulate) const override {
-    const PackedMatrix& weight = layers_[layer][static_cast<int>(matrix)];
-    return Product(weight, {.x = x, .m = rows, .stride = weight.view().k}, y, accumulate);
+    const PackedMatrix& weight = MatrixOf(matrix, call);
+    const kernels::Int8Input input{.x = x, .m = call.rows, .stride = weight.view().k};
+    return Product(weight, input, y, accumulate, call.execution);
   }
 
-  absl::Status MultiplyNormed(Matrix matrix, int layer, const float* x, int64_t rows,
+  absl::Status MultiplyNormed(Matrix matrix, const Call& call, const float* x,
                               float* y) const override {
     const kernels::Int8Input input{.x = x,
-                                   .m = rows,
+                                   .m = call.rows,
                                    .stride = config_.hidden,
                                    .step = kernels::Int8Input::Step::kRmsNorm,
                                    .rms_eps = static_cast<float>(config_.rms_eps)};
-    return Product(layers_[layer][static_cast<int>(matrix)], input, y, /*accumulate=*/false);
+    return Product(MatrixOf(matrix, call), input, y, /*accumulate=*/false, call.execution);
   }
 
-  absl::Status MultiplySwiGlu(int layer, const float* gate_up, int64_t rows, float* y,
+  absl::Status MultiplySwiGlu(const Call& call, const float* gate_up, float* y,
                               bool accumulate) const override {
     const kernels::Int8Input input{.x = gate_up,
-                                   .m = rows,
+                                   .m = call.rows,
                                    .stride = 2 * config_.intermediate,
                                    .step = kernels::Int8Input::Step::kSwiGlu,
                                    .hadamard = std::max<int64_t>(1, numerics_.down_hadamard)};
-    return Product(layers_[layer][static_cast<int>(Matrix::kDown)], input, y, accumulate);
+    return Product(MatrixOf(Matrix::kDown, call), input, y, accumulate, call.execution);
   }
 
-  absl::Status Head(const float* x, int64_t rows, float* logits) const override {
-    return Product(head_, {.x = x, .m = rows, .stride = config_.hidden}, logits,
-                   /*accumulate=*/false);
+  absl::Status Head(const Call& call, const float* x, float* logits) const override {
+    return Product(head_, {.x = x, .m = call.rows, .stride = config_.hidden}, logits,
+                   /*accumulate=*/false, call.execution);
   }
 
   const float* AttentionNorm(int) const override { return nullptr; }
@@ -130,6 +128,10 @@ class Int8Weights : public LlamaWeights {
   const float* FinalNorm() const override { return nullptr; }
 
  private:
+  const PackedMatrix& MatrixOf(Matrix matrix, const Call& call) const {
+    return layers_[call.layer][static_cast<int>(matrix)];
+  }
+
   // All packed matrices lie in one piece of memory, in the order in which a token needs them.
   void LayOut() {
     size_t layer_bytes = 0;
@@ -170,16 +172,15 @@ class Int8Weights : public LlamaWeights {
   }
 
   absl::Status Product(const PackedMatrix& weight, const kernels::Int8Input& input, float* y,
-                       bool accumulate) const {
+                       bool accumulate, const kernels::ExecutionContext& execution) const {
     const kernels::Int8Matrix view = weight.view();
-    return FromKernel(kernels::Int8Linear(input, view, y, view.n, accumulate, execution_),
+    return FromKernel(kernels::Int8Linear(input, view, y, view.n, accumulate, execution),
                       "int8_linear");
   }
 
   const std::shared_ptr<const LlamaReader> reader_;
   const LlamaConfig& config_;
   const RotatedMatrices rotated_;
-  const kernels::ExecutionContext execution_;
   LlamaNumerics numerics_;
   AlignedBuffer<int8_t> packed_;
   PackedMatrix head_;
@@ -189,9 +190,9 @@ class Int8Weights : public LlamaWeights {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<LlamaWeights>> LoadLlamaInt8Weights(
-    std::shared_ptr<const LlamaReader> reader, const kernels::ExecutionContext& execution) {
-  auto weights = std::make_unique<Int8Weights>(std::move(reader), execution);
-  LECTERN_RETURN_IF_ERROR(weights->Load());
+    std::shared_ptr<const LlamaReader> reader, int threads) {
+  auto weights = std::make_unique<Int8Weights>(std::move(reader));
+  LECTERN_RETURN_IF_ERROR(weights->Load(threads));
   return std::unique_ptr<LlamaWeights>(std::move(weights));
 }
 

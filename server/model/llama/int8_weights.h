@@ -10,9 +10,9 @@
 
 namespace lectern {
 
-// Packs all matrices. `reader` is kept: embedding rows are read from the mapped file when they are
-// needed, so that the table is not held twice.
+// Packs all matrices on `threads` threads. `reader` is kept: embedding rows are read from the
+// mapped file when they are needed, so that the table is not held twice.
 absl::StatusOr<std::unique_ptr<LlamaWeights>> LoadLlamaInt8Weights(
-    std::shared_ptr<const LlamaReader> reader, const kernels::ExecutionContext& execution);
+    std::shared_ptr<const LlamaReader> reader, int threads);
 
 }  // namespace lectern

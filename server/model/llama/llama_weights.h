@@ -6,6 +6,7 @@
 #include <span>
 
 #include "absl/status/status.h"
+#include "kernels/execution_context.h"
 #include "kernels/kv_pages.h"
 
 namespace lectern {
@@ -34,6 +35,14 @@ class LlamaWeights {
     kDown,          // hidden from intermediate
   };
 
+  // The layer, the rows of the input, and where to run: int8 products heed it, fp32 products always
+  // run on the model's threads, since their bits depend on how many there are.
+  struct Call {
+    int layer = 0;
+    int64_t rows = 0;
+    kernels::ExecutionContext execution;
+  };
+
   virtual ~LlamaWeights() = default;
 
   virtual const LlamaNumerics& numerics() const = 0;
@@ -42,20 +51,20 @@ class LlamaWeights {
   // x [tokens, hidden] = rows of the embedding table. Ids are in range.
   virtual absl::Status Embed(std::span<const int32_t> tokens, float* x) const = 0;
   // y [rows, out] = x [rows, in] W^T, or += with accumulate.
-  virtual absl::Status Multiply(Matrix matrix, int layer, const float* x, int64_t rows, float* y,
+  virtual absl::Status Multiply(Matrix matrix, const Call& call, const float* x, float* y,
                                 bool accumulate) const = 0;
   // The same with the norm of x (kQkv, kGateUp; epsilon of the config), or with what ffn_down reads
   // of gate_up [rows, 2, intermediate], as their input; nothing in between is stored.
-  virtual absl::Status MultiplyNormed(Matrix /*matrix*/, int /*layer*/, const float* /*x*/,
-                                      int64_t /*rows*/, float* /*y*/) const {
+  virtual absl::Status MultiplyNormed(Matrix /*matrix*/, const Call& /*call*/, const float* /*x*/,
+                                      float* /*y*/) const {
     return absl::UnimplementedError("this form of the weights fuses no inputs");
   }
-  virtual absl::Status MultiplySwiGlu(int /*layer*/, const float* /*gate_up*/, int64_t /*rows*/,
-                                      float* /*y*/, bool /*accumulate*/) const {
+  virtual absl::Status MultiplySwiGlu(const Call& /*call*/, const float* /*gate_up*/, float* /*y*/,
+                                      bool /*accumulate*/) const {
     return absl::UnimplementedError("this form of the weights fuses no inputs");
   }
-  // logits [rows, vocabulary] of normalised x [rows, hidden].
-  virtual absl::Status Head(const float* x, int64_t rows, float* logits) const = 0;
+  // logits [rows, vocabulary] of normalised x [rows, hidden]; call.layer does not matter.
+  virtual absl::Status Head(const Call& call, const float* x, float* logits) const = 0;
 
   // Gains of the norms [hidden]; null when they are folded into the matrices.
   virtual const float* AttentionNorm(int layer) const = 0;
