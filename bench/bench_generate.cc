@@ -27,14 +27,13 @@
 #include <string>
 #include <vector>
 
+#include "bench/bench_session.h"
 #include "server/base/spin_limit.h"
-#include "server/model/aligned_buffer.h"
 #include "server/model/model_loader.h"
 
 namespace lectern {
 namespace {
 
-constexpr int kSliceTokens = 512;
 constexpr int kDecodeTokens = 64;
 constexpr int kQuestionTokens = 64;
 constexpr int kAnswerPromptTokens = 16;
@@ -56,53 +55,10 @@ struct Row {
   const char* unit;
 };
 
-double Seconds(const std::function<void()>& work) {
-  const auto start = std::chrono::steady_clock::now();
-  work();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-}
-
 [[noreturn]] void Fail(const std::string& message) {
   std::fprintf(stderr, "bench_generate: %s\n", message.c_str());
   std::exit(2);
 }
-
-// One sequence with pages of its own.
-class Session {
- public:
-  Session(const Model& model, const AttentionPolicy& policy, int64_t max_tokens)
-      : model_(model), policy_(policy), workspace_(model.NewWorkspace()) {
-    const ModelInfo& info = model.info();
-    const int64_t count = (max_tokens + info.page_tokens - 1) / info.page_tokens;
-    std::byte* memory = memory_.Reserve(count * info.page_bytes);
-    for (int64_t i = 0; i < count; ++i) pages_.push_back(memory + i * info.page_bytes);
-    logits_.resize(info.vocabulary);
-  }
-  Session(const Session&) = delete;
-  Session& operator=(const Session&) = delete;
-
-  // Reads tokens behind `position` in slices; returns the most likely next token.
-  int32_t Read(std::span<const int32_t> tokens, int64_t position) {
-    while (!tokens.empty()) {
-      const auto part = tokens.first(std::min<size_t>(tokens.size(), kSliceTokens));
-      tokens = tokens.subspan(part.size());
-      ForwardSlice slice{.tokens = part, .position = position, .pages = pages_, .policy = &policy_};
-      if (tokens.empty()) slice.logits = logits_.data();
-      const absl::Status status = model_.Forward({&slice, 1}, *workspace_);
-      if (!status.ok()) Fail(status.ToString());
-      position += static_cast<int64_t>(part.size());
-    }
-    return static_cast<int32_t>(std::max_element(logits_.begin(), logits_.end()) - logits_.begin());
-  }
-
- private:
-  const Model& model_;
-  const AttentionPolicy& policy_;
-  std::unique_ptr<Workspace> workspace_;
-  AlignedBuffer<std::byte> memory_;
-  std::vector<std::byte*> pages_;
-  std::vector<float> logits_;
-};
 
 std::vector<int32_t> PromptIds(const Options& options, const ModelInfo& info) {
   std::vector<int32_t> ids;
@@ -112,12 +68,7 @@ std::vector<int32_t> PromptIds(const Options& options, const ModelInfo& info) {
     if (ids.size() < kAnswerPromptTokens) Fail("too few token ids in " + options.ids_file);
     return ids;
   }
-  uint32_t state = 1;
-  for (int i = 0; i < 8192; ++i) {
-    state = state * 1664525u + 1013904223u;
-    ids.push_back(static_cast<int32_t>((state >> 8) % static_cast<uint32_t>(info.vocabulary)));
-  }
-  return ids;
+  return PseudoRandomIds(8192, info.vocabulary);
 }
 
 double PeakResidentBytes() {
@@ -165,8 +116,8 @@ class Bench {
   }
 
   double SecondsToFirstAnswer() {
-    Session session(model_, options_.policy, kAnswerPromptTokens);
-    session.Read(std::span(ids_).first(kAnswerPromptTokens), 0);
+    BenchSession session(model_, kAnswerPromptTokens);
+    session.Read(std::span(ids_).first(kAnswerPromptTokens), 0, options_.policy);
     return SecondsSinceProcessStart();
   }
 
@@ -180,13 +131,13 @@ class Bench {
     const bool first_token = length == 8000 && Wanted("ttft_cached_8k");
     if (!memory && !first_token && !Wanted(prefill) && !Wanted(decode)) return;
     const int64_t end = std::min(length + kDecodeTokens + 1, model_.info().window);
-    Session session(model_, options_.policy, end);
+    BenchSession session(model_, end);
     const auto prompt = std::span<const int32_t>(ids_).first(length);
     if (Wanted(prefill)) {
       Measure(prefill, "tokens/s",
-              [&] { return length / Seconds([&] { session.Read(prompt, 0); }); });
+              [&] { return length / Seconds([&] { session.Read(prompt, 0, options_.policy); }); });
     } else {
-      session.Read(prompt, 0);
+      session.Read(prompt, 0, options_.policy);
     }
     if (memory) rows_.push_back({"rss_8k", PeakResidentBytes(), "bytes"});
     if (end < length + kDecodeTokens + 1) return;
@@ -196,7 +147,7 @@ class Bench {
     if (first_token) {
       const auto question = prompt.subspan(100, kQuestionTokens);
       Measure("ttft_cached_8k", "s",
-              [&] { return Seconds([&] { session.Read(question, length); }); });
+              [&] { return Seconds([&] { session.Read(question, length, options_.policy); }); });
     }
   }
 
@@ -214,12 +165,10 @@ class Bench {
     rows_.push_back({name, options_.median ? values[values.size() / 2] : best, unit});
   }
 
-  double DecodeRate(Session& session, int64_t depth) {
+  double DecodeRate(BenchSession& session, int64_t depth) {
     const int64_t start = std::max<int64_t>(depth, 1);
-    int32_t token = ids_[0];
-    const double seconds = Seconds([&] {
-      for (int i = 0; i < kDecodeTokens; ++i) token = session.Read({&token, 1}, start + i);
-    });
+    const double seconds =
+        Seconds([&] { session.Decode(ids_[0], kDecodeTokens, start, options_.policy); });
     return kDecodeTokens / seconds;
   }
 
