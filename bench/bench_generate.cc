@@ -6,7 +6,9 @@
 // Rows: seconds from the start of the process to the first token of a 16-token prompt ("load");
 // prefill tokens/s of 8,000, 2,048 and 512 tokens; decode tokens/s behind 8,000, 2,048 and 0
 // tokens; seconds to the first token of a 64-token question behind 8,000 cached tokens; peak
-// resident bytes up to the end of the first 8,000 tokens. Every row is the best (or median) of
+// resident bytes up to the end of the first 8,000 tokens; tokens/s of one (answers_1) and of eight
+// (answers_8) answers at once of 128 tokens on one document of 6,016 cached tokens, to questions of
+// 64 tokens, reading the questions included. Every row is the best (or median) of
 // --runs, of fewer when it has taken five seconds. Rows that do not fit the window are left out.
 // --ids names a file with the prompt's token ids, separated by white space, so that peers can be
 // given the same prompt; without it the ids are a fixed pseudo-random walk.
@@ -37,6 +39,8 @@ namespace {
 constexpr int kDecodeTokens = 64;
 constexpr int kQuestionTokens = 64;
 constexpr int kAnswerPromptTokens = 16;
+constexpr int kDocumentTokens = 6016;
+constexpr int kAnswerTokens = 128;
 constexpr double kRowSeconds = 5;
 
 struct Options {
@@ -106,6 +110,7 @@ class Bench {
     MeasurePrompt(8000, 8000);
     MeasurePrompt(2048, 2048);
     MeasurePrompt(512, 0);
+    MeasureAnswers();
     return rows_;
   }
 
@@ -148,6 +153,29 @@ class Bench {
       const auto question = prompt.subspan(100, kQuestionTokens);
       Measure("ttft_cached_8k", "s",
               [&] { return Seconds([&] { session.Read(question, length, options_.policy); }); });
+    }
+  }
+
+  void MeasureAnswers() {
+    if (!Wanted("answers_1") && !Wanted("answers_8")) return;
+    const int64_t end = kDocumentTokens + kQuestionTokens + kAnswerTokens;
+    if (end > std::min<int64_t>(model_.info().window, std::ssize(ids_))) return;
+    BenchSession document(model_, kDocumentTokens);
+    document.Read(std::span(ids_).first(kDocumentTokens), 0, options_.policy);
+    const auto question = std::span(ids_).subspan(100, kQuestionTokens);
+    for (const int count : {1, 8}) {
+      const std::string name = "answers_" + std::to_string(count);
+      if (!Wanted(name)) continue;
+      std::vector<std::unique_ptr<BenchSession>> sessions;
+      for (int i = 0; i < count; ++i) {
+        sessions.push_back(std::make_unique<BenchSession>(document, kDocumentTokens, end));
+      }
+      Measure(name, "tokens/s", [&] {
+        return count * kAnswerTokens / Seconds([&] {
+                 AnswerTogether(sessions, question, kDocumentTokens, kAnswerTokens,
+                                options_.policy);
+               });
+      });
     }
   }
 

@@ -25,13 +25,36 @@ std::vector<int32_t> PseudoRandomIds(int64_t count, int64_t vocabulary) {
   return ids;
 }
 
+namespace {
+
+int32_t MostLikely(const std::vector<float>& logits) {
+  return static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
+}
+
+void RunStep(const Model& model, std::span<const ForwardSlice> slices, Workspace& workspace) {
+  const absl::Status status = model.Forward(slices, workspace);
+  if (status.ok()) return;
+  std::fprintf(stderr, "%s\n", status.ToString().c_str());
+  std::exit(2);
+}
+
+}  // namespace
+
 BenchSession::BenchSession(const Model& model, int64_t max_tokens)
-    : model_(model), workspace_(model.NewWorkspace()) {
-  const ModelInfo& info = model.info();
-  const int64_t count = (max_tokens + info.page_tokens - 1) / info.page_tokens;
-  std::byte* memory = memory_.Reserve(count * info.page_bytes);
-  for (int64_t i = 0; i < count; ++i) pages_.push_back(memory + i * info.page_bytes);
-  logits_.resize(info.vocabulary);
+    : model_(model), workspace_(model.NewWorkspace()), logits_(model.info().vocabulary) {
+  AddPages((max_tokens + model.info().page_tokens - 1) / model.info().page_tokens);
+}
+
+BenchSession::BenchSession(const BenchSession& document, int64_t shared, int64_t max_tokens)
+    : model_(document.model_), logits_(model_.info().vocabulary) {
+  const int64_t page_tokens = model_.info().page_tokens;
+  pages_.assign(document.pages_.begin(), document.pages_.begin() + shared / page_tokens);
+  AddPages((max_tokens - shared + page_tokens - 1) / page_tokens);
+}
+
+void BenchSession::AddPages(int64_t count) {
+  std::byte* memory = memory_.Reserve(count * model_.info().page_bytes);
+  for (int64_t i = 0; i < count; ++i) pages_.push_back(memory + i * model_.info().page_bytes);
 }
 
 int32_t BenchSession::Read(std::span<const int32_t> tokens, int64_t position,
@@ -41,19 +64,40 @@ int32_t BenchSession::Read(std::span<const int32_t> tokens, int64_t position,
     tokens = tokens.subspan(part.size());
     ForwardSlice slice{.tokens = part, .position = position, .pages = pages_, .policy = &policy};
     if (tokens.empty()) slice.logits = logits_.data();
-    const absl::Status status = model_.Forward({&slice, 1}, *workspace_);
-    if (!status.ok()) {
-      std::fprintf(stderr, "%s\n", status.ToString().c_str());
-      std::exit(2);
-    }
+    RunStep(model_, {&slice, 1}, *workspace_);
     position += static_cast<int64_t>(part.size());
   }
-  return static_cast<int32_t>(std::max_element(logits_.begin(), logits_.end()) - logits_.begin());
+  return MostLikely(logits_);
 }
 
 void BenchSession::Decode(int32_t token, int count, int64_t position,
                           const AttentionPolicy& policy) {
   for (int i = 0; i < count; ++i) token = Read({&token, 1}, position + i, policy);
+}
+
+void AnswerTogether(std::span<const std::unique_ptr<BenchSession>> sessions,
+                    std::span<const int32_t> question, int64_t position, int answer_tokens,
+                    const AttentionPolicy& policy) {
+  const Model& model = sessions.front()->model_;
+  const std::unique_ptr<Workspace> workspace = model.NewWorkspace();
+  std::vector<std::vector<int32_t>> tokens;
+  for (size_t i = 0; i < sessions.size(); ++i) {
+    tokens.emplace_back(question.begin(), question.end());
+    tokens.back()[0] = static_cast<int32_t>(i + 1);
+  }
+  for (int step = 0; step < answer_tokens; ++step) {
+    std::vector<ForwardSlice> slices;
+    for (size_t i = 0; i < sessions.size(); ++i) {
+      slices.push_back({.tokens = tokens[i],
+                        .position = position,
+                        .pages = sessions[i]->pages_,
+                        .policy = &policy,
+                        .logits = sessions[i]->logits_.data()});
+    }
+    RunStep(model, slices, *workspace);
+    position += std::ssize(tokens.front());
+    for (size_t i = 0; i < sessions.size(); ++i) tokens[i] = {MostLikely(sessions[i]->logits_)};
+  }
 }
 
 }  // namespace lectern

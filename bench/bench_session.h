@@ -21,6 +21,9 @@ std::vector<int32_t> PseudoRandomIds(int64_t count, int64_t vocabulary);
 class BenchSession {
  public:
   BenchSession(const Model& model, int64_t max_tokens);
+  // Begins with the first `shared` tokens of `document` (a multiple of the page), in its pages,
+  // which must outlive this.
+  BenchSession(const BenchSession& document, int64_t shared, int64_t max_tokens);
   BenchSession(const BenchSession&) = delete;
   BenchSession& operator=(const BenchSession&) = delete;
 
@@ -31,11 +34,23 @@ class BenchSession {
   void Decode(int32_t token, int count, int64_t position, const AttentionPolicy& policy);
 
  private:
+  friend void AnswerTogether(std::span<const std::unique_ptr<BenchSession>> sessions,
+                             std::span<const int32_t> question, int64_t position, int answer_tokens,
+                             const AttentionPolicy& policy);
+
+  void AddPages(int64_t count);
+
   const Model& model_;
   std::unique_ptr<Workspace> workspace_;
   AlignedBuffer<std::byte> memory_;
   std::vector<std::byte*> pages_;
   std::vector<float> logits_;
 };
+
+// All sessions read `question`, each with another first token, behind `position` and decode
+// `answer_tokens` tokens, each step of all of them in one call.
+void AnswerTogether(std::span<const std::unique_ptr<BenchSession>> sessions,
+                    std::span<const int32_t> question, int64_t position, int answer_tokens,
+                    const AttentionPolicy& policy);
 
 }  // namespace lectern

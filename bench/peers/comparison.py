@@ -3,6 +3,7 @@
 LECTERN, EXACT = "lectern", "lectern (exact)"
 SPEEDS = ["prefill_512", "prefill_2k", "prefill_8k", "decode_0", "decode_2k", "decode_8k"]
 ROWS = [*SPEEDS, "ttft_cached_8k", "rss_8k", "load"]
+BATCH_ROWS = ["answers_1", "answers_8"]
 SMALLER_IS_BETTER = {"ttft_cached_8k", "rss_8k", "load"}
 # A peer that is this much behind the row's best peer is not asked for the row again.
 HOPELESS = 1.5
@@ -53,7 +54,7 @@ def compare(figures):
     for rss_8k and load Lectern's bytes or seconds over the best peer's, so that below 1 is less."""
     rows = []
     for program, prefix in ((LECTERN, ""), (EXACT, "exact_")):
-        for name in rows_of(program):
+        for name in [*rows_of(program), *BATCH_ROWS]:
             ours = figures.get(program, {}).get(name)
             best = best_peer(figures, name)
             if ours is None or best is None:

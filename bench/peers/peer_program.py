@@ -1,10 +1,12 @@
 """Command line, rows and output of the peers' programs: those of bench_generate (see its head).
 
-A runner has five methods. first_answer() reads the first 16 ids and gives the first token. The
+A runner has these methods. first_answer() reads the first 16 ids and gives the first token. The
 others give seconds:
     prefill(length)      to read the first `length` ids, nothing of them cached
     decode(depth)        per token, for DECODE tokens behind the first `depth` ids
     question(depth)      to the first token of QUESTION ids behind the first `depth` ids
+    answers(count)       for `count` answers at once of ANSWER ids to questions of QUESTION ids, each
+                         with another first id, behind the first DOCUMENT ids
 behind(depth) brings the first `depth` ids into the cache, if they are not there.
 """
 
@@ -15,6 +17,7 @@ import statistics
 import time
 
 DECODE, QUESTION, ANSWER_PROMPT = 64, 64, 16
+DOCUMENT, ANSWER = 6016, 128
 PROMPTS = [("8k", 8000, "8k", 8000), ("2k", 2048, "2k", 2048), ("512", 512, "0", 1)]
 ROW_SECONDS = 5  # a row that has taken so long is not repeated
 
@@ -47,6 +50,16 @@ def rows_of_prompt(runner, args, wanted, prompt):
     return rows
 
 
+def rows_of_answers(runner, args, wanted):
+    rows = []
+    for count in (1, 8):
+        if wanted(f"answers_{count}"):
+            runner.behind(DOCUMENT)
+            seconds = repeated(args, lambda: runner.answers(count))
+            rows.append((f"answers_{count}", count * ANSWER / seconds))
+    return rows
+
+
 def run(make_runner, start, switches=()):
     """Prints the rows of make_runner(arguments); `start` is when its libraries began to load."""
     parser = argparse.ArgumentParser()
@@ -71,4 +84,5 @@ def run(make_runner, start, switches=()):
     rows = [("load", time.perf_counter() - start)] if wanted("load") else []
     for prompt in PROMPTS:
         rows += rows_of_prompt(runner, args, wanted, prompt)
+    rows += rows_of_answers(runner, args, wanted)
     print(json.dumps({"rows": [{"name": name, "value": value} for name, value in rows]}))

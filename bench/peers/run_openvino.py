@@ -25,7 +25,7 @@ import time
 import numpy as np
 
 import peer_program
-from peer_program import ANSWER_PROMPT, DECODE, QUESTION
+from peer_program import ANSWER, ANSWER_PROMPT, DECODE, DOCUMENT, QUESTION
 
 START = time.perf_counter()
 import openvino as ov  # noqa: E402
@@ -46,15 +46,19 @@ class Runner:
         self.fresh = 300
         self.prompt = []
 
-    def generate(self, ids, new_tokens=1):
-        """Returns (seconds to the first token, seconds per later token)."""
+    def run(self, prompts, new_tokens):
+        """Answers prompts of one length together (continuous batching)."""
         config = openvino_genai.GenerationConfig()
         config.max_new_tokens = new_tokens
         config.ignore_eos = True
         config.do_sample = False
-        array = np.array([ids], dtype=np.int64)
+        array = np.array(prompts, dtype=np.int64)
         inputs = openvino_genai.TokenizedInputs(ov.Tensor(array), ov.Tensor(np.ones_like(array)))
-        metrics = self.pipe.generate(inputs, config).perf_metrics
+        return self.pipe.generate(inputs, config).perf_metrics
+
+    def generate(self, ids, new_tokens=1):
+        """Returns (seconds to the first token, seconds per later token)."""
+        metrics = self.run([ids], new_tokens)
         later = metrics.get_tpot().mean / 1000 if new_tokens > 1 else 0
         return metrics.get_ttft().mean / 1000, later
 
@@ -77,6 +81,16 @@ class Runner:
         self.fresh += 1  # no run finds the question of an earlier one cached
         return self.generate(self.prompt[:depth] + [self.fresh] +
                              self.ids[101:100 + QUESTION])[0]
+
+    def answers(self, count):
+        document = self.prompt[:DOCUMENT]
+        questions = []
+        for _ in range(count):
+            self.fresh += 1
+            questions.append([self.fresh] + self.ids[101:100 + QUESTION])
+        start = time.perf_counter()
+        self.run([document + question for question in questions], ANSWER)
+        return time.perf_counter() - start
 
 
 if __name__ == "__main__":
