@@ -24,6 +24,7 @@ class Runner:
             n_batch=SLICE, n_ubatch=SLICE, flash_attn=args.flash_attention, verbose=False)
         self.ids = ids
         self.cached = 0  # so many of the first ids
+        self.parallel = None  # a context of several sequences
 
     def read(self, tokens, position):
         """Reads tokens behind the first `position` ids; returns (next token, seconds)."""
@@ -58,41 +59,46 @@ class Runner:
     def question(self, depth):
         return self.read(self.ids[100:100 + QUESTION], depth)[1]
 
-    def step(self, batch, rows):
+    def parallel_context(self):
+        """A context for sequences 1 to 8 beside sequence 0, the document, which it has read."""
+        parameters = self.llm.context_params
+        parameters.n_seq_max, parameters.kv_unified = 9, True
+        context = llama_cpp.llama_init_from_model(self.llm.model, parameters)
+        self.batch = llama_cpp.llama_batch_init(SLICE, 0, 1)
+        for start in range(0, DOCUMENT, SLICE):
+            part = self.ids[start:min(start + SLICE, DOCUMENT)]
+            self.step(context, [(token, start + i, 0, i + 1 == len(part))
+                                for i, token in enumerate(part)])
+        return context
+
+    def step(self, context, rows):
         """Runs rows of (token, position, sequence, wants logits); returns the next tokens."""
+        batch = self.batch
         batch.n_tokens = len(rows)
         for i, (token, position, sequence, wanted) in enumerate(rows):
             batch.token[i], batch.pos[i], batch.logits[i] = token, position, wanted
             batch.n_seq_id[i], batch.seq_id[i][0] = 1, sequence
-        if llama_cpp.llama_decode(self.llm.ctx, batch) != 0:
+        if llama_cpp.llama_decode(context, batch) != 0:
             raise RuntimeError("llama_decode failed")
-        chosen = []
-        for i, row in enumerate(rows):
-            if row[3]:
-                logits = llama_cpp.llama_get_logits_ith(self.llm.ctx, i)
-                chosen.append(int(np.ctypeslib.as_array(
-                    ctypes.cast(logits, ctypes.POINTER(ctypes.c_float)),
-                    shape=(self.llm.n_vocab(),)).argmax()))
-        return chosen
+        return [int(np.ctypeslib.as_array(
+            ctypes.cast(llama_cpp.llama_get_logits_ith(context, i), ctypes.POINTER(ctypes.c_float)),
+            shape=(self.llm.n_vocab(),)).argmax()) for i, row in enumerate(rows) if row[3]]
 
     def answers(self, count):
         """Parallel sequences that share the document's cells."""
-        memory = llama_cpp.llama_get_memory(self.llm.ctx)
-        llama_cpp.llama_memory_seq_rm(memory, 0, DOCUMENT, -1)
-        self.cached = DOCUMENT
+        self.parallel = self.parallel or self.parallel_context()
+        memory = llama_cpp.llama_get_memory(self.parallel)
         for sequence in range(1, count + 1):
             llama_cpp.llama_memory_seq_cp(memory, 0, sequence, 0, DOCUMENT)
-        batch = llama_cpp.llama_batch_init(SLICE, 0, 1)
         start = time.perf_counter()
         rows = [(sequence if i == 0 else self.ids[100 + i], DOCUMENT + i, sequence,
                  i == QUESTION - 1)
                 for sequence in range(1, count + 1) for i in range(QUESTION)]
         for step in range(ANSWER):
-            tokens = self.step(batch, rows)
+            tokens = self.step(self.parallel, rows)
             rows = [(token, DOCUMENT + QUESTION + step, sequence + 1, True)
                     for sequence, token in enumerate(tokens)]
         seconds = time.perf_counter() - start
-        llama_cpp.llama_batch_free(batch)
         for sequence in range(1, count + 1):
             llama_cpp.llama_memory_seq_rm(memory, sequence, -1, -1)
         return seconds

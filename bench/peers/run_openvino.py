@@ -83,7 +83,7 @@ class Runner:
                              self.ids[101:100 + QUESTION])[0]
 
     def answers(self, count):
-        document = self.prompt[:DOCUMENT]
+        document = self.ids[:DOCUMENT]
         questions = []
         for _ in range(count):
             self.fresh += 1
