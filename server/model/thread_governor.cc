@@ -14,7 +14,7 @@
 namespace lectern {
 namespace {
 
-constexpr double kTolerated = 0.2;   // of a window
+constexpr double kTolerated = 0.35;  // of a window
 constexpr double kSharedCore = 0.5;  // of a window waits a thread whose core another one uses too
 
 class SchedstatWatch : public TeamWatch {

@@ -3,9 +3,9 @@
 // The threads of a step wait for each other some hundred times. If one of them shares its core, all
 // wait while it does not run: two threads beside one busy process are slower than one thread. Fewer
 // threads give the same bits. So the governor watches, for short windows, how long the threads were
-// ready to run and did not: beyond a fifth of a window, the next steps run on fewer threads for two
-// windows, and so on. A third of the time on all threads costs a busy machine little and finds out
-// soon that the cores are free again (docs/kernels.md has the figures).
+// ready to run and did not: beyond a third of a window, the next steps run on fewer threads for
+// four windows, and so on. A fifth of the time on all threads costs a busy machine little and finds
+// out soon that the cores are free again (docs/kernels.md has the figures).
 #pragma once
 
 #include <cstdint>
@@ -31,7 +31,7 @@ std::unique_ptr<TeamWatch> NewTeamWatch();
 class ThreadGovernor {
  public:
   static constexpr int64_t kWindowNs = 20'000'000;
-  static constexpr int64_t kReducedNs = 2 * kWindowNs;
+  static constexpr int64_t kReducedNs = 4 * kWindowNs;
 
   explicit ThreadGovernor(std::unique_ptr<TeamWatch> watch);
 
