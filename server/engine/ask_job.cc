@@ -10,6 +10,7 @@
 #include "server/base/status_macros.h"
 #include "server/engine/chunk_reading.h"
 #include "server/engine/evidence.h"
+#include "server/engine/fault_points.h"
 #include "server/engine/request_checks.h"
 #include "server/engine/sampler.h"
 #include "server/engine/stop_strings.h"
@@ -60,6 +61,7 @@ Task<Done> AskJob::Run() {
   Record(answer_.finish_reason == FinishReason::kLength ? FinishLabel::kLength
                                                         : FinishLabel::kStop);
   parts_.queue->estimate().Answered(answer_.usage.generated_tokens);
+  DelayPoint(Fault::kTell);
   std::exchange(sink_, nullptr)->OnAnswer(answer_);
   co_return Done{};
 }
@@ -72,6 +74,7 @@ void AskJob::Release() {
 
 void AskJob::End(const absl::Status& status) {
   Release();
+  DelayPoint(Fault::kTell);
   if (absl::IsCancelled(status)) {
     parts_.metrics->Cancelled(stage_, SinceCancel());
     Record(FinishLabel::kCancelled);
@@ -191,6 +194,7 @@ Task<absl::StatusOr<std::shared_ptr<const ReadDocument>>> AskJob::DocumentPages(
   if (shared) parts_.reader->End(key);
   if (!read.ok()) co_return read.status();
   answer_.usage.tokens_computed += total;
+  DelayPoint(Fault::kPublish);
   if (shared) parts_.store->AddRead(content().id, *read);
   co_return *std::move(read);
 }

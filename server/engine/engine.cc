@@ -11,6 +11,7 @@
 #include "server/engine/ask_job.h"
 #include "server/engine/document_reader.h"
 #include "server/engine/document_store.h"
+#include "server/engine/fault_points.h"
 #include "server/engine/job_queue.h"
 #include "server/engine/page_pool.h"
 #include "server/engine/request_checks.h"
@@ -112,6 +113,7 @@ class EngineImpl : public Engine {
         return fits;
       }
     }
+    LECTERN_RETURN_IF_ERROR(FaultPoint(Fault::kAccepted));
     LECTERN_RETURN_IF_ERROR(queue_->Push(job));
     return job;
   }

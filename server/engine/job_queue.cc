@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "server/base/error_details.h"
 #include "server/base/status_macros.h"
+#include "server/engine/fault_points.h"
 
 namespace lectern {
 namespace {
@@ -48,6 +49,7 @@ void QueuedJob::Cancel() {
   if (!cancel_nanos_.compare_exchange_strong(never, absl::ToInt64Nanoseconds(clock_->Steady()))) {
     return;
   }
+  DelayPoint(Fault::kCancelled);
   cancelled_ = true;
   if (const auto queue = queue_.lock()) queue->Wake();
 }
@@ -283,6 +285,7 @@ void JobQueue::Sweep() {
   }
   for (const auto& [job, ahead] : arrived) job->OnWaiting(ahead);
   for (const auto& [job, status] : ended) {
+    DelayPoint(Fault::kEnding);
     job->End(status);
     MutexLock lock(&mutex_);
     --ending_;

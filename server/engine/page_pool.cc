@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "server/engine/fault_points.h"
 
 namespace lectern {
 namespace {
@@ -142,6 +143,7 @@ bool PagePool::Allocate(size_t page_bytes, size_t count, PageSet& out) {
 }
 
 void PagePool::Free(PageSet& set) {
+  DelayPoint(Fault::kRelease);
   MutexLock lock(&mutex_);
   Arena& arena = arenas_.at(Stride(set.page_bytes_));
   for (std::byte* page : set.pages_) {

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "server/engine/fault_points.h"
+
 namespace lectern {
 namespace {
 
@@ -88,7 +90,9 @@ bool Scheduler::RunOnce() {
 
 void Scheduler::StartJobs() {
   while (std::shared_ptr<QueuedJob> job = queue_->TakeNext()) {
-    if (const absl::Status status = job->Check(WorkStage::kQueue); !status.ok()) {
+    absl::Status status = FaultPoint(Fault::kTaken);
+    if (status.ok()) status = job->Check(WorkStage::kQueue);
+    if (!status.ok()) {
       job->End(status);
       queue_->Done(job);
       continue;
@@ -253,7 +257,10 @@ void Scheduler::Forward(const Model& model) {
 // take the others with it.
 void Scheduler::ForwardSlices(const Model& model) {
   Workspace& workspace = WorkspaceOf(model);
-  statuses_.assign(slices_.size(), model.Forward(slices_, workspace));
+  absl::Status status = FaultPoint(Fault::kBeforeStep);
+  if (status.ok()) status = model.Forward(slices_, workspace);
+  if (status.ok()) status = FaultPoint(Fault::kAfterStep);
+  statuses_.assign(slices_.size(), status);
   if (slices_.size() == 1 || !absl::IsInvalidArgument(statuses_[0])) return;
   for (size_t i = 0; i < slices_.size(); ++i) {
     statuses_[i] = model.Forward({&slices_[i], 1}, workspace);

@@ -22,6 +22,7 @@
 #include "absl/status/statusor.h"
 #include "server/base/clock.h"
 #include "server/engine/background.h"
+#include "server/engine/fault_points.h"
 #include "server/engine/job_queue.h"
 #include "server/metrics/server_metrics.h"
 #include "server/model/model.h"
@@ -71,22 +72,32 @@ class Scheduler {
   uint64_t jobs_ended() const { return jobs_ended_; }
 
   // co_await Background(...): absl::StatusOr<T>. `work` runs on the background thread, which is the
-  // place for what takes long and is no model step. If the job should stop it does not wait: the
-  // work may then still run, so it must own what it uses.
+  // place for what takes long and is no model step. If the job should stop it does not wait: work
+  // that has begun then runs on, so it must own what it uses; other work is dropped at once.
   template <typename T>
   Task<absl::StatusOr<T>> Background(std::function<T()> work, StepOwner owner) {
     struct State {
+      std::function<T()> work;
+      std::atomic<bool> taken{false};  // by the thread, or by a job that stops
+      absl::Status status;
       std::optional<T> result;
       std::atomic<bool> done{false};
     };
     auto state = std::make_shared<State>();
-    background_.Run([state, work = std::move(work), queue = queue_] {
-      state->result = work();
+    state->work = std::move(work);
+    background_.Run([state, queue = queue_] {
+      if (state->taken.exchange(true)) return;
+      state->status = FaultPoint(Fault::kBackground);
+      if (state->status.ok()) state->result = state->work();
+      state->work = nullptr;
+      DelayPoint(Fault::kBackgroundDone);
       state->done = true;
       queue->Wake();
     });
     std::function<bool()> ready = [state] { return state->done.load(); };
     absl::Status status = co_await WaitUntil(std::move(ready), owner);
+    if (!status.ok() && !state->taken.exchange(true)) state->work = nullptr;
+    if (status.ok()) status = state->status;
     if (!status.ok()) co_return status;
     co_return *std::move(state->result);
   }

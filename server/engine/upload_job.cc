@@ -7,6 +7,7 @@
 #include "server/base/error_details.h"
 #include "server/base/status_macros.h"
 #include "server/engine/document_size.h"
+#include "server/engine/fault_points.h"
 #include "server/engine/request_checks.h"
 
 namespace lectern {
@@ -51,6 +52,7 @@ Task<Done> UploadJob::Run() {
   stage_ = WorkStage::kIngest;
   const absl::StatusOr<DocumentInfo> document = co_await Read();
   if (document.ok()) {
+    DelayPoint(Fault::kTell);
     std::exchange(sink_, nullptr)->OnDocument(*document);
   } else {
     End(document.status());
@@ -60,6 +62,7 @@ Task<Done> UploadJob::Run() {
 
 void UploadJob::End(const absl::Status& status) {
   text_ = {};
+  DelayPoint(Fault::kTell);
   if (absl::IsCancelled(status)) parts_.metrics->Cancelled(stage_, SinceCancel());
   if (absl::IsDeadlineExceeded(status)) parts_.metrics->DeadlineExceeded(stage_);
   std::exchange(sink_, nullptr)->OnError(status);
@@ -115,6 +118,7 @@ Task<absl::StatusOr<DocumentInfo>> UploadJob::ReadPages(
   if (!read.ok()) co_return read.status();
   parts_.metrics->DocumentRead(model_->info().name, content->text.size(),
                                content->encoding.ids.size(), clock_->Steady() - start);
+  LECTERN_CO_RETURN_IF_ERROR(FaultPoint(Fault::kPublish));
   co_return parts_.store->Put(std::move(content), *std::move(read), keep_);
 }
 
@@ -133,6 +137,7 @@ IncomingUpload::IncomingUpload(const EngineParts& parts, UploadOptions options,
 IncomingUpload::~IncomingUpload() { budget_->Return(taken_); }
 
 absl::Status IncomingUpload::Append(std::string_view bytes) {
+  if (failed_.ok()) failed_ = FaultPoint(Fault::kArriving);
   if (!failed_.ok()) return failed_;
   const uint64_t size = text_.size() + bytes.size();
   if (size > limits_.max_document_bytes) {
@@ -198,6 +203,7 @@ absl::StatusOr<std::shared_ptr<Job>> IncomingUpload::Finish(std::shared_ptr<Uplo
   auto job = std::make_shared<UploadJob>(parts_, options_, model_, std::move(text_), sha256,
                                          default_ttl_, std::move(sink));
   text_ = {};
+  LECTERN_RETURN_IF_ERROR(FaultPoint(Fault::kAccepted));
   LECTERN_RETURN_IF_ERROR(queue_->Push(job));
   return job;
 }

@@ -21,6 +21,13 @@ namespace lectern {
 
 inline std::string ReasonOf(const absl::Status& status) { return GetErrorDetails(status).reason; }
 
+inline double MetricOf(const ServerMetrics& metrics, const std::string& series) {
+  const std::string text = "\n" + metrics.Render();
+  const size_t at = text.find("\n" + series + " ");
+  EXPECT_NE(at, std::string::npos) << series;
+  return at == std::string::npos ? 0 : std::stod(text.substr(at + series.size() + 2));
+}
+
 class TestAskSink : public AskSink {
  public:
   void OnQueued(uint32_t position) override {
@@ -172,12 +179,7 @@ class EngineTest : public testing::Test {
     EXPECT_TRUE(engine_->WaitUntilIdle(absl::InfiniteFuture()));
     return engine_->status().kv_bytes_used;
   }
-  double Metric(const std::string& series) {
-    const std::string text = "\n" + metrics_.Render();
-    const size_t at = text.find("\n" + series + " ");
-    EXPECT_NE(at, std::string::npos) << series;
-    return at == std::string::npos ? 0 : std::stod(text.substr(at + series.size() + 2));
-  }
+  double Metric(const std::string& series) { return MetricOf(metrics_, series); }
 
   FakeModelOptions model_options_;
   EngineOptions options_{.kv_bytes = 1 << 20, .prefill_slice_tokens = 32};
