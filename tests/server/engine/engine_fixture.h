@@ -21,11 +21,11 @@ namespace lectern {
 
 inline std::string ReasonOf(const absl::Status& status) { return GetErrorDetails(status).reason; }
 
-inline double MetricOf(const ServerMetrics& metrics, const std::string& series) {
-  const std::string text = "\n" + metrics.Render();
-  const size_t at = text.find("\n" + series + " ");
+// A series of what ServerMetrics::Render() gave.
+inline double MetricIn(const std::string& rendered, const std::string& series) {
+  const size_t at = ("\n" + rendered).find("\n" + series + " ");
   EXPECT_NE(at, std::string::npos) << series;
-  return at == std::string::npos ? 0 : std::stod(text.substr(at + series.size() + 2));
+  return at == std::string::npos ? 0 : std::stod(rendered.substr(at + series.size() + 1));
 }
 
 class TestAskSink : public AskSink {
@@ -179,7 +179,7 @@ class EngineTest : public testing::Test {
     EXPECT_TRUE(engine_->WaitUntilIdle(absl::InfiniteFuture()));
     return engine_->status().kv_bytes_used;
   }
-  double Metric(const std::string& series) { return MetricOf(metrics_, series); }
+  double Metric(const std::string& series) { return MetricIn(metrics_.Render(), series); }
 
   FakeModelOptions model_options_;
   EngineOptions options_{.kv_bytes = 1 << 20, .prefill_slice_tokens = 32};

@@ -308,6 +308,7 @@ class Scene {
 
   std::map<std::string, double> State() {
     const EngineStatus status = engine_->status();
+    const std::string metrics = metrics_.Render();
     std::map<std::string, double> state = {
         {"running", status.running},
         {"waiting", status.waiting},
@@ -318,7 +319,7 @@ class Scene {
           "lectern_prefill_tokens_running", "lectern_kv_cache_usage_ratio",
           "lectern_documents_resident{tier=\"host\"}",
           "lectern_document_cache_bytes{tier=\"host\"}"}) {
-      state[gauge] = MetricOf(metrics_, gauge);
+      state[gauge] = MetricIn(metrics, gauge);
     }
     return state;
   }

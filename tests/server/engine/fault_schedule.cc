@@ -12,7 +12,7 @@ namespace {
 constexpr absl::Duration kPatience = absl::Minutes(1);
 // One visit in so many takes time, at most so much.
 constexpr uint64_t kOneIn = 8;
-constexpr int64_t kMostMicroseconds = 2000;
+constexpr int64_t kMostMicroseconds = 1000;
 
 std::atomic<FaultSchedule*> at_work{nullptr};
 
