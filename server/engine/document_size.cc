@@ -14,13 +14,13 @@ uint64_t DeviceBytes(const DocumentContent& content, Reading reading) {
   return PagePool::Cost(info.page_bytes, pages);
 }
 
-uint64_t EstimateDeviceBytes(const Model& model, Reading reading, uint64_t text_bytes,
-                             uint64_t chunk_tokens) {
+uint64_t LeastDeviceBytes(const Model& model, uint64_t text_bytes) {
+  const uint64_t longest = model.tokenizer().longest_token_bytes();
+  if (longest == 0) return 0;
   const ModelInfo& info = model.info();
   const auto page_tokens = static_cast<uint64_t>(info.page_tokens);
-  const uint64_t parts = reading == Reading::kChunks ? 2 * (text_bytes / chunk_tokens) + 2 : 1;
-  const uint64_t tokens = text_bytes + parts * model.PromptPrefix().size();
-  return PagePool::Cost(info.page_bytes, tokens / page_tokens + parts);
+  const uint64_t tokens = model.PromptPrefix().size() + (text_bytes + longest - 1) / longest;
+  return PagePool::Cost(info.page_bytes, (tokens + page_tokens - 1) / page_tokens);
 }
 
 }  // namespace lectern

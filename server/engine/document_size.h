@@ -1,4 +1,4 @@
-// Bytes of pages that a document takes: exact once its tokens are known, an upper bound before.
+// Bytes of pages that a document takes: exact once its tokens are known, a lower bound before.
 #pragma once
 
 #include <cstdint>
@@ -12,13 +12,9 @@ namespace lectern {
 // As counted by PagePool: ceil((prefix + tokens) / page_tokens) pages for each part.
 uint64_t DeviceBytes(const DocumentContent& content, Reading reading);
 
-// No text of `text_bytes` bytes takes more in that reading, kWhole or kChunks (chunks of at most
-// `chunk_tokens` tokens). A token stands for at least one byte of text (for about four as a rule),
-// so that T <= text_bytes. Two neighbouring chunks have more than chunk_tokens tokens together:
-// there are at most n = 2 floor(T / chunk_tokens) + 2 of them, each with the prefix and at most one
-// page that is not full. Whole: floor((prefix + T) / page_tokens) + 1 pages; chunks:
-// floor((T + n prefix) / page_tokens) + n.
-uint64_t EstimateDeviceBytes(const Model& model, Reading reading, uint64_t text_bytes,
-                             uint64_t chunk_tokens = kChunkTokens);
+// Every text of `text_bytes` bytes takes at least so much, however it is read: with T at least
+// text_bytes over the bytes of the longest token, ceil((prefix + T) / page_tokens) pages. Chunks
+// have the prefix each and take more. 0 if the tokens' lengths are not known.
+uint64_t LeastDeviceBytes(const Model& model, uint64_t text_bytes);
 
 }  // namespace lectern

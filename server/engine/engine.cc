@@ -10,6 +10,7 @@
 #include "server/base/status_macros.h"
 #include "server/engine/ask_job.h"
 #include "server/engine/document_reader.h"
+#include "server/engine/document_size.h"
 #include "server/engine/document_store.h"
 #include "server/engine/fault_points.h"
 #include "server/engine/job_queue.h"
@@ -69,6 +70,7 @@ class EngineImpl : public Engine {
       metrics_->Rejected(AdmissionReason::kInvalid);
       return checked;
     }
+    LECTERN_RETURN_IF_ERROR(CheckCanBeHeld(options, *model));
     return std::make_unique<IncomingUpload>(Parts(), options, std::move(model), options_.limits,
                                             options_.default_ttl, uploads_, queue_);
   }
@@ -149,6 +151,26 @@ class EngineImpl : public Engine {
             &scheduler_,
             queue_.get(),
             options_.no_evidence_threshold};
+  }
+
+  // Of an upload that says how long it is, before its bytes come.
+  absl::Status CheckCanBeHeld(const UploadOptions& options, const Model& model) {
+    if (options.expected_bytes == 0) return absl::OkStatus();
+    const uint64_t bytes = LeastDeviceBytes(model, options.expected_bytes);
+    if (bytes > pool_.budget()) {
+      metrics_->Rejected(AdmissionReason::kKvExhausted);
+      return MakeError(absl::StatusCode::kResourceExhausted,
+                       absl::StrCat("keys and values of ", options.expected_bytes,
+                                    " bytes of text take at least ", bytes, " bytes; there are ",
+                                    pool_.budget(), " in all"),
+                       {.reason = "CACHE_FULL",
+                        .metadata = {{"bytes", absl::StrCat(bytes)},
+                                     {"limit", absl::StrCat(pool_.budget())},
+                                     {"used", absl::StrCat(pool_.used())}}});
+    }
+    const uint64_t quota = options_.tenant_limits.bytes;
+    if (quota == 0 || bytes <= quota) return absl::OkStatus();
+    return store_.Reserve(options.owner, /*id=*/"", bytes).status();
   }
 
   void PublishPool() {

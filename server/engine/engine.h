@@ -98,17 +98,19 @@ class Engine {
                                         std::vector<std::shared_ptr<const Model>> models,
                                         const Clock* clock, ServerMetrics* metrics);
 
+  // Refuses, besides bad fields and unknown models, what says by `expected_bytes` that it can never
+  // be held (CACHE_FULL, CLIENT_QUOTA).
   virtual absl::StatusOr<std::unique_ptr<Upload>> StartUpload(const UploadOptions& options) = 0;
   // Documents of `owner` alone (AskOptions::owner): others' are as if they were not there.
   virtual absl::StatusOr<DocumentInfo> GetDocument(const std::string& id,
-                                                   const std::string& owner = "") const = 0;
+                                                   const std::string& owner) const = 0;
   virtual absl::StatusOr<DocumentPage> ListDocuments(uint32_t page_size,
                                                      const std::string& page_token,
                                                      const std::string& model,
-                                                     const std::string& owner = "") const = 0;
+                                                     const std::string& owner) const = 0;
   // Bytes freed by the time it returns.
   virtual absl::StatusOr<uint64_t> DeleteDocument(const std::string& id,
-                                                  const std::string& owner = "") = 0;
+                                                  const std::string& owner) = 0;
 
   // Errors of admission are returned (and the sink is not called): bad fields, all of them at once;
   // unknown document or model; a full queue.

@@ -163,6 +163,7 @@ class ByteLevelBpe : public Tokenizer {
     return ReplaceInvalidUtf8(bytes);
   }
 
+  size_t longest_token_bytes() const override { return longest_token_; }
   bool IsSpecial(int32_t id) const override { return id >= 0 && id < vocab_size() && special_[id]; }
   std::unique_ptr<StreamDecoder> NewStreamDecoder() const override {
     return std::make_unique<StreamDecoderImpl>(&bytes_, &special_);
@@ -213,6 +214,11 @@ class ByteLevelBpe : public Tokenizer {
       if (bytes && bytes->size() == 1) {
         byte_ids_[static_cast<unsigned char>((*bytes)[0])] = static_cast<int32_t>(id);
       }
+      if (!special_[id]) longest_token_ = std::max(longest_token_, bytes_[id].size());
+    }
+    // Bytes that no well-formed text has need no token.
+    for (int byte = 0; byte <= 0xf4; ++byte) {
+      if (byte != 0xc0 && byte != 0xc1 && byte_ids_[byte] < 0) longest_token_ = 0;
     }
     return absl::OkStatus();
   }
@@ -297,6 +303,7 @@ class ByteLevelBpe : public Tokenizer {
   std::vector<bool> special_;
   std::vector<int32_t> specials_;
   std::array<int32_t, 256> byte_ids_;
+  size_t longest_token_ = 0;
   std::unordered_map<std::string, int32_t> ids_;
   BpeMerges merges_;
   std::unique_ptr<PreTokenize> cutter_;

@@ -48,6 +48,11 @@ class Tokenizer {
   virtual std::string Decode(const std::vector<int32_t>& ids, bool skip_special) const = 0;
 
   virtual bool IsSpecial(int32_t id) const = 0;
+
+  // No token of a well-formed text stands for more of its bytes; 0 if some bytes have no token, so
+  // that the number of tokens says nothing.
+  virtual size_t longest_token_bytes() const = 0;
+
   virtual std::unique_ptr<StreamDecoder> NewStreamDecoder() const = 0;
 };
 

@@ -35,6 +35,7 @@ class FakeTokenizer : public Tokenizer {
   Encoding Encode(std::string_view text, bool parse_special) const override;
   std::string Decode(const std::vector<int32_t>& ids, bool skip_special) const override;
   bool IsSpecial(int32_t id) const override { return id >= kEos; }
+  size_t longest_token_bytes() const override { return 1; }
   std::unique_ptr<StreamDecoder> NewStreamDecoder() const override;
 
   Gate& gate() const { return gate_; }

@@ -56,7 +56,7 @@ TEST_F(DocumentRestartTest, AnswersAfterARestartComputeTheQuestionAlone) {
   const DocumentInfo document = Upload(Text(20), {.title = "Valves", .pinned = true});
   const Answer before = Ask(Question(document.id));
   Restart();
-  const auto info = engine_->GetDocument(document.id);
+  const auto info = engine_->GetDocument(document.id, "");
   ASSERT_TRUE(info.ok()) << info.status();
   EXPECT_EQ(info->title, "Valves");
   EXPECT_TRUE(info->pinned);
@@ -66,7 +66,7 @@ TEST_F(DocumentRestartTest, AnswersAfterARestartComputeTheQuestionAlone) {
   EXPECT_EQ(info->read_under, document.read_under);
   EXPECT_EQ(info->device_bytes, 0u) << "no page is read before it is asked for";
   EXPECT_EQ(engine_->status().kv_bytes_used, 0u);
-  EXPECT_EQ(engine_->ListDocuments(0, "", "")->total, 1u);
+  EXPECT_EQ(engine_->ListDocuments(0, "", "", "")->total, 1u);
   const Answer after = Ask(Question(document.id));
   EXPECT_EQ(after.text, before.text);
   EXPECT_EQ(after.usage.tokens_computed, after.usage.question_tokens);
@@ -85,8 +85,8 @@ TEST_F(DocumentRestartTest, ChunksComeBackToo) {
   ASSERT_GT(document.chunks, 1u);
   const Answer before = Ask(Question(document.id));
   Restart();
-  EXPECT_EQ(engine_->GetDocument(document.id)->chunks, document.chunks);
-  EXPECT_EQ(engine_->GetDocument(document.id)->reading, Reading::kChunks);
+  EXPECT_EQ(engine_->GetDocument(document.id, "")->chunks, document.chunks);
+  EXPECT_EQ(engine_->GetDocument(document.id, "")->reading, Reading::kChunks);
   const Answer after = Ask(Question(document.id));
   EXPECT_EQ(after.text, before.text);
   EXPECT_EQ(after.reading, Reading::kChunks);
@@ -118,7 +118,7 @@ TEST_F(DocumentRestartTest, ADamagedTextMeansUploadItAgain) {
   Start();
   const auto sink = StartAsk(Question(document.id)).sink;
   EXPECT_EQ(ReasonOf(sink->Status()), "DOCUMENT_EVICTED");
-  EXPECT_EQ(ReasonOf(engine_->GetDocument(document.id).status()), "DOCUMENT_EVICTED");
+  EXPECT_EQ(ReasonOf(engine_->GetDocument(document.id, "").status()), "DOCUMENT_EVICTED");
   EXPECT_EQ(Upload(Text(20)).id, document.id);
   EXPECT_TRUE(StartAsk(Question(document.id)).sink->Status().ok());
 }
@@ -133,7 +133,7 @@ TEST_F(DocumentRestartTest, UnderPressureDocumentsMoveToDisk) {
     while (Metric("lectern_documents_resident{tier=\"disk\"}") <= i) std::this_thread::yield();
   }
   EXPECT_GT(Metric("lectern_document_evictions_total{reason=\"pressure\",tier=\"host\"}"), 0);
-  EXPECT_EQ(engine_->ListDocuments(0, "", "")->total, 12u) << "all are still held";
+  EXPECT_EQ(engine_->ListDocuments(0, "", "", "")->total, 12u) << "all are still held";
   for (const DocumentInfo& document : documents) {
     const Answer answer = Ask(Question(document.id));
     EXPECT_EQ(answer.usage.tokens_computed, answer.usage.question_tokens);
@@ -149,12 +149,12 @@ TEST_F(DocumentRestartTest, TheDiskHasABudgetToo) {
     clock_.Advance(absl::Seconds(1));
   }
   Restart();
-  const uint64_t held = engine_->ListDocuments(0, "", "")->total;
+  const uint64_t held = engine_->ListDocuments(0, "", "", "")->total;
   EXPECT_GT(held, 0u);
   EXPECT_LT(held, 12u);
   EXPECT_LE(Metric("lectern_document_cache_bytes{tier=\"disk\"}"), 100 << 10);
-  EXPECT_TRUE(engine_->GetDocument(documents.back().id).ok()) << "the last used stays";
-  EXPECT_FALSE(engine_->GetDocument(documents.front().id).ok());
+  EXPECT_TRUE(engine_->GetDocument(documents.back().id, "").ok()) << "the last used stays";
+  EXPECT_FALSE(engine_->GetDocument(documents.front().id, "").ok());
 }
 
 TEST_F(DocumentRestartTest, TimeRunsOutWhileNothingRuns) {
@@ -165,8 +165,8 @@ TEST_F(DocumentRestartTest, TimeRunsOutWhileNothingRuns) {
   engine_ = nullptr;
   clock_.Advance(absl::Hours(2));
   Start();
-  EXPECT_EQ(ReasonOf(engine_->GetDocument(dies).status()), "DOCUMENT_EVICTED");
-  EXPECT_TRUE(engine_->GetDocument(stays).ok());
+  EXPECT_EQ(ReasonOf(engine_->GetDocument(dies, "").status()), "DOCUMENT_EVICTED");
+  EXPECT_TRUE(engine_->GetDocument(stays, "").ok());
   Restart();
   EXPECT_EQ(Files(), 3u) << "meta, text and pages of the one that stays";
 }
@@ -175,10 +175,10 @@ TEST_F(DocumentRestartTest, DeletedIsDeletedForEver) {
   Start();
   const std::string id = Upload(Text(5)).id;
   Restart();
-  EXPECT_TRUE(engine_->DeleteDocument(id).ok());
+  EXPECT_TRUE(engine_->DeleteDocument(id, "").ok());
   EXPECT_EQ(Files(), 0u);
   Restart();
-  EXPECT_EQ(ReasonOf(engine_->GetDocument(id).status()), "DOCUMENT_NOT_FOUND");
+  EXPECT_EQ(ReasonOf(engine_->GetDocument(id, "").status()), "DOCUMENT_NOT_FOUND");
 }
 
 TEST_F(DocumentRestartTest, AFolderThatCannotBeUsedLeavesMemory) {

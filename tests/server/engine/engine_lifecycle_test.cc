@@ -114,8 +114,8 @@ TEST_F(EngineTest, DeletedWhileAnswering) {
   model_->gate().Close();
   const Running running = StartAsk({.document_id = document.id, .question = "Q?"});
   model_->gate().WaitForVisitor();
-  EXPECT_EQ(*engine_->DeleteDocument(document.id), 0u) << "in use: nothing is free yet";
-  EXPECT_EQ(ReasonOf(engine_->GetDocument(document.id).status()), "DOCUMENT_NOT_FOUND");
+  EXPECT_EQ(*engine_->DeleteDocument(document.id, ""), 0u) << "in use: nothing is free yet";
+  EXPECT_EQ(ReasonOf(engine_->GetDocument(document.id, "").status()), "DOCUMENT_NOT_FOUND");
   model_->gate().Open();
   EXPECT_EQ(running.sink->TheAnswer().text, FakeModel::DefaultAnswer(Text(5), "Q?"));
   EXPECT_EQ(IdleBytes(), 0u);
@@ -125,9 +125,9 @@ TEST_F(EngineTest, DeleteTellsWhatItFreed) {
   Start();
   const DocumentInfo document = Upload(Text(5));
   IdleBytes();
-  EXPECT_EQ(*engine_->DeleteDocument(document.id), document.device_bytes);
+  EXPECT_EQ(*engine_->DeleteDocument(document.id, ""), document.device_bytes);
   EXPECT_EQ(engine_->status().kv_bytes_used, 0u);
-  EXPECT_EQ(ReasonOf(engine_->DeleteDocument(document.id).status()), "DOCUMENT_NOT_FOUND");
+  EXPECT_EQ(ReasonOf(engine_->DeleteDocument(document.id, "").status()), "DOCUMENT_NOT_FOUND");
 }
 
 TEST_F(EngineTest, TheLeastRecentlyUsedIsEvictedAndPinnedStay) {
@@ -142,10 +142,10 @@ TEST_F(EngineTest, TheLeastRecentlyUsedIsEvictedAndPinnedStay) {
   clock_.Advance(absl::Seconds(1));
   Ask({.document_id = used, .question = "Q?", .max_new_tokens = 4});
   Upload(d);
-  EXPECT_EQ(ReasonOf(engine_->GetDocument(old).status()), "DOCUMENT_EVICTED");
+  EXPECT_EQ(ReasonOf(engine_->GetDocument(old, "").status()), "DOCUMENT_EVICTED");
   EXPECT_EQ(ReasonOf(AskRefused({.document_id = old, .question = "Q?"})), "DOCUMENT_EVICTED");
-  EXPECT_TRUE(engine_->GetDocument(pinned).ok());
-  EXPECT_TRUE(engine_->GetDocument(used).ok());
+  EXPECT_TRUE(engine_->GetDocument(pinned, "").ok());
+  EXPECT_TRUE(engine_->GetDocument(used, "").ok());
   EXPECT_EQ(Upload(b).id, old) << "uploaded again, it is here again";
 }
 
@@ -159,15 +159,35 @@ TEST_F(EngineTest, WhatCanNeverFitIsRefusedWithoutRetry) {
   EXPECT_EQ(IdleBytes(), 0u);
 }
 
+TEST_F(EngineTest, WhatSaysThatItCanNeverFitIsRefusedBeforeItsBytesCome) {
+  options_.kv_bytes = 4 * 4096;  // 64 tokens of one byte each; the prefix takes 3
+  options_.tenant_limits.bytes = 3 * 4096;
+  Start();
+  const absl::Status never = engine_->StartUpload({.expected_bytes = 62}).status();
+  EXPECT_TRUE(absl::IsResourceExhausted(never)) << never;
+  EXPECT_EQ(ReasonOf(never), "CACHE_FULL");
+  EXPECT_EQ(GetErrorDetails(never).metadata["bytes"], std::to_string(5 * 4096));
+  EXPECT_EQ(GetErrorDetails(never).metadata["limit"], std::to_string(4 * 4096));
+  EXPECT_EQ(GetErrorDetails(never).metadata["used"], "0");
+  EXPECT_FALSE(GetErrorDetails(never).retry_after.has_value());
+  EXPECT_EQ(Metric("lectern_admission_total{decision=\"rejected\",reason=\"kv_exhausted\"}"), 1);
+
+  const absl::Status quota = engine_->StartUpload({.expected_bytes = 61}).status();
+  EXPECT_EQ(ReasonOf(quota), "CLIENT_QUOTA");
+  EXPECT_EQ(GetErrorDetails(quota).metadata["bytes_limit"], std::to_string(3 * 4096));
+  // What may fit is not refused, and does.
+  EXPECT_EQ(Upload(std::string(45, 'x'), {.expected_bytes = 45}).device_bytes, 3 * 4096u);
+}
+
 TEST_F(EngineTest, DocumentsExpire) {
   Start();
   const std::string id = Upload(Text(3), {.ttl = absl::Seconds(60)}).id;
   const std::string stays = Upload(Text(4)).id;
   clock_.Advance(absl::Seconds(59));
-  EXPECT_TRUE(engine_->GetDocument(id).ok());
+  EXPECT_TRUE(engine_->GetDocument(id, "").ok());
   clock_.Advance(absl::Seconds(1));
-  EXPECT_EQ(ReasonOf(engine_->GetDocument(id).status()), "DOCUMENT_EVICTED");
-  EXPECT_TRUE(engine_->GetDocument(stays).ok());
+  EXPECT_EQ(ReasonOf(engine_->GetDocument(id, "").status()), "DOCUMENT_EVICTED");
+  EXPECT_TRUE(engine_->GetDocument(stays, "").ok());
 }
 
 TEST_F(EngineTest, AFullQueueRefuses) {
@@ -250,7 +270,7 @@ TEST_F(EngineTest, ListsByIdInPages) {
   std::vector<std::string> listed;
   std::string token;
   do {
-    const auto page = engine_->ListDocuments(2, token, "");
+    const auto page = engine_->ListDocuments(2, token, "", "");
     ASSERT_TRUE(page.ok()) << page.status();
     EXPECT_EQ(page->total, 5u);
     for (const DocumentInfo& document : page->documents) listed.push_back(document.id);
@@ -258,9 +278,9 @@ TEST_F(EngineTest, ListsByIdInPages) {
   } while (!token.empty());
   EXPECT_EQ(listed, ids);
   for (const char* bad : {"nonsense", "doc-", "doc-ABCDEFABCDEFABCDEFABCDEFABCDEFAB"}) {
-    EXPECT_TRUE(absl::IsInvalidArgument(engine_->ListDocuments(2, bad, "").status())) << bad;
+    EXPECT_TRUE(absl::IsInvalidArgument(engine_->ListDocuments(2, bad, "", "").status())) << bad;
   }
-  EXPECT_EQ(ReasonOf(engine_->ListDocuments(2, "", "other").status()), "MODEL_NOT_FOUND");
+  EXPECT_EQ(ReasonOf(engine_->ListDocuments(2, "", "other", "").status()), "MODEL_NOT_FOUND");
 }
 
 TEST_F(EngineTest, ManyAtOnce) {

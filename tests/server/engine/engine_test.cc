@@ -82,7 +82,7 @@ TEST_F(EngineTest, AnotherPolicyIsReadOnceMoreAndKept) {
   EXPECT_EQ(first.sink->TheAnswer().exactness.policy.top_k, 4);
   EXPECT_THAT(first.sink->stages, testing::Contains(AskStage::kPrefillDocument));
   EXPECT_EQ(second.sink->TheAnswer().usage.tokens_reused, document.tokens + 3);
-  EXPECT_EQ(engine_->GetDocument(document.id)->read_under.size(), 2u);
+  EXPECT_EQ(engine_->GetDocument(document.id, "")->read_under.size(), 2u);
   EXPECT_EQ(IdleBytes(), 2 * document.device_bytes);
 }
 
@@ -94,7 +94,7 @@ TEST_F(EngineTest, AtMostFourPoliciesAreKept) {
     options.attention.top_k = k;
     Ask(options);
   }
-  EXPECT_EQ(engine_->GetDocument(document.id)->read_under.size(), 4u);
+  EXPECT_EQ(engine_->GetDocument(document.id, "")->read_under.size(), 4u);
   EXPECT_EQ(IdleBytes(), 4 * document.device_bytes);
 }
 

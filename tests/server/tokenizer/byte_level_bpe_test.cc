@@ -153,6 +153,23 @@ TEST(ByteLevelBpeTest, IllFormedTokensStandForNoByte) {
   }
 }
 
+TEST(ByteLevelBpeTest, NoTokenStandsForMoreThanTheLongest) {
+  const auto tokenizer = Small();
+  EXPECT_EQ(tokenizer->longest_token_bytes(), 4u) << "special tokens do not count";
+  std::mt19937 random(5);
+  for (int round = 0; round < 200; ++round) {
+    const Encoding encoding = tokenizer->Encode(RandomText(random), /*parse_special=*/false);
+    for (size_t i = 0; i < encoding.ids.size(); ++i) {
+      EXPECT_LE(encoding.end[i] - encoding.begin[i], 4u);
+    }
+  }
+  ByteLevelBpeConfig config = SmallConfig();
+  config.tokens[0xff] = "no byte";  // of no well-formed text
+  EXPECT_EQ((*NewByteLevelBpe(config))->longest_token_bytes(), 7u);
+  config.tokens['z'] = "no byte either";
+  EXPECT_EQ((*NewByteLevelBpe(config))->longest_token_bytes(), 0u) << "a z leaves no token";
+}
+
 TEST(ByteLevelBpeTest, DamagedVocabulariesAreRefusedByName) {
   const auto expect = [](const char* what, const std::function<void(ByteLevelBpeConfig&)>& damage) {
     ByteLevelBpeConfig config = SmallConfig();
