@@ -8,7 +8,10 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
+#include <fstream>
 #include <map>
+#include <regex>
 #include <set>
 #include <sstream>
 #include <string>
@@ -220,6 +223,48 @@ TEST(ServerMetricsTest, ManyThreads) {
   for (int j = 0; j < 5; ++j) metrics.Render();
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(Parse(metrics.Render()).series.at("lectern_engine_steps_total"), 200);
+}
+
+// Rows of docs/metrics.md: | `name` | type | labels | help |.
+std::set<std::string> DocumentedRows(const Exposition& exposition) {
+  std::map<std::string, std::set<std::string>> labels;
+  for (const auto& [series, value] : exposition.series) {
+    std::string name = series.substr(0, series.find('{'));
+    for (const char* suffix : {"_bucket", "_sum", "_count"}) {
+      if (name.ends_with(suffix)) name.resize(name.size() - std::strlen(suffix));
+    }
+    const std::regex label("[{,]([a-z_]+)=");
+    for (std::sregex_iterator at(series.begin(), series.end(), label), end; at != end; ++at) {
+      if ((*at)[1] != "le") labels[name].insert((*at)[1]);
+    }
+  }
+  std::set<std::string> rows;
+  for (const auto& [name, type] : exposition.type) {
+    std::string names;
+    for (const std::string& label : labels[name]) names += (names.empty() ? "" : ", ") + label;
+    rows.insert("| `" + name + "` | " + type + " | " + names + " | " + exposition.help.at(name) +
+                " |");
+  }
+  return rows;
+}
+
+TEST(ServerMetricsTest, TheDocumentationListsEveryMetric) {
+  const char* source = std::getenv("LECTERN_SOURCE_DIR");
+  ASSERT_NE(source, nullptr);
+  std::ifstream file(std::string(source) + "/docs/metrics.md");
+  std::set<std::string> documented;
+  for (std::string line; std::getline(file, line);) {
+    if (line.rfind("| `", 0) == 0) documented.insert(line);
+  }
+  ServerMetrics metrics({"m"});
+  MoveEverything(metrics);
+  const std::set<std::string> rows = DocumentedRows(Parse(metrics.Render()));
+  for (const std::string& row : rows) {
+    EXPECT_TRUE(documented.contains(row)) << "not in docs/metrics.md:\n" << row;
+  }
+  for (const std::string& row : documented) {
+    EXPECT_TRUE(rows.contains(row)) << "only in docs/metrics.md:\n" << row;
+  }
 }
 
 TEST(ServerMetricsTest, PromtoolFindsNoFault) {
