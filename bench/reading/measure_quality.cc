@@ -3,7 +3,7 @@
 //
 //   measure_quality --model=FILE --set=FILE [--policy=NAME] [--reading=auto|whole|chunks]
 //                   [--lengths=1k,4k] [--kinds=plain,...] [--limit=N] [--threads=2]
-//                   [--max_new_tokens=20] [--kv_bytes=N]
+//                   [--max_new_tokens=20] [--kv_bytes=N] [--no_evidence_threshold=0.6]
 //
 // A policy is exact, default, or topN (plain top-k: layer 0 too, what is dropped is dropped). The
 // set: {"docs": [{"id", "tokens", "sentences"}], "cases": [{"id", "doc", "depth", "question",
@@ -136,6 +136,7 @@ struct Flags {
                                                {"lengths", ""},
                                                {"kinds", ""},
                                                {"kv_bytes", "3000000000"},
+                                               {"no_evidence_threshold", "0.6"},
                                                {"max_new_tokens", "20"}};
   const std::string& operator[](const std::string& name) { return values[name]; }
 };
@@ -224,6 +225,7 @@ class Measurement {
                 {"facts_at_1", FactsIn(document, answer, 1)},
                 {"facts_at_3", FactsIn(document, answer, 3)},
                 {"strength", answer.evidence_strength},
+                {"coverage", answer.question_coverage},
                 {"considered", answer.considered_ratio},
                 {"no_evidence", answer.no_evidence},
                 {"upload_seconds", absl::ToDoubleSeconds(uploaded - start)},
@@ -275,6 +277,7 @@ int Main(int argc, char** argv) {
   if (!model.ok()) Fail(model.status().ToString());
   ServerMetrics metrics({"model"});
   EngineOptions options;
+  options.no_evidence_threshold = std::strtod(flags["no_evidence_threshold"].c_str(), nullptr);
   options.kv_bytes = std::strtoull(flags["kv_bytes"].c_str(), nullptr, 10);
   const auto engine = Engine::Create(options, {*model}, &Clock::Real(), &metrics);
   Measurement measurement(flags, engine.get());

@@ -83,7 +83,10 @@ std::string AnswerFooter(const lectern::v1::Answer& answer) {
                           Quote(span.text()), WithCommas(span.begin_byte()),
                           WithCommas(span.end_byte()), span.attention() * 100);
   }
-  if (answer.no_evidence()) absl::StrAppend(&text, "  no sentence stands out as evidence\n");
+  if (answer.no_evidence())
+    absl::StrAppend(&text,
+                    "  the document does not seem to answer this: its best evidence lacks the "
+                    "question's words\n");
   absl::StrAppendFormat(
       &text, "  first text %s · %d tokens · %.0f tok/s · %s\n",
       ShortTime(answer.timings().time_to_first_text()), answer.usage().generated_tokens(),

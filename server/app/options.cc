@@ -190,8 +190,8 @@ const std::vector<Flag>& Flags() {
       {"default_ttl", "DURATION", "0",
        "documents without a ttl of their own live that long; 0: until evicted",
        Duration(&Options::default_ttl)},
-      {"no_evidence_threshold", "SHARE", "0",
-       "an answer whose best sentence got less of the attention is flagged no_evidence",
+      {"no_evidence_threshold", "SHARE", "0.6",
+       "answers whose best evidence holds less of the question's words are flagged no_evidence",
        [](Options& o, const std::string& v) {
          double share = 0;
          if (!absl::SimpleAtod(v, &share) || !(share >= 0 && share <= 1)) {

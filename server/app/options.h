@@ -35,7 +35,7 @@ struct Options {
   uint32_t max_uploads = 2;
   int prefill_slice_tokens = 256;
   absl::Duration default_ttl = absl::ZeroDuration();
-  double no_evidence_threshold = 0;
+  double no_evidence_threshold = 0.6;
   absl::Duration drain_timeout = absl::Seconds(30);
   absl::Duration lame_duck = absl::ZeroDuration();
   absl::Duration slow_reader_timeout = absl::Seconds(30);

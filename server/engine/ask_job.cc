@@ -17,6 +17,8 @@
 
 namespace lectern {
 
+constexpr size_t kCoverageSentences = 3;
+
 AskJob::AskJob(const EngineParts& parts, AskOptions options, std::shared_ptr<const Model> model,
                DocumentStore::Lease lease, std::shared_ptr<AskSink> sink)
     : QueuedJob({.is_upload = false, .priority = options.priority, .tenant = options.tenant},
@@ -357,6 +359,11 @@ void AskJob::RankSentences() {
   Evidence evidence = RankEvidence(text.text, text.encoding, text.sentences, token_mass_, wanted);
   evidence_strength_ = evidence.strength;
   sentences_ = std::move(evidence.spans);
+  std::vector<std::string_view> best;
+  for (const EvidenceSpan& span : sentences_) {
+    if (best.size() < kCoverageSentences) best.push_back(span.text);
+  }
+  question_coverage_ = text.words->Coverage(options_.question, best);
   if (reading_ != Reading::kChunks) return;
   for (EvidenceSpan& span : sentences_) span.chunk = ChunkOf(text, span.begin_byte);
 }
@@ -433,7 +440,8 @@ void AskJob::Finish() {
     answer_.evidence.resize(options_.max_evidence_spans);
   }
   answer_.evidence_strength = evidence_strength_;
-  answer_.no_evidence = evidence_strength_ < parts_.no_evidence_threshold;
+  answer_.question_coverage = question_coverage_;
+  answer_.no_evidence = question_coverage_ < parts_.no_evidence_threshold;
   FillExactness();
   const absl::Duration now = clock_->Steady();
   answer_.timings = {.queue = start_ - arrival(),

@@ -80,6 +80,7 @@ class AskJob : public QueuedJob {
   std::vector<float> token_mass_;        // attention to each of the document's tokens
   std::vector<EvidenceSpan> sentences_;  // best first
   double evidence_strength_ = 0;
+  double question_coverage_ = 1;
   uint32_t unsent_tokens_ = 0;
   lectern::Answer answer_;
   absl::Duration start_, prefilled_, first_text_;

@@ -137,6 +137,7 @@ struct Answer {
   Timings timings;
   double considered_ratio = 1;
   double evidence_strength = 0;
+  double question_coverage = 1;
   bool no_evidence = false;
   Reading reading = Reading::kWhole;
 };

@@ -259,6 +259,7 @@ v1::Answer ToProto(const Answer& answer) {
   timings.set_decode_tokens_per_second(Rate(answer.usage.generated_tokens, answer.timings.decode));
   proto.set_considered_ratio(answer.considered_ratio);
   proto.set_evidence_strength(answer.evidence_strength);
+  proto.set_question_coverage(answer.question_coverage);
   proto.set_no_evidence(answer.no_evidence);
   proto.set_reading(ToProto(answer.reading));
   return proto;

@@ -56,11 +56,25 @@ TEST_F(AskE2eTest, AnswersFromAnUploadedDocument) {
   }
   EXPECT_TRUE(found);
 
+  EXPECT_FALSE(asked.answer.no_evidence());
+  EXPECT_GT(asked.answer.question_coverage(), 0.6);
+
   // Exactness of the default policy.
   EXPECT_FALSE(asked.answer.exactness().exact());
   EXPECT_GT(asked.answer.exactness().kept_mass_mean(), 0.5);
   EXPECT_LE(asked.answer.exactness().kept_mass_mean(), 1.0);
   EXPECT_EQ(asked.answer.exactness().policy().top_k(), 128u);
+}
+
+TEST_F(AskE2eTest, SaysThatTheDocumentDoesNotSeemToAnswer) {
+  const UploadResult upload = Upload(TextWithFact(1, kFact));
+  ASSERT_TRUE(upload.status.ok());
+  const AskResult asked =
+      Ask(Question(upload.document.id(), "Which colour has the king's favourite bicycle?"));
+  ASSERT_TRUE(asked.status.ok()) << asked.status.error_message();
+  EXPECT_LT(asked.answer.question_coverage(), 0.3);
+  EXPECT_TRUE(asked.answer.no_evidence());
+  EXPECT_EQ(asked.answer.considered_ratio(), 1.0);
 }
 
 TEST_F(AskE2eTest, ComputesOnlyTheQuestionAndGivesTheSameAnswerWithoutReuse) {

@@ -24,6 +24,23 @@ TEST(LexicalIndexTest, RareWordsOfTheQuestionDecide) {
   EXPECT_TRUE(LexicalIndex({}).Scores("x").empty());
 }
 
+TEST(LexicalIndexTest, CoverageIsOfTheRareWordsByTheirBeginnings) {
+  std::string filler;
+  for (int i = 0; i < 40; ++i) filler += "The day was long and the work of the house went on. ";
+  const std::string fact = "The ferry leaves from the eastern pier.";
+  const LexicalIndex index({filler, fact});
+  const std::vector<std::string_view> passages = {fact, "The day was long."};
+  // "the" is common; "when", "does" are not there.
+  const double found = index.Coverage("When does the ferry leave the pier?", passages);
+  EXPECT_GT(found, 0.5);
+  EXPECT_LT(found, 0.7);
+  EXPECT_EQ(index.Coverage("Ferry! LEAVE? Pier", passages), 1.0);
+  EXPECT_EQ(index.Coverage("Who painted ships", passages), 0.0);
+  EXPECT_EQ(index.Coverage("the, the and THE", passages), 1.0) << "nothing rare is asked for";
+  EXPECT_EQ(index.Coverage("ferry", {}), 0.0);
+  EXPECT_EQ(LexicalIndex({}).Coverage("", {}), 1.0);
+}
+
 TEST(LexicalIndexTest, WordsOfOtherScriptsCount) {
   const LexicalIndex index({"\xd0\xba\xd0\xbe\xd1\x82", "\xd0\xbf\xd1\x91\xd1\x81"});
   const auto scores = index.Scores("\xd0\xba\xd0\xbe\xd1\x82?");
