@@ -368,7 +368,10 @@ absl::StatusOr<uint64_t> DocumentStore::Delete(const std::string& id, const std:
       Remove(entry, EvictionReason::kDeleted);
     }
   }
-  if (cache_ != nullptr) LECTERN_RETURN_IF_ERROR(SyncOwners(id));
+  if (cache_ == nullptr) return freed;
+  const absl::Status status = SyncOwners(id);
+  PublishDisk();
+  LECTERN_RETURN_IF_ERROR(status);
   return freed;
 }
 

@@ -235,13 +235,14 @@ class DocumentStore {
   bool MakeRoom(uint64_t bytes, const std::string& id) ABSL_LOCKS_EXCLUDED(mutex_);
   // Brings the disk's idea of a document's owners up to date: its meta file, or no files.
   absl::Status SyncOwners(const std::string& id) ABSL_LOCKS_EXCLUDED(mutex_, owners_mutex_);
-  void PublishDisk() ABSL_LOCKS_EXCLUDED(mutex_);
+  void PublishDisk() ABSL_LOCKS_EXCLUDED(mutex_, owners_mutex_);
 
   const Clock* const clock_;
   ServerMetrics* const metrics_;
   const DocumentStoreOptions options_;
   const std::unique_ptr<DocumentCache> cache_;  // null: memory alone
-  // Orders writes and removals of meta files; taken before mutex_, never under it.
+  // Orders writes and removals of meta files, and what is published of the disk; taken before
+  // mutex_, never under it.
   Mutex owners_mutex_;
   mutable Mutex mutex_;
   Entries entries_ ABSL_GUARDED_BY(mutex_);

@@ -155,8 +155,9 @@ absl::Status DocumentStore::Save(const std::string& id) {
   }
   const absl::Status status = WriteFiles(unsaved);
   if (status.ok()) return status;
+  // A document that has gone meanwhile leaves the files that were written.
   MutexLock lock(&mutex_);
-  if (entries_.contains(id)) unsaved_.insert(id);
+  (entries_.contains(id) ? unsaved_ : removals_).insert(id);
   return status;
 }
 
@@ -254,6 +255,8 @@ bool DocumentStore::MakeRoom(uint64_t bytes, const std::string& id) {
 }
 
 void DocumentStore::PublishDisk() {
+  // One at a time: who publishes last has looked last.
+  MutexLock owners_lock(&owners_mutex_);
   uint64_t documents = 0;
   {
     MutexLock lock(&mutex_);
