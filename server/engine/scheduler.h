@@ -75,32 +75,7 @@ class Scheduler {
   // place for what takes long and is no model step. If the job should stop it does not wait: work
   // that has begun then runs on, so it must own what it uses; other work is dropped at once.
   template <typename T>
-  Task<absl::StatusOr<T>> Background(std::function<T()> work, StepOwner owner) {
-    struct State {
-      std::function<T()> work;
-      std::atomic<bool> taken{false};  // by the thread, or by a job that stops
-      absl::Status status;
-      std::optional<T> result;
-      std::atomic<bool> done{false};
-    };
-    auto state = std::make_shared<State>();
-    state->work = std::move(work);
-    background_.Run([state, queue = queue_] {
-      if (state->taken.exchange(true)) return;
-      state->status = FaultPoint(Fault::kBackground);
-      if (state->status.ok()) state->result = state->work();
-      state->work = nullptr;
-      DelayPoint(Fault::kBackgroundDone);
-      state->done = true;
-      queue->Wake();
-    });
-    std::function<bool()> ready = [state] { return state->done.load(); };
-    absl::Status status = co_await WaitUntil(std::move(ready), owner);
-    if (!status.ok() && !state->taken.exchange(true)) state->work = nullptr;
-    if (status.ok()) status = state->status;
-    if (!status.ok()) co_return status;
-    co_return *std::move(state->result);
-  }
+  Task<absl::StatusOr<T>> Background(std::function<T()> work, StepOwner owner);
 
   // The worker's loop body: begins jobs, does one model step and resumes who has waited for it.
   // False when there was nothing to do.
@@ -198,5 +173,33 @@ class Scheduler::Wait {
   absl::Status status_;
   std::coroutine_handle<> waiting_;
 };
+
+template <typename T>
+Task<absl::StatusOr<T>> Scheduler::Background(std::function<T()> work, StepOwner owner) {
+  struct State {
+    std::function<T()> work;
+    std::atomic<bool> taken{false};  // by the thread, or by a job that stops
+    absl::Status status;
+    std::optional<T> result;
+    std::atomic<bool> done{false};
+  };
+  auto state = std::make_shared<State>();
+  state->work = std::move(work);
+  background_.Run([state, queue = queue_] {
+    if (state->taken.exchange(true)) return;
+    state->status = FaultPoint(Fault::kBackground);
+    if (state->status.ok()) state->result = state->work();
+    state->work = nullptr;
+    DelayPoint(Fault::kBackgroundDone);
+    state->done = true;
+    queue->Wake();
+  });
+  std::function<bool()> ready = [state] { return state->done.load(); };
+  absl::Status status = co_await WaitUntil(std::move(ready), owner);
+  if (!status.ok() && !state->taken.exchange(true)) state->work = nullptr;
+  if (status.ok()) status = std::move(state->status);
+  if (!status.ok()) co_return status;
+  co_return *std::move(state->result);
+}
 
 }  // namespace lectern
