@@ -16,6 +16,7 @@
 #include "server/metrics/server_metrics.h"
 #include "tests/testing/fake_clock.h"
 #include "tests/testing/fake_model.h"
+#include "tests/testing/own_copy.h"
 
 namespace lectern {
 
@@ -48,10 +49,10 @@ class TestAskSink : public AskSink {
   void OnError(const absl::Status& given) override { End({}, given); }
 
   // Waits for the end.
-  const absl::Status& Status() {
+  absl::Status Status() {
     MutexLock lock(&mutex_);
     mutex_.Await([this] { return ended_; });
-    return status_;
+    return OwnCopy(status_);
   }
   const Answer& TheAnswer() {
     EXPECT_TRUE(Status().ok()) << Status();
@@ -72,7 +73,7 @@ class TestAskSink : public AskSink {
     MutexLock lock(&mutex_);
     EXPECT_FALSE(ended_) << "a sink hears of the end once";
     answer_ = answer;
-    status_ = status;
+    status_ = OwnCopy(status);
     ended_ = true;
   }
 
@@ -91,10 +92,10 @@ class TestUploadSink : public UploadSink {
   void OnDocument(const DocumentInfo& given) override { End(given, absl::OkStatus()); }
   void OnError(const absl::Status& given) override { End({}, given); }
 
-  const absl::Status& Status() {
+  absl::Status Status() {
     MutexLock lock(&mutex_);
     mutex_.Await([this] { return ended_; });
-    return status_;
+    return OwnCopy(status_);
   }
   const DocumentInfo& Document() {
     EXPECT_TRUE(Status().ok()) << Status();
@@ -112,7 +113,7 @@ class TestUploadSink : public UploadSink {
     MutexLock lock(&mutex_);
     EXPECT_FALSE(ended_) << "a sink hears of the end once";
     document_ = document;
-    status_ = status;
+    status_ = OwnCopy(status);
     ended_ = true;
   }
 

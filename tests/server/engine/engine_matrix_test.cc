@@ -16,12 +16,13 @@
 #include "server/engine/document.h"
 #include "tests/server/engine/engine_fixture.h"
 #include "tests/server/engine/fault_schedule.h"
+#include "tests/server/engine/test_call.h"
+#include "tests/testing/temporary_folder.h"
 
 namespace lectern {
 namespace {
 
 constexpr uint64_t kSchedules = 2;
-constexpr absl::Duration kPatience = absl::Minutes(1);
 constexpr uint64_t kDocuments = 4;       // of a tenant
 constexpr uint64_t kUploadBytes = 4096;  // that may be arriving
 constexpr char kInjected[] = "injected";
@@ -29,7 +30,7 @@ constexpr char kInjected[] = "injected";
 enum class How { kOk, kCancel, kDeadline, kDisconnect, kDrain, kFailure };
 enum class Where { kUpload, kQueue, kPrefill, kDecode };
 
-enum class Kind { kUpload, kAsk, kAskInline, kAskExactly };
+enum class Kind { kUpload, kAsk, kAskInline, kAskExactly, kAskFromDisk };
 // What an end that comes about at a place does to the call there.
 enum class Effect { kCertain, kRace, kTooLate };
 
@@ -69,7 +70,13 @@ std::vector<Place> PlacesIn(Where where) {
               {Kind::kAskInline, Fault::kBackgroundDone, 1, Effect::kCertain, kCannotFail},
               {Kind::kAskInline, Fault::kBeforeStep, 2},
               {Kind::kAskExactly, Fault::kAfterStep, 1},
-              {Kind::kAskExactly, Fault::kPublish, 1, Effect::kCertain, kCannotFail}};
+              {Kind::kAskExactly, Fault::kPublish, 1, Effect::kCertain, kCannotFail},
+              // The text comes back from disk, then the pages.
+              {Kind::kAskFromDisk, Fault::kBackground, 1},
+              {Kind::kAskFromDisk, Fault::kBackgroundDone, 1, Effect::kCertain, kCannotFail},
+              {Kind::kAskFromDisk, Fault::kBackground, 2},
+              {Kind::kAskFromDisk, Fault::kBackgroundDone, 2, Effect::kCertain, kCannotFail},
+              {Kind::kAskFromDisk, Fault::kBeforeStep}};
     case Where::kDecode:
       return {{Kind::kAsk, Fault::kBeforeStep, 6},
               {Kind::kAsk, Fault::kAfterStep, 6},
@@ -80,90 +87,6 @@ std::vector<Place> PlacesIn(Where where) {
   return {};
 }
 
-// How often a call was told its end, and how it ended.
-class Ending {
- public:
-  void Tell(const absl::Status& status) {
-    MutexLock lock(&mutex_);
-    ++times_;
-    status_ = status;
-  }
-  // False if it was not told.
-  bool Wait() {
-    MutexLock lock(&mutex_);
-    return mutex_.AwaitUntil(absl::Now() + kPatience, [this] { return times_ > 0; });
-  }
-  int times() {
-    MutexLock lock(&mutex_);
-    return times_;
-  }
-  absl::Status status() {
-    MutexLock lock(&mutex_);
-    return status_;
-  }
-
- private:
-  Mutex mutex_;
-  int times_ = 0;
-  absl::Status status_;
-};
-
-// A call as server/rpc makes it (upload_call.cc, ask_call.cc): the job's sink and its owner.
-class Call : public AskSink, public UploadSink, public std::enable_shared_from_this<Call> {
- public:
-  Call(std::atomic<int>* open, std::shared_ptr<Ending> ending)
-      : open_(open), ending_(std::move(ending)) {
-    ++*open_;
-  }
-  ~Call() override { --*open_; }
-
-  void Ask(Engine& engine, const AskOptions& options) {
-    Begin(engine.Ask(options, shared_from_this()));
-  }
-  void Upload(Engine& engine, const UploadOptions& options, const std::string& text) {
-    auto upload = engine.StartUpload(options);
-    if (!upload.ok()) return End(upload.status());
-    const size_t half = text.size() / 2;
-    for (const std::string& piece : {text.substr(0, half), text.substr(half)}) {
-      if (const absl::Status status = (*upload)->Append(piece); !status.ok()) return End(status);
-      if (cancelled()) return End(absl::CancelledError("the stream broke off"));
-    }
-    Begin((*upload)->Finish(shared_from_this()));
-  }
-  void Cancel() {
-    MutexLock lock(&mutex_);
-    cancelled_ = true;
-    if (job_ != nullptr) job_->Cancel();
-  }
-
-  void OnQueued(uint32_t) override {}
-  void OnProgress(AskStage, uint64_t, uint64_t) override {}
-  void OnProgress(UploadStage, uint64_t, uint64_t) override {}
-  void OnText(std::string_view, uint32_t) override {}
-  void OnAnswer(const Answer&) override { End(absl::OkStatus()); }
-  void OnDocument(const DocumentInfo&) override { End(absl::OkStatus()); }
-  void OnError(const absl::Status& status) override { End(status); }
-
- private:
-  void End(const absl::Status& status) { ending_->Tell(status); }
-  void Begin(absl::StatusOr<std::shared_ptr<Job>> job) {
-    if (!job.ok()) return End(job.status());
-    MutexLock lock(&mutex_);
-    job_ = *std::move(job);
-    if (cancelled_) job_->Cancel();
-  }
-  bool cancelled() {
-    MutexLock lock(&mutex_);
-    return cancelled_;
-  }
-
-  std::atomic<int>* const open_;
-  const std::shared_ptr<Ending> ending_;
-  Mutex mutex_;
-  bool cancelled_ = false;
-  std::shared_ptr<Job> job_;
-};
-
 // One engine, in which one call is held at a place and ends somehow.
 class Scene {
  public:
@@ -173,17 +96,18 @@ class Scene {
         lets_finish_(seed % 2 == 0),
         faults_(seed),
         model_(std::make_shared<FakeModel>()) {
-    EngineOptions options{.kv_bytes = 1 << 20, .upload_bytes = kUploadBytes};
-    options.prefill_slice_tokens = 32;
-    options.tenant_limits.documents = kDocuments;
-    if (place.behind) options.limits.running_questions = options.limits.running_uploads = 1;
-    engine_ = Engine::Create(options, {model_}, &clock_, &metrics_);
+    StartEngine();
   }
 
   void Play() {
     const std::map<std::string, double> before = State();
     Open({Kind::kUpload, StoredText(), "stored"}).join();
     ASSERT_TRUE(endings_["stored"]->Wait());
+    if (has_disk()) {  // on which alone the document is after a restart
+      calls_.clear();
+      engine_ = nullptr;
+      StartEngine();
+    }
     faults_.HoldAt(place_.point, place_.visit);
     if (place_.behind) {
       Open({place_.kind, Text(6), "before"}).join();
@@ -212,6 +136,17 @@ class Scene {
     absl::Time deadline = absl::InfiniteFuture();
   };
   static std::string StoredText() { return Text(5); }
+
+  bool has_disk() const { return place_.kind == Kind::kAskFromDisk; }
+
+  void StartEngine() {
+    EngineOptions options{.kv_bytes = 1 << 20, .upload_bytes = kUploadBytes};
+    options.prefill_slice_tokens = 32;
+    options.tenant_limits.documents = kDocuments;
+    if (place_.behind) options.limits.running_questions = options.limits.running_uploads = 1;
+    if (has_disk()) options.cache_dir = folder_.path();
+    engine_ = Engine::Create(options, {model_}, &clock_, &metrics_);
+  }
 
   // Makes a call, on a thread of its own.
   std::thread Open(const Start& start) {
@@ -296,7 +231,7 @@ class Scene {
   void CheckEnds() {
     for (const auto& [name, ending] : endings_) EXPECT_TRUE(ending->Wait()) << name;
     if (drain_.joinable()) drain_.join();
-    EXPECT_TRUE(engine_->WaitUntilIdle(absl::Now() + kPatience));
+    EXPECT_TRUE(engine_->WaitUntilIdle(absl::Now() + kMostPatience));
     for (const auto& [name, ending] : endings_) {
       SCOPED_TRACE(name);
       EXPECT_EQ(ending->times(), 1);
@@ -314,14 +249,40 @@ class Scene {
         {"waiting", status.waiting},
         {"documents", static_cast<double>(status.documents)},
         {"kv_bytes_used", static_cast<double>(status.kv_bytes_used)}};
-    for (const char* gauge :
-         {"lectern_requests_running", "lectern_requests_waiting", "lectern_prefill_tokens_waiting",
-          "lectern_prefill_tokens_running", "lectern_kv_cache_usage_ratio",
-          "lectern_documents_resident{tier=\"host\"}",
-          "lectern_document_cache_bytes{tier=\"host\"}"}) {
-      state[gauge] = MetricIn(metrics, gauge);
-    }
+    std::vector<std::string> gauges = {"lectern_requests_running",
+                                       "lectern_requests_waiting",
+                                       "lectern_prefill_tokens_waiting",
+                                       "lectern_prefill_tokens_running",
+                                       "lectern_documents_resident{tier=\"host\"}",
+                                       "lectern_documents_resident{tier=\"disk\"}",
+                                       "lectern_document_cache_bytes{tier=\"host\"}",
+                                       "lectern_document_cache_bytes{tier=\"disk\"}"};
+    // The worker, which keeps this one up to date, ends before the thread that writes to disk.
+    if (!has_disk() || how_ != How::kDrain) gauges.push_back("lectern_kv_cache_usage_ratio");
+    for (const std::string& gauge : gauges) state[gauge] = MetricIn(metrics, gauge);
     return state;
+  }
+
+  std::vector<DocumentInfo> Documents() const {
+    return engine_->ListDocuments(0, "", "", "")->documents;
+  }
+  uint64_t BytesOfDocuments() const {
+    uint64_t bytes = 0;
+    for (const DocumentInfo& document : Documents()) {
+      bytes += document.device_bytes;
+    }
+    return bytes;
+  }
+
+  // Work that nobody waits for any more may go on in the background for a while.
+  template <typename Condition>
+  static bool Comes(const Condition& condition) {
+    const absl::Time until = absl::Now() + kMostPatience;
+    while (!condition()) {
+      if (absl::Now() > until) return false;
+      absl::SleepFor(absl::Milliseconds(1));
+    }
+    return true;
   }
 
   // All pages in use are those of documents, no document is in use, and nothing else is left.
@@ -332,17 +293,16 @@ class Scene {
                            place_.kind == Kind::kUpload;
       if (endings_.contains(name) && uploads && endings_[name]->status().ok()) ++documents;
     }
-    const std::vector<DocumentInfo> held = engine_->ListDocuments(0, "", "", "")->documents;
-    EXPECT_EQ(held.size(), documents);
-    uint64_t bytes = 0;
-    for (const DocumentInfo& document : held) bytes += document.device_bytes;
-    EXPECT_EQ(engine_->status().kv_bytes_used, bytes);
-    for (const DocumentInfo& document : held) {
-      EXPECT_EQ(*engine_->DeleteDocument(document.id, ""), document.device_bytes) << "in use";
+    EXPECT_EQ(Documents().size(), documents);
+    EXPECT_TRUE(Comes([this] { return engine_->status().kv_bytes_used == BytesOfDocuments(); }))
+        << engine_->status().kv_bytes_used << " in use, documents: " << BytesOfDocuments();
+    for (const DocumentInfo& document : Documents()) {
+      const uint64_t freed = *engine_->DeleteDocument(document.id, "");
+      // The thread that writes to disk may be using it.
+      EXPECT_TRUE(has_disk() || freed == document.device_bytes) << "in use";
     }
     // The idle worker brings gauges up to date from time to time.
-    const absl::Time until = absl::Now() + kPatience;
-    while (State() != before && absl::Now() < until) absl::SleepFor(absl::Milliseconds(1));
+    if (Comes([&] { return State() == before; })) return;
     EXPECT_EQ(State(), before);
   }
 
@@ -364,6 +324,7 @@ class Scene {
   const How how_;
   const Place place_;
   const bool lets_finish_;  // a drain
+  TemporaryFolder folder_;
   FaultSchedule faults_;
   FakeClock clock_;
   ServerMetrics metrics_{{"fake"}};
