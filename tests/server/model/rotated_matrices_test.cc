@@ -34,22 +34,22 @@ class RotatedF32Weights : public LlamaWeights {
     return absl::OkStatus();
   }
 
-  absl::Status Multiply(Matrix matrix, int layer, const float* x, int64_t rows, float* y,
+  absl::Status Multiply(Matrix matrix, const Call& call, const float* x, float* y,
                         bool accumulate) const override {
     const MatrixShape shape = reader_.ShapeOf(matrix);
     std::vector<float> w(shape.rows * shape.cols);
     AlignedBuffer<float> scratch;
-    const absl::Status status = rotated_.Read(matrix, layer, w.data(), scratch);
-    Product(w, shape, x, rows, y, accumulate);
+    const absl::Status status = rotated_.Read(matrix, call.layer, w.data(), scratch);
+    Product(w, shape, x, call.rows, y, accumulate);
     return status;
   }
 
-  absl::Status Head(const float* x, int64_t rows, float* logits) const override {
+  absl::Status Head(const Call& call, const float* x, float* logits) const override {
     const MatrixShape shape = {reader_.config().vocab, reader_.config().hidden};
     std::vector<float> w(shape.rows * shape.cols);
     AlignedBuffer<float> scratch;
     const absl::Status status = rotated_.ReadHead(0, shape.rows, w.data(), scratch);
-    Product(w, shape, x, rows, logits, /*accumulate=*/false);
+    Product(w, shape, x, call.rows, logits, /*accumulate=*/false);
     return status;
   }
 
