@@ -3,7 +3,6 @@
 #include <signal.h>
 
 #include <future>
-#include <regex>
 
 #include "tests/e2e/e2e_fixture.h"
 
@@ -11,7 +10,9 @@ namespace lectern::e2e {
 namespace {
 
 using grpc::StatusCode;
+using testing::ContainsRegex;
 using testing::HasSubstr;
+using testing::MatchesRegex;
 
 class ServerE2eTest : public E2eTest {
  protected:
@@ -119,17 +120,18 @@ TEST_F(ServerE2eTest, MetricsMoveAndAreWellFormed) {
   int code = 0;
   const std::string metrics = server_->Get("/metrics", &code);
   EXPECT_EQ(code, 200);
-  const std::regex finished(
-      R"re(lectern_requests_finished_total\{[^}]*model="test"[^}]*\} [1-9])re");
-  EXPECT_TRUE(std::regex_search(metrics, finished));
+  EXPECT_THAT(
+      metrics,
+      ContainsRegex(R"re(lectern_requests_finished_total\{[^}]*model="test"[^}]*\} [1-9])re"));
   EXPECT_THAT(metrics, HasSubstr("lectern_requests_running 0"));
   EXPECT_THAT(metrics, HasSubstr("lectern_time_to_first_token_seconds_bucket"));
   EXPECT_THAT(metrics, HasSubstr("process_resident_memory_bytes"));
   std::istringstream lines(metrics);
-  const std::regex sample(R"(^(lectern|grpc|process)_[a-z0-9_]+(\{[^}]*\})? [-+0-9.eEinfINFNa]+$)");
+  const auto sample =
+      MatchesRegex(R"((lectern|grpc|process)_[a-z0-9_]+(\{[^}]*\})? [-+0-9.eEinfINFNa]+)");
   for (std::string line; std::getline(lines, line);) {
     if (line.empty() || line[0] == '#') continue;
-    EXPECT_TRUE(std::regex_match(line, sample)) << line;
+    EXPECT_THAT(line, sample);
   }
   server_->Get("/nothing", &code);
   EXPECT_EQ(code, 404);

@@ -11,7 +11,6 @@
 #include <cstring>
 #include <fstream>
 #include <map>
-#include <regex>
 #include <set>
 #include <sstream>
 #include <string>
@@ -233,9 +232,11 @@ std::set<std::string> DocumentedRows(const Exposition& exposition) {
     for (const char* suffix : {"_bucket", "_sum", "_count"}) {
       if (name.ends_with(suffix)) name.resize(name.size() - std::strlen(suffix));
     }
-    const std::regex label("[{,]([a-z_]+)=");
-    for (std::sregex_iterator at(series.begin(), series.end(), label), end; at != end; ++at) {
-      if ((*at)[1] != "le") labels[name].insert((*at)[1]);
+    for (size_t end = series.find("=\""); end != std::string::npos;
+         end = series.find("=\"", end + 1)) {
+      const size_t begin = series.find_last_of("{,", end) + 1;
+      const std::string label = series.substr(begin, end - begin);
+      if (label != "le") labels[name].insert(label);
     }
   }
   std::set<std::string> rows;
