@@ -42,18 +42,26 @@ struct Prologue {
   // Quantises a row to q [padded k]; returns its scale.
   float operator()(int64_t row, uint8_t* q) const {
     const float* x = input.x + row * input.stride;
-    if (input.step == Int8Input::Step::kNone) return ops.quantize_row(x, k, q);
+    if (input.step == Int8Input::Step::kNone && input.hadamard == 1) {
+      return ops.quantize_row(x, k, q);
+    }
     static thread_local std::vector<float> scratch;
     if (scratch.size() < static_cast<size_t>(k)) scratch.resize(k);
     float* changed = scratch.data();
-    if (input.step == Int8Input::Step::kRmsNorm) {
-      row_ops.rms_norm(x, k, nullptr, input.rms_eps, changed);
-    } else {
-      row_ops.silu_mul(x, x + k, k, changed);
-      const float scale = HadamardScale(input.hadamard);
-      for (int64_t i = 0; input.hadamard > 1 && i < k; i += input.hadamard) {
-        row_ops.hadamard(changed + i, input.hadamard, scale);
-      }
+    switch (input.step) {
+      case Int8Input::Step::kNone:
+        std::copy_n(x, k, changed);
+        break;
+      case Int8Input::Step::kRmsNorm:
+        row_ops.rms_norm(x, k, nullptr, input.rms_eps, changed);
+        break;
+      case Int8Input::Step::kSwiGlu:
+        row_ops.silu_mul(x, x + k, k, changed);
+        break;
+    }
+    const float scale = HadamardScale(input.hadamard);
+    for (int64_t i = 0; input.hadamard > 1 && i < k; i += input.hadamard) {
+      row_ops.hadamard(changed + i, input.hadamard, scale);
     }
     return ops.quantize_row(changed, k, q);
   }

@@ -48,14 +48,16 @@ struct Int8Input {
   enum class Step {
     kNone,
     kRmsNorm,  // x / sqrt(mean(x^2) + rms_eps), without gains (rms_norm.h)
-    kSwiGlu,   // silu(gate) * up (silu_mul.h), then mixed in blocks of `hadamard` (hadamard.h)
+    kSwiGlu,   // silu(gate) * up (silu_mul.h)
   };
   const float* x = nullptr;  // [m, k]; with kSwiGlu [m, 2, k]: gate and up
   int64_t m = 0;
   int64_t stride = 0;  // floats from row to row
   Step step = Step::kNone;
   float rms_eps = 0;
-  int64_t hadamard = 1;  // a power of two that divides k; 1 = none
+  // After the step the row is mixed in blocks of so many (hadamard.h): a power of two that divides
+  // k; 1 = not.
+  int64_t hadamard = 1;
 };
 
 // y [m, n] (row stride y_stride floats) = step(x) W^T, or += with accumulate. Activations are

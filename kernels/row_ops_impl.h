@@ -25,6 +25,28 @@ void RmsNormRow(const float* x, int64_t cols, const float* gain, float eps, floa
   }
 }
 
+void LayerNormRow(const float* x, int64_t cols, const float* gain, const float* bias, float eps,
+                  float* y) {
+  Floats sum = {};
+  for (int64_t i = 0; i < cols; i += kLanes) sum += Load(x + i, cols - i);
+  const float mean = Sum(sum) / static_cast<float>(cols);
+  Floats squares = {};
+  int64_t whole = 0;
+  for (; whole + kLanes <= cols; whole += kLanes) {
+    const Floats v = Load(x + whole, kLanes) - mean;
+    squares += v * v;
+  }
+  float rest = 0;
+  for (int64_t i = whole; i < cols; ++i) rest += (x[i] - mean) * (x[i] - mean);
+  const float variance = (Sum(squares) + rest) / static_cast<float>(cols);
+  const float inverse = 1.0f / __builtin_sqrtf(variance + eps);
+  for (int64_t i = 0; i < cols; i += kLanes) {
+    const int64_t count = cols - i;
+    const Floats v = (Load(x + i, count) - mean) * inverse;
+    Store(y + i, v * Load(gain + i, count) + Load(bias + i, count), count);
+  }
+}
+
 void Rotate(float* x, const float* cos, const float* sin, int64_t half) {
   for (int64_t i = 0; i < half; i += kLanes) {
     const int64_t count = half - i;
@@ -116,7 +138,7 @@ float QuantizeInt8(const float* x, int64_t n, int8_t* out) {
   return max / 127.0f;
 }
 
-constexpr RowOps kOps = {RmsNormRow, Rotate, SiluMulRow, Hadamard, QuantizeInt8};
+constexpr RowOps kOps = {RmsNormRow, LayerNormRow, Rotate, SiluMulRow, Hadamard, QuantizeInt8};
 
 }  // namespace
 }  // namespace lectern::kernels

@@ -1,6 +1,6 @@
-// The inner loops of rms_norm, rope, silu_mul, hadamard and kv_pages for each instruction-set
-// class: one row, head or block at a time, so that a row's result depends on that row alone.
-// Internal to kernels/.
+// The inner loops of rms_norm, layer_norm, rope, silu_mul, hadamard and kv_pages for each
+// instruction-set class: one row, head or block at a time, so that a row's result depends on that
+// row alone. Internal to kernels/.
 #pragma once
 
 #include <cstdint>
@@ -9,6 +9,9 @@ namespace lectern::kernels {
 
 struct RowOps {
   void (*rms_norm)(const float* x, int64_t cols, const float* gain, float eps, float* y);
+  // (x - mean) / sqrt(variance + eps) * gain + bias.
+  void (*layer_norm)(const float* x, int64_t cols, const float* gain, const float* bias, float eps,
+                     float* y);
   // One head: pairs (x[i], x[half + i]).
   void (*rotate)(float* x, const float* cos, const float* sin, int64_t half);
   void (*silu_mul)(const float* gate, const float* up, int64_t cols, float* out);

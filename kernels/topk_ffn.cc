@@ -7,9 +7,9 @@
 
 namespace lectern::kernels {
 
-LaunchStatus TopKFfn(const float* gate, int64_t gate_stride, FfnRank rank, int64_t k, int64_t rows,
-                     int64_t cols, float* activated, int64_t activated_stride,
-                     const ExecutionContext& context) {
+LaunchStatus TopKFfn(const float* gate, int64_t gate_stride, FfnActivation activation, FfnRank rank,
+                     int64_t k, int64_t rows, int64_t cols, float* activated,
+                     int64_t activated_stride, const ExecutionContext& context) {
   if (rows < 0 || cols <= 0 || activated_stride < cols) return LaunchStatus::kBadShape;
   if (k <= 0) return LaunchStatus::kBadArgument;
   if (LaunchStatus status = CheckContext(context); !Ok(status)) return status;
@@ -22,13 +22,13 @@ LaunchStatus TopKFfn(const float* gate, int64_t gate_stride, FfnRank rank, int64
   const FfnOps& ops = FfnOpsOf(context.isa);
   ForRows(rows, cols, context, [&](ItemRange range) {
     const auto keys = std::make_unique_for_overwrite<int32_t[]>(cols);
-    const auto silu = std::make_unique_for_overwrite<float[]>(cols);
+    const auto acted = std::make_unique_for_overwrite<float[]>(cols);
     for (int64_t row = range.begin; row < range.end; ++row) {
       float* values = activated + row * activated_stride;
       const float* ranked = rank == FfnRank::kProduct ? values : gate + row * gate_stride;
       if (rank == FfnRank::kGateAbs) {
-        ops.activate(FfnActivation::kSilu, ranked, nullptr, cols, silu.get());
-        ranked = silu.get();
+        ops.activate(activation, ranked, nullptr, cols, acted.get());
+        ranked = acted.get();
       }
       ops.keys(ranked, nullptr, rank != FfnRank::kPre, cols, keys.get());
       ops.zero_dropped(keys.get(), cols, ops.find_cut(keys.get(), cols, k), values);

@@ -120,8 +120,8 @@ void BM_TopKFfn(benchmark::State& state, FfnRank rank, Isa isa) {
   const ExecutionContext context = AllThreads(isa);
   for (auto _ : state) {
     std::copy(activated.begin(), activated.end(), work.begin());
-    if (!Ok(TopKFfn(gate.data(), units, rank, units / one_in, rows, units, work.data(), units,
-                    context))) {
+    if (!Ok(TopKFfn(gate.data(), units, FfnActivation::kSilu, rank, units / one_in, rows, units,
+                    work.data(), units, context))) {
       std::abort();
     }
   }

@@ -1,5 +1,5 @@
-// rms_norm, rope, silu_mul and hadamard against double precision. u = 2^-24 is the unit roundoff of
-// a float; every bound counts roundings.
+// rms_norm, layer_norm, rope, silu_mul and hadamard against double precision. u = 2^-24 is the unit
+// roundoff of a float; every bound counts roundings.
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "kernels/hadamard.h"
+#include "kernels/layer_norm.h"
 #include "kernels/rms_norm.h"
 #include "kernels/rope.h"
 #include "kernels/silu_mul.h"
@@ -27,6 +28,7 @@ std::vector<float> Normal(size_t count, uint32_t seed) {
 }
 
 using RmsNormTest = IsaTest;
+using LayerNormTest = IsaTest;
 using RopeTest = IsaTest;
 using SiluMulTest = IsaTest;
 using HadamardTest = IsaTest;
@@ -70,6 +72,56 @@ TEST_P(RmsNormTest, InPlaceAndInvariantToBatchAndThreads) {
               LaunchStatus::kOk);
     ASSERT_TRUE(std::equal(alone.begin(), alone.end(), together.begin() + row * cols));
   }
+}
+
+TEST_P(LayerNormTest, MatchesDouble) {
+  const float eps = 1e-12f;
+  for (int64_t cols : {2, 3, 7, 8, 15, 16, 17, 33, 768, 1001}) {
+    const int64_t rows = 3;
+    std::vector<float> x = Normal(rows * cols, cols);
+    for (float& value : x) value += 3.0f;  // a mean that must go
+    const std::vector<float> gain = Normal(cols, 2), bias = Normal(cols, 3);
+    std::vector<float> y(rows * cols);
+    ASSERT_EQ(LayerNorm(x.data(), rows, cols, gain.data(), bias.data(), eps, y.data(), Context(2)),
+              LaunchStatus::kOk);
+    for (int64_t i = 0; i < rows * cols; ++i) {
+      const float* row = x.data() + i / cols * cols;
+      double mean = 0, squares = 0, magnitude = 0;
+      for (int64_t j = 0; j < cols; ++j) mean += row[j] / static_cast<double>(cols);
+      for (int64_t j = 0; j < cols; ++j) {
+        squares += (row[j] - mean) * (row[j] - mean);
+        magnitude = std::max(magnitude, std::fabs(static_cast<double>(row[j])));
+      }
+      const double deviation = std::sqrt(squares / static_cast<double>(cols) + eps);
+      const double exact = (row[i % cols] - mean) / deviation * gain[i % cols] + bias[i % cols];
+      // The mean carries cols roundings of values up to the largest; the variance twice that and
+      // cols more; six on the way out.
+      const double unit = static_cast<double>(cols + 6) * kUnit;
+      const double bound = (2 * unit * magnitude / deviation + unit * std::fabs(exact)) *
+                               (1 + std::fabs(gain[i % cols]) + std::fabs(exact)) +
+                           unit * std::fabs(bias[i % cols]);
+      ASSERT_NEAR(y[i], exact, bound) << cols << " columns, element " << i;
+    }
+  }
+}
+
+TEST_P(LayerNormTest, InPlaceAndInvariantToBatchAndThreads) {
+  const int64_t rows = 200, cols = 577;
+  const std::vector<float> x = Normal(rows * cols, 3), gain = Normal(cols, 4),
+                           bias = Normal(cols, 5);
+  std::vector<float> together = x;
+  ASSERT_EQ(LayerNorm(together.data(), rows, cols, gain.data(), bias.data(), 1e-6f, together.data(),
+                      Context(4)),
+            LaunchStatus::kOk);
+  for (int64_t row = 0; row < rows; ++row) {
+    std::vector<float> alone(cols);
+    ASSERT_EQ(LayerNorm(x.data() + row * cols, 1, cols, gain.data(), bias.data(), 1e-6f,
+                        alone.data(), Context()),
+              LaunchStatus::kOk);
+    ASSERT_TRUE(std::equal(alone.begin(), alone.end(), together.begin() + row * cols));
+  }
+  EXPECT_EQ(LayerNorm(x.data(), 1, cols, nullptr, bias.data(), 0, together.data(), Context()),
+            LaunchStatus::kBadArgument);
 }
 
 TEST_P(RmsNormTest, BadArguments) {
@@ -278,6 +330,7 @@ TEST_P(HadamardTest, BadArguments) {
   EXPECT_EQ(run(nullptr, 2, 12, 12, 4), LaunchStatus::kBadArgument);
 }
 
+INSTANTIATE_TEST_SUITE_P(Isa, LayerNormTest, testing::ValuesIn(AllIsas()), IsaName);
 INSTANTIATE_TEST_SUITE_P(Isa, RmsNormTest, testing::ValuesIn(AllIsas()), IsaName);
 INSTANTIATE_TEST_SUITE_P(Isa, RopeTest, testing::ValuesIn(AllIsas()), IsaName);
 INSTANTIATE_TEST_SUITE_P(Isa, SiluMulTest, testing::ValuesIn(AllIsas()), IsaName);

@@ -38,8 +38,8 @@ TEST_P(TopKFfnTest, KeepsTheLargestOfEveryRow) {
         for (float& x : gate) x = normal(random);
         for (float& x : values) x = normal(random);
         std::vector<float> got = values;
-        ASSERT_TRUE(
-            Ok(TopKFfn(gate.data(), stride, rank, k, rows, cols, got.data(), stride, Context(2))));
+        ASSERT_TRUE(Ok(TopKFfn(gate.data(), stride, FfnActivation::kSilu, rank, k, rows, cols,
+                               got.data(), stride, Context(2))));
         for (int64_t row = 0; row < rows; ++row) {
           std::vector<double> ranks(cols);
           for (int64_t c = 0; c < cols; ++c) {
@@ -62,25 +62,28 @@ TEST_P(TopKFfnTest, KeepsTheLargestOfEveryRow) {
 
 TEST_P(TopKFfnTest, TiesKeepTheLowerUnitAndNanRanksLowest) {
   std::vector<float> values = {1, -2, 2, std::numeric_limits<float>::quiet_NaN(), 2};
-  ASSERT_TRUE(Ok(TopKFfn(nullptr, 0, FfnRank::kProduct, 2, 1, 5, values.data(), 5, Context())));
+  ASSERT_TRUE(Ok(TopKFfn(nullptr, 0, FfnActivation::kSilu, FfnRank::kProduct, 2, 1, 5,
+                         values.data(), 5, Context())));
   EXPECT_EQ(values, (std::vector<float>{0, -2, 2, 0, 0}));
 }
 
 TEST_P(TopKFfnTest, MinusZeroTiesWithZero) {
   const std::vector<float> gate = {-0.0f, 0.0f, -1.0f, 0.0f};
   std::vector<float> values = {1, 2, 3, 4};
-  ASSERT_TRUE(Ok(TopKFfn(gate.data(), 4, FfnRank::kPre, 2, 1, 4, values.data(), 4, Context())));
+  ASSERT_TRUE(Ok(TopKFfn(gate.data(), 4, FfnActivation::kSilu, FfnRank::kPre, 2, 1, 4,
+                         values.data(), 4, Context())));
   EXPECT_EQ(values, (std::vector<float>{1, 2, 0, 0}));
 }
 
 TEST_P(TopKFfnTest, RefusesBadArguments) {
   float x = 1;
-  EXPECT_EQ(TopKFfn(&x, 1, FfnRank::kNorm, 1, 1, 1, &x, 1, Context()), LaunchStatus::kUnsupported);
-  EXPECT_EQ(TopKFfn(nullptr, 0, FfnRank::kProduct, 0, 1, 1, &x, 1, Context()),
+  EXPECT_EQ(TopKFfn(&x, 1, FfnActivation::kSilu, FfnRank::kNorm, 1, 1, 1, &x, 1, Context()),
+            LaunchStatus::kUnsupported);
+  EXPECT_EQ(TopKFfn(nullptr, 0, FfnActivation::kSilu, FfnRank::kProduct, 0, 1, 1, &x, 1, Context()),
             LaunchStatus::kBadArgument);
-  EXPECT_EQ(TopKFfn(nullptr, 0, FfnRank::kGateAbs, 1, 1, 2, &x, 2, Context()),
+  EXPECT_EQ(TopKFfn(nullptr, 0, FfnActivation::kSilu, FfnRank::kGateAbs, 1, 1, 2, &x, 2, Context()),
             LaunchStatus::kBadArgument);
-  EXPECT_EQ(TopKFfn(nullptr, 0, FfnRank::kProduct, 1, 1, 2, &x, 1, Context()),
+  EXPECT_EQ(TopKFfn(nullptr, 0, FfnActivation::kSilu, FfnRank::kProduct, 1, 1, 2, &x, 1, Context()),
             LaunchStatus::kBadShape);
 }
 

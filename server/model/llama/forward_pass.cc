@@ -262,8 +262,9 @@ class Pass {
                             ? kernels::FfnRank::kProduct
                             : kernels::FfnRank::kGateAbs;
       LECTERN_RETURN_IF_ERROR(FromKernel(
-          kernels::TopKFfn(gate_up_ + row * 2 * width, 2 * width, rank, policy.ffn_top_k, rows,
-                           width, activated_ + row * width, width, ThreadsFor(rows * width)),
+          kernels::TopKFfn(gate_up_ + row * 2 * width, 2 * width, kernels::FfnActivation::kSilu,
+                           rank, policy.ffn_top_k, rows, width, activated_ + row * width, width,
+                           ThreadsFor(rows * width)),
           "topk_ffn"));
     }
     return absl::OkStatus();
