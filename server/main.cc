@@ -6,6 +6,7 @@
 #include "server/app/options.h"
 #include "server/app/server.h"
 #include "server/app/shutdown.h"
+#include "server/base/allocator.h"
 #include "server/base/log.h"
 #include "server/base/spin_limit.h"
 
@@ -21,6 +22,7 @@ lectern::LogLevel LevelOf(const std::string& name) {
 
 int main(int argc, char** argv) {
   lectern::LimitSpinning(argv);
+  lectern::TameAllocator();
   const auto options = lectern::ParseOptions(std::vector<std::string>(argv + 1, argv + argc));
   if (!options.ok()) {
     std::fprintf(stderr, "lectern-server: %s\n", std::string(options.status().message()).c_str());

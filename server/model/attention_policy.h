@@ -22,8 +22,9 @@ struct AttentionPolicy {
 
   // Feed-forward units kept per token, in every layer; 0 = all (Gupta et al. 2021, section 2.2).
   enum class FfnRank {
-    kProduct,  // by |silu(gate) * up|: the most faithful on SwiGLU models (docs/quality.md)
-    kGateAbs,  // by |silu(gate)|
+    kProduct,  // by |f(gate) * up|: the most faithful on SwiGLU models (docs/quality.md)
+    kGateAbs,  // by |f(gate)|
+    kPre,      // by the gate before its activation, signed: the rule of the paper
   };
   int64_t ffn_top_k = 0;
   FfnRank ffn_rank = FfnRank::kProduct;

@@ -19,10 +19,18 @@
 
 namespace lectern {
 
+// What a model does with a document and a question.
+enum class ModelKind {
+  kGenerative,  // a decoder reads the document once, then any number of questions behind it
+  kSeq2Seq,     // an encoder reads windows of question and document, a decoder writes an answer
+  kExtractive,  // an encoder reads such windows and scores where an answer begins and ends
+};
+
 // Constant after loading.
 struct ModelInfo {
   std::string name;
-  std::string family;        // "llama"
+  std::string family;  // "llama", "t5", "bert"
+  ModelKind kind = ModelKind::kGenerative;
   std::string format;        // "gguf", "safetensors"
   std::string quantization;  // of the file, e.g. "Q4_1"
   std::string numerics;      // how it computes: "f32" or "int8-rotated"
@@ -32,8 +40,12 @@ struct ModelInfo {
   std::string fingerprint;
   uint64_t parameters = 0;
   uint64_t weight_bytes = 0;
-  int64_t window = 0;  // positions: document, question and answer together
+  // Positions: document, question and answer together; of the other kinds, those of one window of
+  // question and document (and of a seq2seq model's answer).
+  int64_t window = 0;
   int64_t vocabulary = 0;
+  // Layers of attention, as AttentionPolicy::layer_k counts them. In a seq2seq model first the
+  // encoder's, then the decoder's own, then those that look at what was encoded.
   int layers = 0;
   int page_tokens = 0;
   size_t page_bytes = 0;  // a multiple of 64; pages must be 64-byte aligned
@@ -61,20 +73,42 @@ struct PromptTail {
   size_t question_end = 0;
 };
 
+// What stands around a part of the document in the input of an encoder. The question's own tokens
+// are `before`, or a part of it.
+struct WindowFrame {
+  std::vector<int32_t> before;
+  std::vector<int32_t> after;
+  size_t size() const { return before.size() + after.size(); }
+};
+
 // Consecutive tokens of one sequence in a Forward call. All memory belongs to the caller.
+//
+// A generative model has slices of decoders alone. A seq2seq model's encoder slice is one whole
+// window, whose tokens all see each other; `position` and `pages` say where its keys and values for
+// the decoder go, behind those of the windows before it, in the sequence that decoder slices name
+// as `memory`. An extractive model's slice is one whole window; it has no pages.
 struct ForwardSlice {
   std::span<const int32_t> tokens;  // at least one, each in [0, vocabulary)
   int64_t position = 0;             // of tokens[0]; keys and values of [0, position) are in `pages`
   std::span<std::byte* const> pages;  // cover position + tokens.size() tokens
   const AttentionPolicy* policy = nullptr;
 
+  bool encode = false;        // an encoder's window
+  size_t document_begin = 0;  // of an extractive window: the first token that is no question
+  std::span<std::byte* const> memory;  // of a seq2seq decoder: what was encoded
+  int64_t memory_tokens = 0;
+
   // Outputs, each optional.
   float* logits = nullptr;        // [vocabulary], of the last token
   float* all_logits = nullptr;    // [tokens, vocabulary]
   KeptMass* kept_mass = nullptr;  // adds the queries of this slice
   // Adds, for every key of [0, position + tokens.size()), the attention that all tokens of this
-  // slice and all heads give to it in the layers that tell evidence best (docs/quality.md).
+  // slice and all heads give to it in the layers that tell evidence best (docs/quality.md); of a
+  // seq2seq decoder, for every key of [0, memory_tokens).
   float* key_mass = nullptr;
+  float* encoded = nullptr;      // [tokens, hidden]: what an encoder makes of its window
+  float* span_begins = nullptr;  // [tokens]: scores of an extractive model
+  float* span_ends = nullptr;    // [tokens]
 };
 
 // Scratch memory of one thread that calls Forward; grows to the largest call and is then reused.
@@ -94,13 +128,20 @@ class Model {
   // The prompt is  Prefix | document | Suffix(question), each part tokenised on its own so that the
   // document's tokens do not depend on the question. The question can not forge a turn: special
   // tokens written out in it are ordinary text.
-  virtual std::vector<int32_t> PromptPrefix() const = 0;
-  virtual PromptTail PromptSuffix(std::string_view question) const = 0;
+  // Of generative models; empty for the others.
+  virtual std::vector<int32_t> PromptPrefix() const { return {}; }
+  virtual PromptTail PromptSuffix(std::string_view /*question*/) const { return {}; }
+
+  // Of the other kinds: a window is  before | part of the document | after.
+  virtual WindowFrame FrameOf(std::string_view /*question*/) const { return {}; }
+  // Of a seq2seq model: the token that its decoder begins with.
+  virtual int32_t decoder_start() const { return 0; }
 
   virtual std::unique_ptr<Workspace> NewWorkspace() const = 0;
 
   // Computes keys and values of every slice's tokens into its pages, and the outputs asked for. The
-  // results of a slice do not depend on the other slices, nor on how a sequence is cut into slices.
+  // results of a slice do not depend on the other slices, nor on how a sequence is cut into slices;
+  // slices of one sequence come in its order.
   // INVALID_ARGUMENT for tokens, positions or pages out of range; INTERNAL for a failed kernel.
   virtual absl::Status Forward(std::span<const ForwardSlice> slices,
                                Workspace& workspace) const = 0;

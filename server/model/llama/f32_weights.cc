@@ -5,10 +5,10 @@
 #include <utility>
 #include <vector>
 
-#include "absl/strings/str_cat.h"
 #include "server/base/status_macros.h"
 #include "server/model/aligned_buffer.h"
 #include "server/model/f32_product/f32_product.h"
+#include "server/model/f32_product/row_product.h"
 #include "server/model/parallel_for.h"
 
 namespace lectern {
@@ -17,8 +17,6 @@ namespace {
 // Rows of the embedding table and of the head that are read in one piece.
 constexpr int64_t kBlockRows = 1024;
 constexpr int kMatricesPerLayer = 4;
-// Rows of every matrix product.
-constexpr int64_t kProductRows = 8;
 
 struct Layer {
   std::array<AlignedBuffer<float>, kMatricesPerLayer> matrices;  // by Matrix, [out, in]
@@ -116,36 +114,9 @@ class F32Weights : public LlamaWeights {
     return reader.ReadNorm(*tensors.ffn_norm, layer.ffn_norm.data());
   }
 
-  // A BLAS library chooses the order of its sums by the shape of the product. So that a row's
-  // result does not depend on the rows around it, every product that is made has kProductRows rows;
-  // what is left of them is filled up with zeros.
   absl::Status Product(const float* weight, MatrixShape shape, const float* x, int64_t rows,
                        float* y, bool accumulate) const {
-    int64_t row = 0;
-    for (; row + kProductRows <= rows; row += kProductRows) {
-      LECTERN_RETURN_IF_ERROR(
-          Block(weight, shape, x + row * shape.cols, y + row * shape.rows, accumulate));
-    }
-    if (row == rows) return absl::OkStatus();
-    AlignedBuffer<float> input, output;
-    input.Reserve(kProductRows * shape.cols);
-    output.Reserve(kProductRows * shape.rows);
-    float* filled = std::copy(x + row * shape.cols, x + rows * shape.cols, input.data());
-    std::fill(filled, input.data() + kProductRows * shape.cols, 0.0f);
-    if (accumulate) std::copy(y + row * shape.rows, y + rows * shape.rows, output.data());
-    LECTERN_RETURN_IF_ERROR(Block(weight, shape, input.data(), output.data(), accumulate));
-    std::copy_n(output.data(), (rows - row) * shape.rows, y + row * shape.rows);
-    return absl::OkStatus();
-  }
-
-  // kProductRows rows.
-  absl::Status Block(const float* weight, MatrixShape shape, const float* x, float* y,
-                     bool accumulate) const {
-    char error[512] = "";
-    const int failed = product_(x, kProductRows, shape.cols, weight, shape.rows, y,
-                                accumulate ? 1 : 0, threads_, error, sizeof(error));
-    return failed == 0 ? absl::OkStatus()
-                       : absl::InternalError(absl::StrCat("matrix product: ", error));
+    return MultiplyRows(product_, threads_, x, rows, shape.cols, weight, shape.rows, y, accumulate);
   }
 
   const LlamaConfig config_;

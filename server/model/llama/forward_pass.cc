@@ -4,14 +4,12 @@
 #include <cmath>
 #include <string>
 
-#include "kernels/dense_attention.h"
 #include "kernels/hadamard.h"
 #include "kernels/rms_norm.h"
 #include "kernels/silu_mul.h"
-#include "kernels/topk_attention.h"
-#include "kernels/topk_ffn.h"
 #include "server/base/status_macros.h"
 #include "server/model/kernel_status.h"
+#include "server/model/layers/policy_units.h"
 #include "server/model/llama/forward_checks.h"
 #include "server/model/llama/forward_workspace.h"
 
@@ -96,7 +94,6 @@ class Pass {
     if (!fused || cuts_units_) {
       activated_ = workspace_.activated.Reserve(rows_ * config_.intermediate);
     }
-    kept_mass_ = workspace_.kept_mass.Reserve(rows_ * config_.heads);
     LECTERN_RETURN_IF_ERROR(weights_.Embed(workspace_.tokens, stream_));
     Observe(0, stream_);
     return absl::OkStatus();
@@ -152,65 +149,19 @@ class Pass {
     args.scale = attention_scale_;
     args.out = attended_ + row * query_width();
     args.out_stride = query_width();
-    if (slice.kept_mass != nullptr && slice.policy->KForLayer(layer) > 0) {
-      args.kept_mass = kept_mass_ + row * config_.heads;
-    }
     if (slice.key_mass != nullptr && layer >= evidence_.first && layer < evidence_.last) {
       args.key_mass = slice.key_mass;
     }
     return args;
   }
 
-  // Slices that attend alike share one launch.
   absl::Status Attend(int layer) {
-    std::vector<uint8_t>& done = workspace_.attended_slices;
-    done.assign(slices_.size(), 0);
-    for (size_t first = 0; first < slices_.size(); ++first) {
-      if (done[first]) continue;
-      const int64_t k = slices_[first].policy->KForLayer(layer);
-      const AttentionPolicy& wanted = *slices_[first].policy;
-      workspace_.attention_args.clear();
-      for (size_t i = first; i < slices_.size(); ++i) {
-        const AttentionPolicy& policy = *slices_[i].policy;
-        const bool alike =
-            policy.KForLayer(layer) == k &&
-            (k == 0 || (policy.tail == wanted.tail && policy.page_budget == wanted.page_budget));
-        if (done[i] || !alike) continue;
-        done[i] = 1;
-        workspace_.attention_args.push_back(ArgsOf(i, layer));
-      }
-      LECTERN_RETURN_IF_ERROR(Launch(k, wanted));
+    std::vector<PolicyAttentionCall>& calls = workspace_.attention_calls;
+    calls.clear();
+    for (size_t i = 0; i < slices_.size(); ++i) {
+      calls.push_back({ArgsOf(i, layer), slices_[i].policy, slices_[i].kept_mass});
     }
-    for (size_t i = 0; i < slices_.size(); ++i) AddKeptMass(i, layer);
-    return absl::OkStatus();
-  }
-
-  absl::Status Launch(int64_t k, const AttentionPolicy& policy) const {
-    if (k == 0) {
-      return FromKernel(kernels::DenseAttention(workspace_.attention_args, execution_),
-                        "dense_attention");
-    }
-    kernels::TopKParams params;
-    params.k = k;
-    params.tail =
-        policy.tail == AttentionPolicy::Tail::kMean ? kernels::Tail::kMean : kernels::Tail::kNone;
-    params.page_budget = policy.page_budget;
-    return FromKernel(kernels::TopKAttention(workspace_.attention_args, params, execution_),
-                      "topk_attention");
-  }
-
-  void AddKeptMass(size_t index, int layer) const {
-    const ForwardSlice& slice = slices_[index];
-    if (slice.kept_mass == nullptr || slice.policy->KForLayer(layer) == 0) return;
-    const float* mass = kept_mass_ + workspace_.first_row[index] * config_.heads;
-    const int64_t count = static_cast<int64_t>(slice.tokens.size()) * config_.heads;
-    KeptMass added;
-    added.count = count;
-    for (int64_t i = 0; i < count; ++i) {
-      added.sum += mass[i];
-      added.min = std::min(added.min, static_cast<double>(mass[i]));
-    }
-    slice.kept_mass->Add(added);
+    return workspace_.attention.Run(calls, layer, execution_);
   }
 
   absl::Status Attention(int layer) {
@@ -239,7 +190,7 @@ class Pass {
         FromKernel(kernels::SiluMul(gate_up_, 2 * width, gate_up_ + width, 2 * width, rows_, width,
                                     activated_, width, execution),
                    "silu_mul"));
-    LECTERN_RETURN_IF_ERROR(KeepTopUnits());
+    LECTERN_RETURN_IF_ERROR(KeepUnits());
     if (weights_.numerics().down_hadamard > 0) {
       LECTERN_RETURN_IF_ERROR(
           FromKernel(kernels::BlockHadamard(activated_, rows_, width, width,
@@ -251,21 +202,14 @@ class Pass {
   }
 
   // Cuts the feed-forward activations of the slices whose policy asks for it.
-  absl::Status KeepTopUnits() {
+  absl::Status KeepUnits() {
     const int64_t width = config_.intermediate;
     for (size_t i = 0; i < slices_.size(); ++i) {
-      const AttentionPolicy& policy = *slices_[i].policy;
-      if (policy.ffn_top_k == 0) continue;
       const int64_t row = workspace_.first_row[i];
       const int64_t rows = static_cast<int64_t>(slices_[i].tokens.size());
-      const auto rank = policy.ffn_rank == AttentionPolicy::FfnRank::kProduct
-                            ? kernels::FfnRank::kProduct
-                            : kernels::FfnRank::kGateAbs;
-      LECTERN_RETURN_IF_ERROR(FromKernel(
-          kernels::TopKFfn(gate_up_ + row * 2 * width, 2 * width, kernels::FfnActivation::kSilu,
-                           rank, policy.ffn_top_k, rows, width, activated_ + row * width, width,
-                           ThreadsFor(rows * width)),
-          "topk_ffn"));
+      LECTERN_RETURN_IF_ERROR(KeepTopUnits(*slices_[i].policy, kernels::FfnActivation::kSilu,
+                                           gate_up_ + row * 2 * width, 2 * width, rows, width,
+                                           activated_ + row * width, ThreadsFor(rows * width)));
     }
     return absl::OkStatus();
   }
@@ -333,7 +277,6 @@ class Pass {
   float* attended_ = nullptr;
   float* gate_up_ = nullptr;
   float* activated_ = nullptr;
-  float* kept_mass_ = nullptr;
 };
 
 }  // namespace

@@ -5,8 +5,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "kernels/attention_args.h"
 #include "server/model/aligned_buffer.h"
+#include "server/model/layers/policy_attention.h"
 #include "server/model/model.h"
 #include "server/model/thread_governor.h"
 
@@ -15,19 +15,18 @@ namespace lectern {
 // Not thread-safe: one per calling thread. T = stacked tokens of a call.
 struct LlamaWorkspace : public Workspace {
   ThreadGovernor governor{NewTeamWatch()};
-  std::vector<int32_t> tokens;           // [T]
-  AlignedBuffer<float> stream;           // [T, hidden]: the residual stream
-  AlignedBuffer<float> normed;           // [T, hidden]
-  AlignedBuffer<float> qkv;              // [T, (heads + 2 kv_heads) * head_dim]
-  AlignedBuffer<float> attended;         // [T, heads * head_dim]
-  AlignedBuffer<float> gate_up;          // [T, 2, intermediate]
-  AlignedBuffer<float> activated;        // [T, intermediate]
-  AlignedBuffer<float> kept_mass;        // [T, heads]
-  AlignedBuffer<float> head_input;       // [rows with logits, hidden]
-  AlignedBuffer<float> head_output;      // [rows with logits, vocabulary]
-  std::vector<int64_t> first_row;        // per slice: its first row in the buffers above
-  std::vector<uint8_t> attended_slices;  // per slice, within one layer
-  std::vector<kernels::AttentionArgs> attention_args;  // of one group of slices
+  std::vector<int32_t> tokens;       // [T]
+  AlignedBuffer<float> stream;       // [T, hidden]: the residual stream
+  AlignedBuffer<float> normed;       // [T, hidden]
+  AlignedBuffer<float> qkv;          // [T, (heads + 2 kv_heads) * head_dim]
+  AlignedBuffer<float> attended;     // [T, heads * head_dim]
+  AlignedBuffer<float> gate_up;      // [T, 2, intermediate]
+  AlignedBuffer<float> activated;    // [T, intermediate]
+  AlignedBuffer<float> head_input;   // [rows with logits, hidden]
+  AlignedBuffer<float> head_output;  // [rows with logits, vocabulary]
+  std::vector<int64_t> first_row;    // per slice: its first row in the buffers above
+  std::vector<PolicyAttentionCall> attention_calls;  // per slice, within one layer
+  PolicyAttention attention;
 };
 
 }  // namespace lectern

@@ -1,14 +1,10 @@
 #include "server/model/loaders/llama_tensors.h"
 
-#include <set>
 #include <string>
-#include <string_view>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "server/base/status_macros.h"
-#include "server/model/loaders/file_error.h"
+#include "server/model/loaders/tensor_finder.h"
 
 namespace lectern {
 namespace {
@@ -62,50 +58,8 @@ constexpr Names kHuggingFaceNames = {
     .down = "mlp.down_proj",
 };
 
-std::string Show(const std::vector<int64_t>& shape) {
-  return absl::StrCat("[", absl::StrJoin(shape, ", "), "]");
-}
-
-// Finds tensors and remembers which were asked for.
-class Finder {
- public:
-  explicit Finder(const TensorSource& source) : source_(source) {}
-
-  absl::Status Find(const std::string& name, const std::vector<int64_t>& shape,
-                    const TensorView** tensor) {
-    const FilePart part{.file = source_.path(), .kind = "tensor", .name = name};
-    *tensor = source_.Find(name);
-    if (*tensor == nullptr) {
-      return InvalidFile(part, absl::StrCat("is missing; wanted with shape ", Show(shape)));
-    }
-    if ((*tensor)->shape != shape) {
-      return InvalidFile(
-          part, absl::StrCat("has shape ", Show((*tensor)->shape), "; wanted is ", Show(shape)));
-    }
-    used_.insert((*tensor)->name);
-    return absl::OkStatus();
-  }
-
-  // `spare` may stand in the file without being used.
-  absl::Status RefuseUnused(std::string_view spare) const {
-    for (const std::string_view name : source_.Names()) {
-      // Older checkpoints carry the inverse frequencies, which follow from the configuration.
-      const bool derived =
-          absl::EndsWith(absl::string_view(name.data(), name.size()), ".rotary_emb.inv_freq");
-      if (used_.contains(name) || name == spare || derived) continue;
-      return UnsupportedFile({.file = source_.path(), .kind = "tensor", .name = name},
-                             "is not part of a Llama model that this build computes");
-    }
-    return absl::OkStatus();
-  }
-
- private:
-  const TensorSource& source_;
-  std::set<std::string_view> used_;
-};
-
-absl::Status FindLayer(Finder& finder, const LlamaConfig& config, const Names& names, int64_t index,
-                       LlamaLayerTensors* layer) {
+absl::Status FindLayer(TensorFinder& finder, const LlamaConfig& config, const Names& names,
+                       int64_t index, LlamaLayerTensors* layer) {
   const int64_t hidden = config.hidden;
   const int64_t q_rows = config.heads * config.head_dim;
   const int64_t kv_rows = config.kv_heads * config.head_dim;
@@ -137,7 +91,7 @@ absl::Status FindLayer(Finder& finder, const LlamaConfig& config, const Names& n
 absl::StatusOr<LlamaTensors> FindLlamaTensors(const TensorSource& source, const LlamaConfig& config,
                                               LlamaNaming naming) {
   const Names& names = naming == LlamaNaming::kGguf ? kGgufNames : kHuggingFaceNames;
-  Finder finder(source);
+  TensorFinder finder(source);
   LlamaTensors tensors;
   tensors.qk_interleaved = naming == LlamaNaming::kGguf;
   LECTERN_RETURN_IF_ERROR(
@@ -153,8 +107,9 @@ absl::StatusOr<LlamaTensors> FindLlamaTensors(const TensorSource& source, const 
     LECTERN_RETURN_IF_ERROR(
         finder.Find(names.output, {config.vocab, config.hidden}, &tensors.output));
   }
-  // Some tied checkpoints store the same matrix a second time.
-  LECTERN_RETURN_IF_ERROR(finder.RefuseUnused(names.output));
+  // Some tied checkpoints store the same matrix a second time; older ones carry the inverse
+  // frequencies of RoPE, which follow from the configuration.
+  LECTERN_RETURN_IF_ERROR(finder.RefuseUnused("Llama", {names.output, "*.rotary_emb.inv_freq"}));
   return tensors;
 }
 

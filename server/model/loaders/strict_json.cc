@@ -85,4 +85,12 @@ absl::StatusOr<nlohmann::json> ParseJsonObject(std::string_view contents, std::s
   return json;
 }
 
+absl::StatusOr<nlohmann::json> ParseConfigJson(std::string_view contents, std::string_view file) {
+  if (contents.size() > kMaxConfigJsonBytes) {
+    return InvalidFile({.file = file},
+                       absl::StrCat(contents.size(), " bytes; at most ", kMaxConfigJsonBytes));
+  }
+  return ParseJsonObject(contents, file);
+}
+
 }  // namespace lectern

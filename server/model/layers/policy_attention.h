@@ -1,0 +1,42 @@
+// Attention of several sequences in one layer, each under its own policy: the bridge from
+// AttentionPolicy to the kernels that every family shares.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "kernels/attention_args.h"
+#include "kernels/execution_context.h"
+#include "server/model/aligned_buffer.h"
+#include "server/model/attention_policy.h"
+#include "server/model/model.h"
+
+namespace lectern {
+
+// One sequence's attention. `args` is complete but for kept_mass.
+struct PolicyAttentionCall {
+  kernels::AttentionArgs args;
+  const AttentionPolicy* policy = nullptr;
+  KeptMass* kept_mass = nullptr;  // gets this call's queries if the layer is not dense; or null
+};
+
+// Keeps scratch memory between calls: one per workspace, not thread-safe.
+class PolicyAttention {
+ public:
+  // `layer` is the policy's (AttentionPolicy::layer_k). Sequences that attend alike share one
+  // launch. INTERNAL when a kernel fails.
+  absl::Status Run(std::span<const PolicyAttentionCall> calls, int layer,
+                   const kernels::ExecutionContext& execution);
+
+ private:
+  absl::Status Launch(int64_t k, const AttentionPolicy& policy,
+                      const kernels::ExecutionContext& execution) const;
+
+  std::vector<uint8_t> done_;
+  std::vector<kernels::AttentionArgs> args_;  // of one launch
+  AlignedBuffer<float> kept_mass_;            // [rows of all calls, heads]
+};
+
+}  // namespace lectern

@@ -1,0 +1,40 @@
+// The top-k feed-forward of a policy: the bridge from AttentionPolicy to the kernel that every
+// family shares.
+#pragma once
+
+#include <cstdint>
+
+#include "absl/status/status.h"
+#include "kernels/execution_context.h"
+#include "kernels/ffn_activation.h"
+#include "kernels/topk_ffn.h"
+#include "server/model/attention_policy.h"
+#include "server/model/kernel_status.h"
+
+namespace lectern {
+
+inline kernels::FfnRank RankOf(const AttentionPolicy& policy) {
+  switch (policy.ffn_rank) {
+    case AttentionPolicy::FfnRank::kGateAbs:
+      return kernels::FfnRank::kGateAbs;
+    case AttentionPolicy::FfnRank::kPre:
+      return kernels::FfnRank::kPre;
+    case AttentionPolicy::FfnRank::kProduct:
+      break;
+  }
+  return kernels::FfnRank::kProduct;
+}
+
+// Cuts activated [rows, width] = f(gate) * up to the units that the policy keeps; all of them if it
+// does not say. gate: before the activation, row stride in floats.
+inline absl::Status KeepTopUnits(const AttentionPolicy& policy, kernels::FfnActivation activation,
+                                 const float* gate, int64_t gate_stride, int64_t rows,
+                                 int64_t width, float* activated,
+                                 const kernels::ExecutionContext& execution) {
+  if (policy.ffn_top_k == 0) return absl::OkStatus();
+  return FromKernel(kernels::TopKFfn(gate, gate_stride, activation, RankOf(policy),
+                                     policy.ffn_top_k, rows, width, activated, width, execution),
+                    "topk_ffn");
+}
+
+}  // namespace lectern

@@ -1,0 +1,34 @@
+// The hyper-parameters of a BERT model (Devlin et al. 2019, arXiv 1810.04805), from a Hugging Face
+// config.json. Everything is range-checked here, so that code behind it may multiply without
+// looking.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+#include "absl/status/statusor.h"
+
+namespace lectern {
+
+// Guarantees: all sizes are positive, hidden is a multiple of heads; hidden and intermediate are at
+// most 2^17, vocab at most 2^22, layers at most 1024, positions at most 2^16, types 1 to 16.
+struct BertConfig {
+  int64_t hidden = 0;
+  int64_t layers = 0;
+  int64_t heads = 0;
+  int64_t intermediate = 0;
+  int64_t vocab = 0;
+  int64_t window = 0;  // max_position_embeddings
+  int64_t types = 0;   // of tokens: question, document
+  double norm_eps = 0;
+  bool reads_spans = false;  // BertForQuestionAnswering; else the encoder alone (BertModel)
+
+  int64_t head_dim() const { return hidden / heads; }
+};
+
+// INVALID_ARGUMENT naming file and key for a value that is absent, of another type or out of range.
+// UNIMPLEMENTED for an architecture or a feature that this build does not compute: activations but
+// gelu, positions but absolute, decoders.
+absl::StatusOr<BertConfig> ReadBertConfig(std::string_view contents, std::string_view source);
+
+}  // namespace lectern

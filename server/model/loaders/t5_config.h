@@ -1,0 +1,49 @@
+// The hyper-parameters of a T5 model (Raffel et al. 2020, arXiv 1910.10683; v1.1: Shazeer 2020,
+// arXiv 2002.05202), from a Hugging Face config.json. Everything is range-checked here, so that
+// code behind it may multiply without looking.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+
+#include "absl/status/statusor.h"
+
+namespace lectern {
+
+// Guarantees: all sizes are positive; hidden, heads * head_dim and intermediate are at most 2^17,
+// vocab at most 2^22, layers at most 1024, buckets even and at most 4096, window at most
+// kMaxT5Window.
+struct T5Config {
+  int64_t hidden = 0;  // d_model
+  int64_t heads = 0;
+  int64_t head_dim = 0;      // d_kv
+  int64_t intermediate = 0;  // d_ff
+  int64_t encoder_layers = 0;
+  int64_t decoder_layers = 0;
+  int64_t vocab = 0;
+  int64_t window = 0;   // n_positions: tokens of one encoder input, 512 if the file does not say
+  int64_t buckets = 0;  // of relative positions
+  int64_t max_distance = 0;
+  double rms_eps = 0;
+  bool gated = false;  // v1.1: gelu_tanh(wi_0 x) * (wi_1 x); else relu(wi x)
+  bool tied = false;   // the output matrix is the embedding table, its input scaled by hidden^-1/2
+  int32_t start = 0;   // first id of every answer
+  int32_t eos = -1;
+  // task_specific_params.lectern of the file: how a question and a part of a document become an
+  // encoder input. Lower case by default, as UnifiedQA wants it.
+  bool lower_case = true;
+};
+
+// Positions that one encoder input, or one answer, may have.
+inline constexpr int64_t kMaxT5Window = 8192;
+
+// The bucket of a relative position, key minus query (section 2.1 of the paper): half of the
+// buckets for each direction in the encoder, all for the past in the decoder; logarithmic in the
+// farther half.
+int64_t T5Bucket(int64_t relative, bool bidirectional, int64_t buckets, int64_t max_distance);
+
+// INVALID_ARGUMENT naming file and key for a value that is absent, of another type or out of range.
+// UNIMPLEMENTED for an architecture or a feature that this build does not compute.
+absl::StatusOr<T5Config> ReadT5Config(std::string_view contents, std::string_view source);
+
+}  // namespace lectern
