@@ -10,7 +10,7 @@
 #include "server/base/status_macros.h"
 #include "server/model/kernel_status.h"
 #include "server/model/layers/policy_units.h"
-#include "server/model/llama/forward_checks.h"
+#include "server/model/layers/slice_checks.h"
 #include "server/model/llama/forward_workspace.h"
 
 namespace lectern {
@@ -291,7 +291,15 @@ std::unique_ptr<Workspace> NewLlamaWorkspace() { return std::make_unique<LlamaWo
 absl::Status RunLlamaForward(const LlamaForwardContext& context,
                              std::span<const ForwardSlice> slices, Workspace& workspace,
                              ResidualObserver* observer) {
-  LECTERN_RETURN_IF_ERROR(CheckSlices(context.config, slices));
+  const LlamaConfig& config = context.config;
+  const SliceLimits limits{config.vocab, config.window, static_cast<int>(config.layers)};
+  for (size_t i = 0; i < slices.size(); ++i) {
+    const ForwardSlice& slice = slices[i];
+    LECTERN_RETURN_IF_ERROR(CheckSliceTokens(limits, i, slice));
+    LECTERN_RETURN_IF_ERROR(CheckSlicePages(
+        i, "pages", slice.pages, slice.position + static_cast<int64_t>(slice.tokens.size())));
+    LECTERN_RETURN_IF_ERROR(CheckSlicePolicy(limits, i, slice));
+  }
   if (slices.empty()) return absl::OkStatus();
   auto* scratch = dynamic_cast<LlamaWorkspace*>(&workspace);
   if (scratch == nullptr) {

@@ -1,0 +1,52 @@
+// The BERT family behind the Model interface: spans of the document that answer a question.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "kernels/execution_context.h"
+#include "kernels/kv_pages.h"
+#include "server/model/bert/bert_weights.h"
+#include "server/model/loaders/bert_config.h"
+#include "server/model/model.h"
+#include "server/model/model_loader.h"
+
+namespace lectern {
+
+// What a BertModel is made of; how files become these parts is load_bert.cc.
+struct BertParts {
+  BertConfig config;
+  std::unique_ptr<const BertWeights> weights;
+  std::unique_ptr<Tokenizer> tokenizer;
+  int32_t cls = 0;  // begins a window
+  int32_t sep = 0;  // stands behind the question and behind the document
+  ModelInfo info;   // name, format, quantization, parameters; the rest is filled in
+  std::string weights_hash;
+  ModelLoadOptions::Numerics numerics = ModelLoadOptions::Numerics::kInt8Rotated;
+  kernels::ExecutionContext execution;
+};
+
+// Const after construction, thread-safe.
+class BertModel : public Model {
+ public:
+  explicit BertModel(BertParts parts);
+
+  const ModelInfo& info() const override { return info_; }
+  const Tokenizer& tokenizer() const override { return *tokenizer_; }
+  // [CLS] question [SEP] part of the document [SEP]
+  WindowFrame FrameOf(std::string_view question) const override;
+  std::unique_ptr<Workspace> NewWorkspace() const override;
+  absl::Status Forward(std::span<const ForwardSlice> slices, Workspace& workspace) const override;
+
+ private:
+  const BertConfig config_;
+  const std::unique_ptr<const BertWeights> weights_;
+  const std::unique_ptr<Tokenizer> tokenizer_;
+  const int32_t cls_;
+  const int32_t sep_;
+  const kernels::ExecutionContext execution_;
+  const kernels::KvType kv_type_;
+  ModelInfo info_;
+};
+
+}  // namespace lectern

@@ -1,0 +1,144 @@
+#include "server/model/bert/bert_weights.h"
+
+#include <algorithm>
+#include <initializer_list>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "server/base/status_macros.h"
+#include "server/model/loaders/tensor_finder.h"
+#include "server/model/parallel_for.h"
+
+namespace lectern {
+namespace {
+
+// One linear layer to be loaded.
+struct Wanted {
+  Linear* layer;
+  LinearTensors tensors;
+};
+
+// Finds every tensor of a model, and what becomes of it.
+class Plan {
+ public:
+  Plan(const BertConfig& config, const TensorSource& source) : config_(config), finder_(source) {
+    // A whole model has its encoder under a name; the encoder alone has not.
+    if (source.Find("bert.embeddings.word_embeddings.weight") != nullptr) prefix_ = "bert.";
+  }
+
+  absl::Status Layer(Linear* layer, const std::vector<std::string>& names, int64_t out,
+                     int64_t in) {
+    LinearTensors tensors;
+    for (const std::string& name : names) {
+      tensors.weights.emplace_back();
+      tensors.biases.emplace_back();
+      LECTERN_RETURN_IF_ERROR(
+          finder_.Find(absl::StrCat(prefix_, name, ".weight"), {out, in}, &tensors.weights.back()));
+      LECTERN_RETURN_IF_ERROR(
+          finder_.Find(absl::StrCat(prefix_, name, ".bias"), {out}, &tensors.biases.back()));
+    }
+    wanted_.push_back({layer, std::move(tensors)});
+    return absl::OkStatus();
+  }
+
+  // All values of a tensor.
+  absl::Status Values(const std::string& name, const std::vector<int64_t>& shape,
+                      std::vector<float>* values) {
+    const TensorView* tensor = nullptr;
+    LECTERN_RETURN_IF_ERROR(finder_.Find(name, shape, &tensor));
+    values->resize(tensor->rows() * tensor->cols());
+    return Dequantize(*tensor, 0, tensor->rows(), values->data());
+  }
+
+  absl::Status Norm(const std::string& name, BertNorm* norm) {
+    LECTERN_RETURN_IF_ERROR(
+        Values(absl::StrCat(prefix_, name, ".weight"), {config_.hidden}, &norm->gain));
+    return Values(absl::StrCat(prefix_, name, ".bias"), {config_.hidden}, &norm->bias);
+  }
+
+  absl::Status EncoderLayer(int64_t index, BertLayer& layer) {
+    const std::string name = absl::StrCat("encoder.layer.", index, ".");
+    const std::string self = name + "attention.self.";
+    LECTERN_RETURN_IF_ERROR(Layer(&layer.qkv, {self + "query", self + "key", self + "value"},
+                                  config_.hidden, config_.hidden));
+    LECTERN_RETURN_IF_ERROR(Layer(&layer.attention_out, {name + "attention.output.dense"},
+                                  config_.hidden, config_.hidden));
+    LECTERN_RETURN_IF_ERROR(Norm(name + "attention.output.LayerNorm", &layer.attention_norm));
+    LECTERN_RETURN_IF_ERROR(
+        Layer(&layer.in, {name + "intermediate.dense"}, config_.intermediate, config_.hidden));
+    LECTERN_RETURN_IF_ERROR(
+        Layer(&layer.out, {name + "output.dense"}, config_.hidden, config_.intermediate));
+    return Norm(name + "output.LayerNorm", &layer.out_norm);
+  }
+
+  const std::string& prefix() const { return prefix_; }
+  TensorFinder& finder() { return finder_; }
+  std::vector<Wanted>& wanted() { return wanted_; }
+
+ private:
+  const BertConfig& config_;
+  TensorFinder finder_;
+  std::string prefix_;
+  std::vector<Wanted> wanted_;
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<const BertWeights>> BertWeights::Load(
+    const BertConfig& config, std::unique_ptr<TensorSource> source, const LinearForm& form) {
+  std::unique_ptr<BertWeights> weights(new BertWeights);
+  weights->source_ = std::move(source);
+  Plan plan(config, *weights->source_);
+  const std::string embeddings = plan.prefix() + "embeddings.";
+  LECTERN_RETURN_IF_ERROR(plan.finder().Find(embeddings + "word_embeddings.weight",
+                                             {config.vocab, config.hidden}, &weights->words_));
+  LECTERN_RETURN_IF_ERROR(plan.Values(embeddings + "position_embeddings.weight",
+                                      {config.window, config.hidden}, &weights->positions_));
+  LECTERN_RETURN_IF_ERROR(plan.Values(embeddings + "token_type_embeddings.weight",
+                                      {config.types, config.hidden}, &weights->types_));
+  LECTERN_RETURN_IF_ERROR(plan.Norm("embeddings.LayerNorm", &weights->embedding_norm));
+  weights->layers.resize(config.layers);
+  for (int64_t i = 0; i < config.layers; ++i) {
+    LECTERN_RETURN_IF_ERROR(plan.EncoderLayer(i, weights->layers[i]));
+  }
+  if (config.reads_spans) {
+    LECTERN_RETURN_IF_ERROR(
+        plan.Values("qa_outputs.weight", {2, config.hidden}, &weights->span_weights));
+    LECTERN_RETURN_IF_ERROR(plan.Values("qa_outputs.bias", {2}, &weights->span_bias));
+  }
+  // The pooler serves the classification of whole texts.
+  LECTERN_RETURN_IF_ERROR(plan.finder().RefuseUnused(
+      "BERT", {"*pooler.dense.weight", "*pooler.dense.bias", "*embeddings.position_ids"}));
+  std::vector<Wanted>& wanted = plan.wanted();
+  LECTERN_RETURN_IF_ERROR(
+      ParallelFor(static_cast<int64_t>(wanted.size()), form.threads, [&](int64_t i) {
+        return wanted[i].layer->Load(form, *weights->source_, wanted[i].tensors);
+      }));
+  return std::unique_ptr<const BertWeights>(std::move(weights));
+}
+
+absl::Status BertWeights::Embed(std::span<const int32_t> tokens, size_t document_begin,
+                                float* x) const {
+  const int64_t hidden = words_->cols();
+  const int64_t last_type = static_cast<int64_t>(types_.size()) / hidden - 1;
+  for (size_t i = 0; i < tokens.size(); ++i, x += hidden) {
+    LECTERN_RETURN_IF_ERROR(Dequantize(*words_, tokens[i], 1, x));
+    const int64_t type = std::min<int64_t>(i < document_begin ? 0 : 1, last_type);
+    const float* position = positions_.data() + static_cast<int64_t>(i) * hidden;
+    for (int64_t c = 0; c < hidden; ++c) x[c] += types_[type * hidden + c] + position[c];
+  }
+  return absl::OkStatus();
+}
+
+uint64_t BertWeights::bytes() const {
+  uint64_t bytes = sizeof(float) * (positions_.size() + types_.size() + span_weights.size());
+  for (const BertLayer& layer : layers) {
+    for (const Linear* linear : {&layer.qkv, &layer.attention_out, &layer.in, &layer.out}) {
+      bytes += linear->bytes();
+    }
+  }
+  return bytes;
+}
+
+}  // namespace lectern

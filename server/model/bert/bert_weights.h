@@ -1,0 +1,59 @@
+// The weights of a BERT model, ready to be multiplied by.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "server/model/layers/linear.h"
+#include "server/model/loaders/bert_config.h"
+#include "server/model/loaders/tensor_source.h"
+
+namespace lectern {
+
+struct BertNorm {
+  std::vector<float> gain;  // [hidden]
+  std::vector<float> bias;
+};
+
+struct BertLayer {
+  Linear qkv;  // [3, heads, head_dim]
+  Linear attention_out;
+  BertNorm attention_norm;
+  Linear in;  // [intermediate]
+  Linear out;
+  BertNorm out_norm;
+};
+
+// Const after loading, thread-safe. Owns the mapped file.
+class BertWeights {
+ public:
+  // INVALID_ARGUMENT or UNIMPLEMENTED naming file and tensor.
+  static absl::StatusOr<std::unique_ptr<const BertWeights>> Load(
+      const BertConfig& config, std::unique_ptr<TensorSource> source, const LinearForm& form);
+
+  // Adds the rows of one window's tokens, positions and types (0 before `document_begin`, then 1)
+  // up in x [tokens, hidden]. Ids and positions are in range.
+  absl::Status Embed(std::span<const int32_t> tokens, size_t document_begin, float* x) const;
+  uint64_t bytes() const;
+  const TensorSource& source() const { return *source_; }
+
+  BertNorm embedding_norm;
+  std::vector<BertLayer> layers;
+  // Of the score that an answer begins, and that it ends, at a token; empty without that head.
+  std::vector<float> span_weights;  // [2, hidden]
+  std::vector<float> span_bias;     // [2]
+
+ private:
+  BertWeights() = default;
+
+  std::unique_ptr<TensorSource> source_;
+  const TensorView* words_ = nullptr;
+  std::vector<float> positions_;  // [window, hidden]
+  std::vector<float> types_;      // [types, hidden]
+};
+
+}  // namespace lectern

@@ -1,0 +1,53 @@
+#include "server/model/bert/load_bert.h"
+
+#include <filesystem>
+#include <string>
+#include <utility>
+
+#include "server/base/status_macros.h"
+#include "server/model/bert/bert_model.h"
+#include "server/model/loaders/file_error.h"
+#include "server/model/loaders/safetensors.h"
+#include "server/model/loaders/tokenizer_files.h"
+#include "server/model/model_files.h"
+
+namespace lectern {
+namespace {
+
+// The id that a special token written out stands for.
+absl::StatusOr<int32_t> SpecialId(const Tokenizer& tokenizer, const std::string& text,
+                                  const std::string& folder) {
+  const Encoding encoding = tokenizer.Encode(text, /*parse_special=*/true);
+  if (encoding.ids.size() == 1 && tokenizer.IsSpecial(encoding.ids[0])) return encoding.ids[0];
+  return InvalidFile({.file = folder, .kind = "token", .name = text}, "is not in the vocabulary");
+}
+
+}  // namespace
+
+absl::StatusOr<std::shared_ptr<const Model>> LoadBertFolder(const ModelLoadOptions& options,
+                                                            bool encoder_alone) {
+  const std::filesystem::path folder = options.path;
+  const std::string config_path = folder / "config.json";
+  BertParts parts;
+  LECTERN_ASSIGN_OR_RETURN(const std::string config_json, ReadTextFile(config_path));
+  LECTERN_ASSIGN_OR_RETURN(parts.config, ReadBertConfig(config_json, config_path));
+  if (!parts.config.reads_spans && !encoder_alone) {
+    return UnsupportedFile({.file = config_path, .kind = "key", .name = "architectures"},
+                           "an encoder alone answers no questions; BertForQuestionAnswering does");
+  }
+  LECTERN_ASSIGN_OR_RETURN(parts.tokenizer, LoadTokenizerFolder(folder, /*eos_id=*/-1));
+  LECTERN_RETURN_IF_ERROR(CheckVocabulary(options, *parts.tokenizer, parts.config.vocab));
+  LECTERN_ASSIGN_OR_RETURN(parts.cls, SpecialId(*parts.tokenizer, "[CLS]", options.path));
+  LECTERN_ASSIGN_OR_RETURN(parts.sep, SpecialId(*parts.tokenizer, "[SEP]", options.path));
+  LECTERN_ASSIGN_OR_RETURN(auto source, OpenSafetensors(folder, /*ignore_other_types=*/true));
+  LECTERN_ASSIGN_OR_RETURN(const LinearForm form, LinearForm::Of(options.numerics, options.threads));
+  parts.info = InfoOfFiles(options, "safetensors", *source);
+  parts.numerics = options.numerics;
+  parts.execution.num_threads = options.threads;
+  LECTERN_ASSIGN_OR_RETURN(parts.weights_hash, HashFiles(ModelFilesOf(folder)));
+  LECTERN_ASSIGN_OR_RETURN(parts.weights,
+                           BertWeights::Load(parts.config, std::move(source), form));
+  return std::make_shared<const BertModel>(std::move(parts));
+}
+
+}  // namespace lectern

@@ -1,0 +1,35 @@
+// Queries and keys are mixed in Hadamard blocks before they are rounded to int8: scores stay the
+// same in exact arithmetic, outlier channels are spread (QuaRot, Ashkboos et al. 2024, arXiv
+// 2404.00456).
+#pragma once
+
+#include <cstdint>
+
+#include "absl/status/status.h"
+#include "kernels/execution_context.h"
+#include "kernels/hadamard.h"
+#include "kernels/kv_pages.h"
+#include "server/model/kernel_status.h"
+
+namespace lectern {
+
+// The largest power of two that divides a head; 1, which mixes nothing, where keys are fp32.
+inline int64_t QueryBlock(const kernels::KvPageLayout& layout) {
+  int64_t block = 1;
+  if (layout.type == kernels::KvType::kF32) return block;
+  while (layout.head_dim % (2 * block) == 0) block *= 2;
+  return block;
+}
+
+// Mixes the first `heads` heads of each row of x, whose rows are `stride` floats apart.
+inline absl::Status MixHeads(const kernels::KvPageLayout& layout, float* x, int64_t rows,
+                             int64_t heads, int64_t stride,
+                             const kernels::ExecutionContext& execution) {
+  const int64_t block = QueryBlock(layout);
+  if (block == 1) return absl::OkStatus();
+  return FromKernel(
+      kernels::BlockHadamard(x, rows, heads * layout.head_dim, stride, block, execution),
+      "hadamard");
+}
+
+}  // namespace lectern

@@ -1,0 +1,139 @@
+#include "server/model/llama/load_llama.h"
+
+#include <filesystem>
+#include <future>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "server/base/status_macros.h"
+#include "server/model/llama/f32_weights.h"
+#include "server/model/llama/int8_weights.h"
+#include "server/model/llama/llama_model.h"
+#include "server/model/loaders/gguf.h"
+#include "server/model/loaders/llama_config.h"
+#include "server/model/loaders/safetensors.h"
+#include "server/model/loaders/strict_json.h"
+#include "server/model/loaders/tokenizer_files.h"
+#include "server/model/model_files.h"
+#include "server/tokenizer/byte_level_bpe.h"
+#include "server/tokenizer/chat_template.h"
+
+namespace lectern {
+namespace {
+
+namespace fs = std::filesystem;
+
+// What both kinds of files come down to.
+struct LlamaFiles {
+  std::shared_ptr<const LlamaReader> reader;
+  ByteLevelBpeConfig vocabulary;
+  std::string chat_template;  // empty: none
+  std::string format;
+  std::vector<std::string> hashed_files;
+};
+
+absl::StatusOr<LlamaFiles> OpenGguf(const std::string& path) {
+  LlamaFiles files;
+  files.format = "gguf";
+  files.hashed_files = {path};
+  LECTERN_ASSIGN_OR_RETURN(std::unique_ptr<GgufFile> file, GgufFile::Open(path));
+  LECTERN_ASSIGN_OR_RETURN(LlamaConfig config, ReadLlamaConfig(*file));
+  LECTERN_ASSIGN_OR_RETURN(files.vocabulary, ReadGgufTokenizer(*file));
+  files.chat_template = config.chat_template;
+  LECTERN_ASSIGN_OR_RETURN(
+      files.reader, LlamaReader::Open(std::move(config), std::move(file), LlamaNaming::kGguf));
+  return files;
+}
+
+// The chat template of a Hugging Face folder, or an empty string.
+absl::StatusOr<std::string> ReadChatTemplate(const fs::path& folder) {
+  const std::string path = folder / "tokenizer_config.json";
+  if (!fs::exists(path)) return std::string();
+  LECTERN_ASSIGN_OR_RETURN(const std::string contents, ReadTextFile(path));
+  LECTERN_ASSIGN_OR_RETURN(const auto json, ParseJsonObject(contents, path));
+  const auto found = json.find("chat_template");
+  if (found == json.end() || found->is_null()) return std::string();
+  if (!found->is_string()) {
+    return absl::UnimplementedError(
+        absl::StrCat(path, ": key 'chat_template': only one template, as a string, is known"));
+  }
+  return found->get<std::string>();
+}
+
+absl::StatusOr<LlamaFiles> OpenFolder(const fs::path& folder) {
+  LlamaFiles files;
+  files.format = "safetensors";
+  const std::string config_path = folder / "config.json";
+  const std::string tokenizer_path = folder / "tokenizer.json";
+  LECTERN_ASSIGN_OR_RETURN(const std::string config_json, ReadTextFile(config_path));
+  LECTERN_ASSIGN_OR_RETURN(LlamaConfig config, ReadLlamaConfigJson(config_json, config_path));
+  LECTERN_ASSIGN_OR_RETURN(const std::string tokenizer_json, ReadTextFile(tokenizer_path));
+  LECTERN_ASSIGN_OR_RETURN(files.vocabulary,
+                           ParseTokenizerJson(tokenizer_json, tokenizer_path, config.eos));
+  LECTERN_ASSIGN_OR_RETURN(files.chat_template, ReadChatTemplate(folder));
+  LECTERN_ASSIGN_OR_RETURN(std::unique_ptr<TensorSource> source,
+                           OpenSafetensors(folder, /*ignore_other_types=*/true));
+  LECTERN_ASSIGN_OR_RETURN(files.reader, LlamaReader::Open(std::move(config), std::move(source),
+                                                           LlamaNaming::kHuggingFace));
+  files.hashed_files = ModelFilesOf(folder);
+  return files;
+}
+
+absl::StatusOr<std::unique_ptr<LlamaWeights>> LoadWeights(
+    std::shared_ptr<const LlamaReader> reader, ModelLoadOptions::Numerics numerics,
+    const kernels::ExecutionContext& execution) {
+  switch (numerics) {
+    case ModelLoadOptions::Numerics::kF32:
+      return LoadLlamaF32Weights(*reader, execution.num_threads);
+    case ModelLoadOptions::Numerics::kInt8Rotated:
+      return LoadLlamaInt8Weights(std::move(reader), execution.num_threads);
+  }
+  return absl::InvalidArgumentError("numerics: unknown");
+}
+
+absl::StatusOr<std::unique_ptr<Tokenizer>> MakeTokenizer(const ModelLoadOptions& options,
+                                                         const LlamaConfig& config,
+                                                         ByteLevelBpeConfig& vocabulary) {
+  LECTERN_ASSIGN_OR_RETURN(auto tokenizer, NewByteLevelBpe(std::move(vocabulary)));
+  LECTERN_RETURN_IF_ERROR(CheckVocabulary(options, *tokenizer, config.vocab));
+  return tokenizer;
+}
+
+absl::StatusOr<std::shared_ptr<const Model>> Load(const ModelLoadOptions& options,
+                                                  LlamaFiles files) {
+  const LlamaConfig& config = files.reader->config();
+  std::unique_ptr<ChatTemplate> chat_template;
+  if (!files.chat_template.empty()) {
+    LECTERN_ASSIGN_OR_RETURN(chat_template, RecogniseChatTemplate(files.chat_template));
+  }
+  kernels::ExecutionContext execution;
+  execution.num_threads = options.threads;
+  // Beside the weights, which take longest.
+  auto tokenizer = std::async(std::launch::async,
+                              [&] { return MakeTokenizer(options, config, files.vocabulary); });
+  auto fingerprint = std::async(std::launch::async, [&] { return HashFiles(files.hashed_files); });
+  ModelInfo info = InfoOfFiles(options, files.format, files.reader->source());
+  info.default_policy = options.default_policy;
+  LECTERN_ASSIGN_OR_RETURN(auto weights, LoadWeights(files.reader, options.numerics, execution));
+  LECTERN_ASSIGN_OR_RETURN(auto made_tokenizer, tokenizer.get());
+  LECTERN_ASSIGN_OR_RETURN(std::string digest, fingerprint.get());
+  return std::make_shared<const LlamaModel>(
+      LlamaParts{config, std::move(weights), std::move(made_tokenizer), Prompt(chat_template.get()),
+                 std::move(info), std::move(digest), execution});
+}
+
+}  // namespace
+
+absl::StatusOr<std::shared_ptr<const Model>> LoadLlamaGguf(const ModelLoadOptions& options) {
+  LECTERN_ASSIGN_OR_RETURN(LlamaFiles files, OpenGguf(options.path));
+  return Load(options, std::move(files));
+}
+
+absl::StatusOr<std::shared_ptr<const Model>> LoadLlamaFolder(const ModelLoadOptions& options) {
+  LECTERN_ASSIGN_OR_RETURN(LlamaFiles files, OpenFolder(options.path));
+  return Load(options, std::move(files));
+}
+
+}  // namespace lectern

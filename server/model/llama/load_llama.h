@@ -1,0 +1,16 @@
+// From files to a LlamaModel.
+#pragma once
+
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "server/model/model.h"
+#include "server/model/model_loader.h"
+
+namespace lectern {
+
+// A .gguf file; a Hugging Face folder. Errors are LoadModel's.
+absl::StatusOr<std::shared_ptr<const Model>> LoadLlamaGguf(const ModelLoadOptions& options);
+absl::StatusOr<std::shared_ptr<const Model>> LoadLlamaFolder(const ModelLoadOptions& options);
+
+}  // namespace lectern

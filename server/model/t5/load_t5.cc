@@ -1,0 +1,36 @@
+#include "server/model/t5/load_t5.h"
+
+#include <filesystem>
+#include <string>
+#include <utility>
+
+#include "server/base/status_macros.h"
+#include "server/model/loaders/safetensors.h"
+#include "server/model/loaders/tokenizer_files.h"
+#include "server/model/model_files.h"
+#include "server/model/t5/t5_model.h"
+#include "server/tokenizer/lower_case.h"
+
+namespace lectern {
+
+absl::StatusOr<std::shared_ptr<const Model>> LoadT5Folder(const ModelLoadOptions& options) {
+  const std::filesystem::path folder = options.path;
+  const std::string config_path = folder / "config.json";
+  T5Parts parts;
+  LECTERN_ASSIGN_OR_RETURN(const std::string config_json, ReadTextFile(config_path));
+  LECTERN_ASSIGN_OR_RETURN(parts.config, ReadT5Config(config_json, config_path));
+  LECTERN_ASSIGN_OR_RETURN(parts.tokenizer, LoadTokenizerFolder(folder, parts.config.eos));
+  LECTERN_RETURN_IF_ERROR(CheckVocabulary(options, *parts.tokenizer, parts.config.vocab));
+  if (parts.config.lower_case) parts.tokenizer = NewLowerCase(std::move(parts.tokenizer));
+  LECTERN_ASSIGN_OR_RETURN(auto source, OpenSafetensors(folder, /*ignore_other_types=*/true));
+  LECTERN_ASSIGN_OR_RETURN(const LinearForm form, LinearForm::Of(options.numerics, options.threads));
+  parts.info = InfoOfFiles(options, "safetensors", *source);
+  parts.numerics = options.numerics;
+  parts.execution.num_threads = options.threads;
+  LECTERN_ASSIGN_OR_RETURN(parts.weights_hash, HashFiles(ModelFilesOf(folder)));
+  LECTERN_ASSIGN_OR_RETURN(parts.weights,
+                           T5Weights::Load(parts.config, std::move(source), form));
+  return std::make_shared<const T5Model>(std::move(parts));
+}
+
+}  // namespace lectern

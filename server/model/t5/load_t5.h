@@ -1,0 +1,15 @@
+// From a Hugging Face folder to a T5Model.
+#pragma once
+
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "server/model/model.h"
+#include "server/model/model_loader.h"
+
+namespace lectern {
+
+// Errors are LoadModel's.
+absl::StatusOr<std::shared_ptr<const Model>> LoadT5Folder(const ModelLoadOptions& options);
+
+}  // namespace lectern

@@ -1,0 +1,49 @@
+// The T5 family behind the Model interface: questions in the form of UnifiedQA (Khashabi et al.
+// 2020, arXiv 2005.00700), "question \\n context" in lower case.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "kernels/execution_context.h"
+#include "kernels/kv_pages.h"
+#include "server/model/loaders/t5_config.h"
+#include "server/model/model.h"
+#include "server/model/model_loader.h"
+#include "server/model/t5/t5_weights.h"
+
+namespace lectern {
+
+// What a T5Model is made of; how files become these parts is load_t5.cc.
+struct T5Parts {
+  T5Config config;
+  std::unique_ptr<const T5Weights> weights;
+  std::unique_ptr<Tokenizer> tokenizer;
+  ModelInfo info;  // name, format, quantization, parameters; the rest is filled in
+  std::string weights_hash;
+  ModelLoadOptions::Numerics numerics = ModelLoadOptions::Numerics::kInt8Rotated;
+  kernels::ExecutionContext execution;
+};
+
+// Const after construction, thread-safe.
+class T5Model : public Model {
+ public:
+  explicit T5Model(T5Parts parts);
+
+  const ModelInfo& info() const override { return info_; }
+  const Tokenizer& tokenizer() const override { return *tokenizer_; }
+  WindowFrame FrameOf(std::string_view question) const override;
+  int32_t decoder_start() const override { return config_.start; }
+  std::unique_ptr<Workspace> NewWorkspace() const override;
+  absl::Status Forward(std::span<const ForwardSlice> slices, Workspace& workspace) const override;
+
+ private:
+  const T5Config config_;
+  const std::unique_ptr<const T5Weights> weights_;
+  const std::unique_ptr<Tokenizer> tokenizer_;
+  const kernels::ExecutionContext execution_;
+  const kernels::KvPageLayout layout_;
+  ModelInfo info_;
+};
+
+}  // namespace lectern

@@ -1,0 +1,181 @@
+#include "server/model/t5/t5_weights.h"
+
+#include <cmath>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "server/base/status_macros.h"
+#include "server/model/loaders/tensor_finder.h"
+#include "server/model/parallel_for.h"
+
+namespace lectern {
+namespace {
+
+// One linear layer to be loaded.
+struct Wanted {
+  Linear* layer;
+  LinearTensors tensors;
+};
+
+// Finds every tensor of a model, and what becomes of it.
+class Plan {
+ public:
+  Plan(const T5Config& config, const TensorSource& source) : config_(config), finder_(source) {}
+
+  absl::Status Layer(Linear* layer, const std::vector<std::string>& names, int64_t out, int64_t in,
+                     const TensorView* gain = nullptr, float factor = 1) {
+    LinearTensors tensors{.gain = gain, .factor = factor};
+    for (const std::string& name : names) {
+      tensors.weights.emplace_back();
+      LECTERN_RETURN_IF_ERROR(
+          finder_.Find(absl::StrCat(name, ".weight"), {out, in}, &tensors.weights.back()));
+    }
+    wanted_.push_back({layer, std::move(tensors)});
+    return absl::OkStatus();
+  }
+
+  absl::Status Norm(const std::string& name, const TensorView** norm) {
+    return finder_.Find(absl::StrCat(name, ".weight"), {config_.hidden}, norm);
+  }
+
+  absl::Status SelfAttention(const std::string& part, Linear* qkv, Linear* out) {
+    const TensorView* norm = nullptr;
+    LECTERN_RETURN_IF_ERROR(Norm(absl::StrCat(part, ".layer_norm"), &norm));
+    const std::string self = absl::StrCat(part, ".SelfAttention.");
+    LECTERN_RETURN_IF_ERROR(
+        Layer(qkv, {self + "q", self + "k", self + "v"}, inner(), config_.hidden, norm));
+    return Layer(out, {self + "o"}, config_.hidden, inner());
+  }
+
+  absl::Status CrossAttention(const std::string& part, T5DecoderLayer& layer) {
+    const TensorView* norm = nullptr;
+    LECTERN_RETURN_IF_ERROR(Norm(absl::StrCat(part, ".layer_norm"), &norm));
+    const std::string cross = absl::StrCat(part, ".EncDecAttention.");
+    LECTERN_RETURN_IF_ERROR(
+        Layer(&layer.cross_query, {cross + "q"}, inner(), config_.hidden, norm));
+    LECTERN_RETURN_IF_ERROR(
+        Layer(&layer.cross_key_value, {cross + "k", cross + "v"}, inner(), config_.hidden));
+    return Layer(&layer.cross_out, {cross + "o"}, config_.hidden, inner());
+  }
+
+  absl::Status FeedForward(const std::string& part, T5FeedForward& layer) {
+    const TensorView* norm = nullptr;
+    LECTERN_RETURN_IF_ERROR(Norm(absl::StrCat(part, ".layer_norm"), &norm));
+    const std::string dense = absl::StrCat(part, ".DenseReluDense.");
+    const std::vector<std::string> in =
+        config_.gated ? std::vector<std::string>{dense + "wi_0", dense + "wi_1"}
+                      : std::vector<std::string>{dense + "wi"};
+    LECTERN_RETURN_IF_ERROR(Layer(&layer.in, in, config_.intermediate, config_.hidden, norm));
+    return Layer(&layer.out, {dense + "wo"}, config_.hidden, config_.intermediate);
+  }
+
+  absl::Status Bias(const std::string& part, bool bidirectional,
+                    std::unique_ptr<const RelativeBias>* bias) {
+    const TensorView* table = nullptr;
+    LECTERN_RETURN_IF_ERROR(finder_.Find(
+        absl::StrCat(part, ".block.0.layer.0.SelfAttention.relative_attention_bias.weight"),
+        {config_.buckets, config_.heads}, &table));
+    std::vector<float> values(config_.buckets * config_.heads);
+    LECTERN_RETURN_IF_ERROR(Dequantize(*table, 0, config_.buckets, values.data()));
+    *bias = std::make_unique<const RelativeBias>(values, config_, bidirectional);
+    return absl::OkStatus();
+  }
+
+  TensorFinder& finder() { return finder_; }
+  std::vector<Wanted>& wanted() { return wanted_; }
+
+ private:
+  int64_t inner() const { return config_.heads * config_.head_dim; }
+
+  const T5Config& config_;
+  TensorFinder finder_;
+  std::vector<Wanted> wanted_;
+};
+
+}  // namespace
+
+RelativeBias::RelativeBias(const std::vector<float>& table, const T5Config& config,
+                           bool bidirectional)
+    : head_stride_(2 * kMaxT5Window - 1), values_(config.heads * head_stride_) {
+  for (int64_t i = 0; i < head_stride_; ++i) {
+    const int64_t bucket =
+        T5Bucket(i - (kMaxT5Window - 1), bidirectional, config.buckets, config.max_distance);
+    for (int64_t head = 0; head < config.heads; ++head) {
+      values_[head * head_stride_ + i] = table[bucket * config.heads + head];
+    }
+  }
+}
+
+absl::StatusOr<std::unique_ptr<const T5Weights>> T5Weights::Load(
+    const T5Config& config, std::unique_ptr<TensorSource> source, const LinearForm& form) {
+  std::unique_ptr<T5Weights> weights(new T5Weights);
+  weights->source_ = std::move(source);
+  Plan plan(config, *weights->source_);
+  const auto part = [](const char* half, int64_t block, int layer) {
+    return absl::StrCat(half, ".block.", block, ".layer.", layer);
+  };
+  LECTERN_RETURN_IF_ERROR(
+      plan.finder().Find("shared.weight", {config.vocab, config.hidden}, &weights->embedding_));
+  weights->encoder.resize(config.encoder_layers);
+  for (int64_t i = 0; i < config.encoder_layers; ++i) {
+    T5EncoderLayer& layer = weights->encoder[i];
+    LECTERN_RETURN_IF_ERROR(
+        plan.SelfAttention(part("encoder", i, 0), &layer.qkv, &layer.attention_out));
+    LECTERN_RETURN_IF_ERROR(plan.FeedForward(part("encoder", i, 1), layer.feed_forward));
+  }
+  weights->decoder.resize(config.decoder_layers);
+  for (int64_t i = 0; i < config.decoder_layers; ++i) {
+    T5DecoderLayer& layer = weights->decoder[i];
+    LECTERN_RETURN_IF_ERROR(
+        plan.SelfAttention(part("decoder", i, 0), &layer.qkv, &layer.attention_out));
+    LECTERN_RETURN_IF_ERROR(plan.CrossAttention(part("decoder", i, 1), layer));
+    LECTERN_RETURN_IF_ERROR(plan.FeedForward(part("decoder", i, 2), layer.feed_forward));
+  }
+  const TensorView *encoder_norm = nullptr, *decoder_norm = nullptr;
+  LECTERN_RETURN_IF_ERROR(plan.Norm("encoder.final_layer_norm", &encoder_norm));
+  LECTERN_RETURN_IF_ERROR(plan.Norm("decoder.final_layer_norm", &decoder_norm));
+  weights->encoder_norm.resize(config.hidden);
+  LECTERN_RETURN_IF_ERROR(Dequantize(*encoder_norm, 0, 1, weights->encoder_norm.data()));
+  const float scale =
+      config.tied ? static_cast<float>(1 / std::sqrt(static_cast<double>(config.hidden))) : 1.0f;
+  LECTERN_RETURN_IF_ERROR(plan.Layer(&weights->head, {config.tied ? "shared" : "lm_head"},
+                                     config.vocab, config.hidden, decoder_norm, scale));
+  LECTERN_RETURN_IF_ERROR(plan.Bias("encoder", /*bidirectional=*/true, &weights->encoder_bias));
+  LECTERN_RETURN_IF_ERROR(plan.Bias("decoder", /*bidirectional=*/false, &weights->decoder_bias));
+  // The table stands in some files under several names.
+  LECTERN_RETURN_IF_ERROR(plan.finder().RefuseUnused(
+      "T5", {"lm_head.weight", "encoder.embed_tokens.weight", "decoder.embed_tokens.weight",
+             "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"}));
+  std::vector<Wanted>& wanted = plan.wanted();
+  LECTERN_RETURN_IF_ERROR(
+      ParallelFor(static_cast<int64_t>(wanted.size()), form.threads, [&](int64_t i) {
+        return wanted[i].layer->Load(form, *weights->source_, wanted[i].tensors);
+      }));
+  return std::unique_ptr<const T5Weights>(std::move(weights));
+}
+
+absl::Status T5Weights::Embed(std::span<const int32_t> tokens, float* x) const {
+  for (const int32_t token : tokens) {
+    LECTERN_RETURN_IF_ERROR(Dequantize(*embedding_, token, 1, x));
+    x += embedding_->cols();
+  }
+  return absl::OkStatus();
+}
+
+uint64_t T5Weights::bytes() const {
+  uint64_t bytes = head.bytes() + encoder_bias->bytes() + decoder_bias->bytes();
+  const auto add = [&bytes](std::initializer_list<const Linear*> layers) {
+    for (const Linear* layer : layers) bytes += layer->bytes();
+  };
+  for (const T5EncoderLayer& layer : encoder) {
+    add({&layer.qkv, &layer.attention_out, &layer.feed_forward.in, &layer.feed_forward.out});
+  }
+  for (const T5DecoderLayer& layer : decoder) {
+    add({&layer.qkv, &layer.attention_out, &layer.cross_query, &layer.cross_key_value,
+         &layer.cross_out, &layer.feed_forward.in, &layer.feed_forward.out});
+  }
+  return bytes;
+}
+
+}  // namespace lectern
