@@ -28,17 +28,19 @@ AskJob::AskJob(const EngineParts& parts, AskOptions options, std::shared_ptr<con
       model_(std::move(model)),
       lease_(std::move(lease)),
       sink_(std::move(sink)),
-      tail_(model_->PromptSuffix(options_.question)) {
+      tail_(model_->PromptSuffix(options_.question)),
+      frame_(model_->FrameOf(options_.question)) {
   if (lease_ && lease_.resident()) ResolveReading();
   // The tokens of a text are not known yet; four bytes are a usual one.
   const uint64_t text = options_.inline_text ? options_.inline_text->size() / 4 : 0;
-  SetWork({.prefill_tokens = tail_.ids.size() + text,
+  SetWork({.prefill_tokens = tail_.ids.size() + frame_.size() + text,
            .decode_tokens = parts_.queue->estimate().AnswerTokens(options_.max_new_tokens)});
 }
 
 // In chunks, the longest prompt is a chunk with the question: no limit on the document.
 absl::Status AskJob::CheckStored() const {
   if (lease_ && !lease_.resident()) return absl::OkStatus();  // once it is
+  if (model_->info().kind != ModelKind::kGenerative) return CheckFrame();
   uint64_t longest = 0;
   for (const TokenRange& part : content().Parts(reading_)) {
     longest = std::max<uint64_t>(longest, content().PromptSize(part));
@@ -70,6 +72,7 @@ Task<Done> AskJob::Run() {
 
 void AskJob::Release() {
   sequence_ = {};
+  memory_ = {};
   lease_ = {};
   inline_ = nullptr;
 }
@@ -110,6 +113,11 @@ Task<absl::Status> AskJob::Answer() {
   policy_ = ResolvePolicy(options_.attention, model_->info());
   stage_ = WorkStage::kPrefill;
   LECTERN_CO_RETURN_IF_ERROR(co_await PrepareDocument());
+  if (model_->info().kind == ModelKind::kGenerative) co_return co_await AnswerBehindDocument();
+  co_return co_await AnswerFromWindows();
+}
+
+Task<absl::Status> AskJob::AnswerBehindDocument() {
   LECTERN_CO_RETURN_IF_ERROR(co_await ReadPrompt());
   bool retry_exact = false;
   LECTERN_CO_RETURN_IF_ERROR(CheckError(&retry_exact));
@@ -418,7 +426,10 @@ Task<absl::Status> AskJob::Decode() {
                               .pages = sequence_.pages(),
                               .policy = &policy_,
                               .logits = logits_.data(),
-                              .kept_mass = &kept_mass_};
+                              .key_mass = memory_mass_.empty() ? nullptr : memory_mass_.data(),
+                              .kept_mass = &kept_mass_,
+                              .memory = memory_.pages(),
+                              .memory_tokens = memory_tokens_};
     const absl::Status computed = co_await parts_.scheduler->Run(*model_, {&request, 1}, Owner());
     if (!computed.ok()) co_return computed;
     sequence_.Advance(1);
@@ -462,7 +473,8 @@ void AskJob::FillExactness() {
   exactness.policy = policy_;
   exactness.numerics = info.numerics;
   exactness.kv_cache = info.kv_cache;
-  const auto keys = static_cast<double>(std::max<int64_t>(sequence_.position(), 1));
+  const auto keys =
+      static_cast<double>(std::max<int64_t>(sequence_.position() + memory_tokens_, 1));
   const double selected =
       policy_.top_k == 0 ? 1.0 : std::min(1.0, static_cast<double>(policy_.top_k) / keys);
   parts_.metrics->AttentionSampled(answer_.model, exactness.kept_mass_mean, selected);

@@ -10,6 +10,7 @@
 #include "server/engine/sequence.h"
 #include "server/engine/task.h"
 #include "server/engine/types.h"
+#include "server/engine/windows.h"
 
 namespace lectern {
 
@@ -40,6 +41,7 @@ class AskJob : public QueuedJob {
  private:
   void ResolveReading();
   Task<absl::Status> Answer();
+  Task<absl::Status> AnswerBehindDocument();
   Task<absl::Status> PrepareDocument();
   Task<absl::Status> ReadPrompt();
   Task<absl::Status> ReadWhole();
@@ -51,6 +53,16 @@ class AskJob : public QueuedJob {
   void RankSentences();
   Task<absl::StatusOr<std::shared_ptr<const ReadDocument>>> DocumentPages();
   absl::Status CheckError(bool* retry_exact) const;
+
+  // Models that read question and document together (window_answers.cc).
+  Task<absl::Status> AnswerFromWindows();
+  std::vector<TokenRange> ChooseWindows();
+  absl::Status CheckFrame() const;
+  std::vector<std::vector<int32_t>> WindowTokens(const std::vector<TokenRange>& windows);
+  Task<absl::Status> ReadWindows(const std::vector<TokenRange>& windows);
+  void AddMemoryEvidence(const std::vector<TokenRange>& windows);
+  Task<absl::Status> FindSpans(const std::vector<TokenRange>& windows);
+  void ShowSpans(const std::vector<WindowScores>& scores);
   Task<absl::Status> Decode();
   void Show(const std::string& text);
   void Finish();
@@ -67,7 +79,8 @@ class AskJob : public QueuedJob {
   const std::shared_ptr<const Model> model_;
   DocumentStore::Lease lease_;
   std::shared_ptr<AskSink> sink_;
-  const PromptTail tail_;  // the question as the prompt has it, with its frame
+  const PromptTail tail_;    // the question as the prompt has it, with its frame
+  const WindowFrame frame_;  // or as the windows of an encoder have it
 
   // While it runs.
   WorkStage stage_ = WorkStage::kQueue;
@@ -75,6 +88,9 @@ class AskJob : public QueuedJob {
   Reading reading_ = Reading::kWhole;
   AttentionPolicy policy_;
   Sequence sequence_;  // what the answer continues
+  PageSet memory_;     // of a seq2seq model: what its windows were encoded to
+  int64_t memory_tokens_ = 0;
+  std::vector<float> memory_mass_;  // attention of the answer's tokens to each of them
   KeptMass kept_mass_;
   std::vector<float> logits_;
   std::vector<float> token_mass_;        // attention to each of the document's tokens

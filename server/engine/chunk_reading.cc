@@ -29,17 +29,28 @@ uint32_t ChunkOf(const DocumentContent& content, uint64_t byte) {
              : static_cast<uint32_t>(after - content.chunks.begin() - 1);
 }
 
+namespace {
+
+// A sentence that gets so many times the attention of the next is read alone: others then only lead
+// a small model astray (docs/quality.md).
+constexpr double kStandsOut = 4;
+
+}  // namespace
+
 std::string SecondReading(const DocumentContent& content, const std::vector<EvidenceSpan>& ranked) {
   const std::vector<ByteRange>& sentences = content.sentences;
   std::set<size_t> wanted;
-  for (size_t i = 0; i < ranked.size() && i < kSecondReadingSentences; ++i) {
+  const bool stands_out =
+      ranked.size() > 1 && ranked[0].attention > kStandsOut * ranked[1].attention;
+  const size_t count = stands_out ? 1 : kSecondReadingSentences;
+  for (size_t i = 0; i < ranked.size() && i < count; ++i) {
     const auto found = std::lower_bound(
         sentences.begin(), sentences.end(), ranked[i].begin_byte,
         [](const ByteRange& sentence, uint64_t byte) { return sentence.begin < byte; });
     if (found == sentences.end()) continue;
     const size_t at = static_cast<size_t>(found - sentences.begin());
     wanted.insert(at);
-    if (i > 0) continue;
+    if (i > 0 || stands_out) continue;
     if (at > 0) wanted.insert(at - 1);
     if (at + 1 < sentences.size()) wanted.insert(at + 1);
   }

@@ -66,6 +66,10 @@ std::vector<TokenRange> CutIntoChunks(const Encoding& encoding,
 }
 
 size_t ChunkTokens(const ModelInfo& model) {
+  if (model.kind != ModelKind::kGenerative) {
+    // The rest of a window is the question's.
+    return static_cast<size_t>(std::max<int64_t>(model.window * 3 / 4, 1));
+  }
   return std::min<size_t>(kChunkTokens,
                           static_cast<size_t>(std::max<int64_t>(model.window / 2, 1)));
 }

@@ -53,7 +53,8 @@ struct DocumentContent {
   size_t PromptSize(const TokenRange& part) const { return prefix.size() + part.size(); }
 };
 
-// The pages of a document under one policy and reading. Immutable once made.
+// The pages of a document under one policy and reading. Immutable once made. A model that reads
+// question and document together has none.
 struct ReadDocument {
   AttentionPolicy policy;
   Reading reading = Reading::kWhole;  // or kChunks
@@ -73,7 +74,8 @@ std::string DocumentId(const Model& model, const std::string& text_sha256);
 std::vector<TokenRange> CutIntoChunks(const Encoding& encoding,
                                       std::span<const ByteRange> sentences, size_t chunk_tokens);
 
-// What a model's chunks have: kChunkTokens, or half of a smaller window.
+// What a model's chunks have: kChunkTokens, or half of a smaller window; three quarters of the
+// window of an encoder.
 size_t ChunkTokens(const ModelInfo& model);
 
 // Tokens, sentences and chunks of a text. `sha256` is the text's. Takes as long as tokenising does;

@@ -113,6 +113,9 @@ Task<absl::StatusOr<std::shared_ptr<const ReadDocument>>> DocumentReader::Read(
   auto read = std::make_shared<ReadDocument>();
   read->policy = policy;
   read->reading = reading;
+  if (model.info().kind != ModelKind::kGenerative) {
+    co_return std::shared_ptr<const ReadDocument>(std::move(read));
+  }
   std::vector<std::vector<int32_t>> prompts;
   std::vector<uint64_t> sizes;
   uint64_t tokens = 0;

@@ -1,4 +1,5 @@
-// Bytes of pages that a document takes: exact once its tokens are known, a lower bound before.
+// Bytes of pages that a document takes: exact once its tokens are known, a lower bound before. 0
+// for a model that keeps none.
 #pragma once
 
 #include <cstdint>

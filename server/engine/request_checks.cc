@@ -39,7 +39,10 @@ class Checker {
             "must be 0 to 1");
   }
 
-  void CheckSampling(const SamplingOptions& s) {
+  void CheckSampling(const SamplingOptions& s, const ModelInfo& model) {
+    const bool samples = model.kind != ModelKind::kExtractive;
+    Require(samples || s.temperature == 0, "sampling.temperature",
+            absl::StrCat("must be 0: model ", model.name, " answers with spans of the document"));
     Require(s.temperature >= 0 && s.temperature <= 2, "sampling.temperature", "must be 0 to 2");
     Require(s.top_p > 0 && s.top_p <= 1, "sampling.top_p", "must be above 0 and at most 1");
   }
@@ -111,7 +114,7 @@ absl::Status CheckAsk(const AskOptions& options, const EngineLimits& limits,
   check.Require(options.max_evidence_spans <= limits.max_evidence_spans, "max_evidence_spans",
                 absl::StrCat("must be at most ", limits.max_evidence_spans));
   check.CheckStops(options.stop, limits);
-  check.CheckSampling(options.sampling);
+  check.CheckSampling(options.sampling, model);
   check.CheckAttention(options.attention, limits, model);
   return check.Result();
 }

@@ -166,21 +166,27 @@ const Model* Scheduler::NextModel() {
   return next;
 }
 
-// Takes part in the coming step with up to `budget` of its tokens; returns how many.
+// Takes part in the coming step with up to `budget` of its tokens; returns how many, which is more
+// than the budget for a step's only window.
 size_t Scheduler::Take(Steps& steps, size_t budget) {
   size_t taken = 0;
   for (size_t i = steps.first_; i < steps.requests_.size() && taken < budget; ++i) {
-    const size_t left = steps.requests_[i].tokens.size() - steps.done_[i];
-    const size_t count = std::min(left, budget - taken);
+    const StepRequest& request = steps.requests_[i];
+    const size_t left = request.tokens.size() - steps.done_[i];
+    const bool fits = left <= budget - taken;
+    if (request.encode && !fits && chosen_prefill_ > 0) break;
+    const size_t count = request.encode || fits ? left : budget - taken;
     if (count == 0) continue;
     chosen_.push_back({&steps, i, count});
     taken += count;
+    if (!steps.decodes()) chosen_prefill_ += count;
   }
   return taken;
 }
 
 void Scheduler::Choose(const Model& model) {
   chosen_.clear();
+  chosen_prefill_ = 0;
   std::vector<Steps*> prefill;
   for (Steps* steps : steps_) {
     if (&steps->model_ != &model) continue;
@@ -208,9 +214,11 @@ void Scheduler::ChoosePrefill(std::vector<Steps*>& prefill, size_t budget) {
   size_t left = budget;
   const size_t for_bulk = bulk == prefill.end() ? 0 : budget / kBulkShare;
   for (auto steps = prefill.begin(); steps != bulk && left > for_bulk; ++steps) {
-    left -= Take(**steps, left - for_bulk);
+    left -= std::min(left, Take(**steps, left - std::min(left, for_bulk)));
   }
-  for (auto steps = bulk; steps != prefill.end() && left > 0; ++steps) left -= Take(**steps, left);
+  for (auto steps = bulk; steps != prefill.end() && left > 0; ++steps) {
+    left -= std::min(left, Take(**steps, left));
+  }
 }
 
 // Computes what was chosen and resumes the jobs that have waited for it.
@@ -225,9 +233,15 @@ void Scheduler::Forward(const Model& model) {
                        .position = request.position + static_cast<int64_t>(done),
                        .pages = request.pages,
                        .policy = request.policy,
+                       .encode = request.encode,
+                       .document_begin = request.document_begin,
+                       .memory = request.memory,
+                       .memory_tokens = request.memory_tokens,
                        .logits = is_last ? request.logits : nullptr,
                        .kept_mass = request.kept_mass,
-                       .key_mass = request.key_mass});
+                       .key_mass = request.key_mass,
+                       .span_begins = request.span_begins,
+                       .span_ends = request.span_ends});
     (chosen.steps->decodes() ? decode_tokens : prefill_tokens) += chosen.tokens;
   }
   const absl::Duration start = clock_->Steady();

@@ -39,6 +39,13 @@ struct StepRequest {
   float* logits = nullptr;
   float* key_mass = nullptr;
   KeptMass* kept_mass = nullptr;
+  // As in ForwardSlice. A window is never cut: it takes part in a step as a whole.
+  bool encode = false;
+  size_t document_begin = 0;
+  std::span<std::byte* const> memory;
+  int64_t memory_tokens = 0;
+  float* span_begins = nullptr;
+  float* span_ends = nullptr;
 };
 
 // On whose behalf something is computed, and how it is called in metrics and errors.
@@ -55,9 +62,10 @@ class Scheduler {
   Scheduler(const Clock* clock, ServerMetrics* metrics, std::shared_ptr<JobQueue> queue,
             int slice_tokens);
 
-  // co_await Run(...): absl::Status. Computes the requests, which belong to different sequences, in
-  // any order and cut. `progress`, or null, hears how many tokens are done after each step.
-  // CANCELLED, DEADLINE_EXCEEDED or UNAVAILABLE as QueuedJob::Check() says, or the model's error.
+  // co_await Run(...): absl::Status. Computes the requests, cut and in any order between sequences;
+  // those of one sequence follow one another in theirs. `progress`, or null, hears how many tokens
+  // are done after each step. CANCELLED, DEADLINE_EXCEEDED or UNAVAILABLE as QueuedJob::Check()
+  // says, or the model's error.
   class Steps;
   Steps Run(const Model& model, std::span<const StepRequest> requests, StepOwner owner,
             const Progress* progress = nullptr);
@@ -122,6 +130,7 @@ class Scheduler {
   std::vector<Chosen> chosen_;
   std::vector<ForwardSlice> slices_;
   std::vector<absl::Status> statuses_;  // of slices_
+  size_t chosen_prefill_ = 0;           // tokens of prefill in chosen_
   const Model* last_model_ = nullptr;
   uint64_t jobs_ended_ = 0;
   std::map<const Model*, std::unique_ptr<Workspace>> workspaces_;

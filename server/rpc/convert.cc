@@ -265,11 +265,23 @@ v1::Answer ToProto(const Answer& answer) {
   return proto;
 }
 
+v1::ModelInfo::Kind ToProto(ModelKind kind) {
+  switch (kind) {
+    case ModelKind::kGenerative:
+      return v1::ModelInfo::KIND_GENERATIVE;
+    case ModelKind::kSeq2Seq:
+      return v1::ModelInfo::KIND_SEQ2SEQ;
+    case ModelKind::kExtractive:
+      return v1::ModelInfo::KIND_EXTRACTIVE;
+  }
+  return v1::ModelInfo::KIND_UNSPECIFIED;
+}
+
 v1::ModelInfo ToProto(const ModelInfo& model) {
   v1::ModelInfo proto;
   proto.set_name(model.name);
   proto.set_family(model.family);
-  proto.set_kind(v1::ModelInfo::KIND_GENERATIVE);
+  proto.set_kind(ToProto(model.kind));
   proto.set_format(model.format);
   proto.set_quantization(model.quantization);
   proto.set_numerics(model.numerics);
@@ -282,7 +294,7 @@ v1::ModelInfo ToProto(const ModelInfo& model) {
   proto.set_kv_bytes_per_token(model.page_tokens == 0 ? 0 : model.page_bytes / model.page_tokens);
   *proto.mutable_default_policy() = ToProto(model.default_policy);
   proto.set_supports_ffn_top_k(model.supports_ffn_top_k);
-  proto.set_supports_sampling(true);
+  proto.set_supports_sampling(model.kind != ModelKind::kExtractive);
   return proto;
 }
 
