@@ -7,10 +7,12 @@
 #include "absl/strings/str_cat.h"
 #include "server/base/error_details.h"
 #include "server/base/status_macros.h"
+#include "server/model/bert/load_bert.h"
 #include "server/model/llama/load_llama.h"
 #include "server/model/loaders/config_reader.h"
 #include "server/model/loaders/strict_json.h"
 #include "server/model/model_files.h"
+#include "server/model/t5/load_t5.h"
 
 namespace lectern {
 namespace {
@@ -44,6 +46,8 @@ absl::StatusOr<std::shared_ptr<const Model>> Load(const ModelLoadOptions& option
   std::error_code error;
   if (!fs::is_directory(options.path, error)) return LoadLlamaGguf(options);
   LECTERN_ASSIGN_OR_RETURN(const std::string type, ModelTypeOf(options.path));
+  if (type == "t5") return LoadT5Folder(options);
+  if (type == "bert") return LoadBertFolder(options);
   return LoadLlamaFolder(options);  // refuses other types
 }
 

@@ -39,7 +39,7 @@ EXTERNAL = [
     (r'PkgConfig::(GRPCPP|PROTOBUF)|.*grpc|.*protobuf', {'lectern_proto', 'lectern_app'}),
     (r'prometheus-cpp::', {'lectern_metrics', 'lectern_app'}),
     (r'.*civetweb', {'lectern_app'}),
-    (r'PkgConfig::PCRE2', {'lectern_tokenizer'}),
+    (r'PkgConfig::(PCRE2|UTF8PROC)', {'lectern_tokenizer'}),
     (r'OpenMP::', {'lectern_kernels'}),
     (r'Threads::', set(LINKS)),
     (r'OpenSSL::', {'lectern_base'}),
