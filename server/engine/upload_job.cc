@@ -1,5 +1,6 @@
 #include "server/engine/upload_job.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -13,8 +14,9 @@
 namespace lectern {
 namespace {
 
-// Room that a document must leave in the window for a question and its answer.
-constexpr uint64_t kLeastQuestionTokens = 64;
+// Room that a document must leave in the window for a question and its answer; in a small window,
+// a quarter of it.
+constexpr int64_t kLeastQuestionTokens = 64;
 
 DocumentOptions KeepAs(const UploadOptions& options, absl::Duration default_ttl) {
   absl::Duration ttl = options.ttl.value_or(absl::ZeroDuration());
@@ -90,7 +92,9 @@ Task<absl::StatusOr<DocumentInfo>> UploadJob::ReadPages(
   const Reading reading = content->Resolve(options_.reading);
   const uint64_t tokens = content->PromptTokens(reading);
   if (reading == Reading::kWhole) {
-    LECTERN_CO_RETURN_IF_ERROR(CheckWindow(tokens, kLeastQuestionTokens, 0, model_->info()));
+    const int64_t least = std::min(kLeastQuestionTokens, model_->info().window / 4);
+    LECTERN_CO_RETURN_IF_ERROR(
+        CheckWindow(tokens, static_cast<uint64_t>(least), 0, model_->info()));
   }
   const DocumentReader::Key key{content->id, reading,
                                 ResolvePolicy(options_.attention, model_->info())};

@@ -1,0 +1,186 @@
+// T5 and BERT behind the same calls: the tiny models of tests/golden in fp32, whose answers are
+// known, over a real socket: upload, ask, many windows, restart from disk, refusals.
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "server/model/loaders/tokenizer_files.h"
+#include "tests/e2e/e2e_fixture.h"
+#include "tests/testing/temporary_folder.h"
+
+namespace lectern::e2e {
+namespace {
+
+using testing::HasSubstr;
+
+class ReadersE2eTest : public E2eTest {
+ protected:
+  void SetUp() override {}  // each test starts its own server
+
+  void Serve(const std::string& model, std::vector<std::string> flags = {}) {
+    const auto folder = test::GoldenDir() / model;
+    LECTERN_REQUIRE_FILE(std::filesystem::exists(folder / "config.json"), folder.string());
+    flags.push_back("--numerics=f32");
+    own_.reset();
+    own_ = std::make_unique<test::ServerProcess>(flags, folder.string());
+    ASSERT_TRUE(own_->WaitUntilReady()) << own_->Log();
+    Connect(*own_);
+  }
+
+  v1::ModelInfo Model() {
+    grpc::ClientContext context;
+    v1::ListModelsResponse response;
+    EXPECT_TRUE(stub_->ListModels(&context, {}, &response).ok());
+    return response.models(0);
+  }
+
+  std::unique_ptr<test::ServerProcess> own_;
+};
+
+// What ids of the tiny T5 spell.
+std::string Spell(const std::vector<int32_t>& ids) {
+  const auto tokenizer = LoadTokenizerFolder(test::GoldenDir() / "t5_tiny" / "v1_0", 1);
+  EXPECT_TRUE(tokenizer.ok()) << tokenizer.status();
+  return (*tokenizer)->Decode(ids, /*skip_special=*/true);
+}
+
+nlohmann::json CaseOf(const std::string& family, const std::string& name) {
+  for (const test::GoldenCase& c : test::GoldenCases(family)) {
+    if (c.name == name) return c.params;
+  }
+  return {};
+}
+
+TEST_F(ReadersE2eTest, BertAnswersWithTheGoldenSpans) {
+  Serve("bert_qa_tiny/model");
+  if (IsSkipped() || HasFatalFailure()) return;
+  const v1::ModelInfo model = Model();
+  EXPECT_EQ(model.kind(), v1::ModelInfo::KIND_EXTRACTIVE);
+  EXPECT_EQ(model.family(), "bert");
+  EXPECT_FALSE(model.supports_sampling());
+  EXPECT_TRUE(model.supports_ffn_top_k());
+  const auto params = CaseOf("bert_qa_tiny", "qa_0");
+  const std::string context = params.at("context");
+  const UploadResult upload = Upload(context);
+  ASSERT_TRUE(upload.status.ok()) << upload.status.error_message();
+  for (const char* variant : {"dense", "k8", "k16"}) {
+    SCOPED_TRACE(variant);
+    v1::AskRequest request = Question(upload.document.id(), params.at("question"));
+    if (variant[0] == 'k') request.mutable_attention()->set_top_k(std::atoi(variant + 1));
+    const AskResult asked = Ask(request);
+    ASSERT_TRUE(asked.status.ok()) << asked.status.error_message();
+    const auto& best = params.at("answers").at(variant).at("best")[0];
+    EXPECT_EQ(asked.answer.text(), best.at("text").get<std::string>());
+    EXPECT_EQ(asked.streamed, asked.answer.text());
+    ASSERT_GT(asked.answer.evidence_size(), 0);
+    EXPECT_EQ(asked.answer.evidence(0).begin_byte(), best.at("start_byte").get<uint64_t>());
+    EXPECT_EQ(asked.answer.evidence(0).end_byte(), best.at("end_byte").get<uint64_t>());
+    EXPECT_EQ(asked.answer.evidence(0).text(), asked.answer.text());
+    EXPECT_EQ(asked.answer.exactness().exact(), variant[0] == 'd');
+    EXPECT_EQ(asked.answer.exactness().kept_mass_mean() < 1, variant[0] == 'k');
+  }
+  v1::AskRequest sampled = Question(upload.document.id(), "Where?");
+  sampled.mutable_sampling()->set_temperature(1);
+  EXPECT_THAT(Ask(sampled).status.error_message(), HasSubstr("sampling.temperature"));
+  std::string endless = "Where";
+  for (int i = 0; i < 40; ++i) endless += " did Dario work";
+  const AskResult refused = Ask(Question(upload.document.id(), endless));
+  EXPECT_EQ(refused.status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(ReasonOf(refused.status), "DOCUMENT_TOO_LONG");
+}
+
+// A document of many windows: every span is where it says, and the server is as before.
+TEST_F(ReadersE2eTest, BertReadsALongDocument) {
+  Serve("bert_qa_tiny/model");
+  if (IsSkipped() || HasFatalFailure()) return;
+  std::string text;
+  for (int i = 0; text.size() < 6000; ++i) {
+    text += CaseOf("bert_qa_tiny", "qa_" + std::to_string(i % 5)).at("context").get<std::string>();
+    text += " ";
+  }
+  const UploadResult upload = Upload(text);
+  ASSERT_TRUE(upload.status.ok()) << upload.status.error_message();
+  EXPECT_GT(upload.document.chunks(), 5u);
+  const AskResult asked = Ask(Question(upload.document.id(), "Where did Dario Conti work?"));
+  ASSERT_TRUE(asked.status.ok()) << asked.status.error_message();
+  EXPECT_EQ(asked.answer.reading(), v1::READING_CHUNKS);
+  EXPECT_GT(asked.answer.considered_ratio(), 0);
+  ASSERT_GT(asked.answer.evidence_size(), 0);
+  for (const v1::EvidenceSpan& span : asked.answer.evidence()) {
+    EXPECT_EQ(text.substr(span.begin_byte(), span.end_byte() - span.begin_byte()), span.text());
+  }
+  ExpectReleased(0);
+}
+
+TEST_F(ReadersE2eTest, T5WritesTheGoldenAnswer) {
+  TemporaryFolder cache;
+  const std::string flag = "--cache_dir=" + cache.path();
+  Serve("t5_tiny/v1_0", {flag});
+  if (IsSkipped() || HasFatalFailure()) return;
+  EXPECT_EQ(Model().kind(), v1::ModelInfo::KIND_SEQ2SEQ);
+  EXPECT_EQ(Model().layers(), 6u);
+  // "question \n context" of the golden input, whose greedy ids are known.
+  const std::string input = CaseOf("t5_tiny", "v1_0.dense").at("texts")[0];
+  const size_t cut = input.find(" \\n ");
+  const std::string question = input.substr(0, cut), context = input.substr(cut + 4);
+  const UploadResult upload = Upload(context);
+  ASSERT_TRUE(upload.status.ok()) << upload.status.error_message();
+  std::string dense;
+  for (const char* name : {"v1_0.dense", "v1_0.attn8", "v1_0.cross8"}) {
+    SCOPED_TRACE(name);
+    const auto params = CaseOf("t5_tiny", name);
+    v1::AskRequest request = Question(upload.document.id(), question);
+    request.set_max_new_tokens(12);
+    v1::AttentionPolicy& attention = *request.mutable_attention();
+    for (const char* part : {"enc", "dec", "cross"}) {
+      const uint32_t k = params.at("attention_topk").at(part);
+      for (int layer = 0; layer < 2; ++layer) attention.add_layer_top_k(k);
+    }
+    const AskResult asked = Ask(request);
+    ASSERT_TRUE(asked.status.ok()) << asked.status.error_message();
+    const auto data = test::GoldenTensors::Read(test::GoldenDir() / "t5_tiny" /
+                                                (std::string(name) + ".safetensors"));
+    const std::vector<int32_t> ids(data["greedy_ids"].i32.begin(),
+                                   data["greedy_ids"].i32.begin() + 12);
+    EXPECT_EQ(asked.answer.text(), Spell(ids));
+    EXPECT_EQ(asked.answer.usage().generated_tokens(), 12u);
+    EXPECT_GT(asked.answer.evidence_size(), 0);
+    if (dense.empty()) dense = asked.answer.text();
+  }
+  // The same document after a restart, from disk.
+  Serve("t5_tiny/v1_0", {flag});
+  v1::AskRequest request = Question(upload.document.id(), question);
+  request.set_max_new_tokens(12);
+  const AskResult again = Ask(request);
+  ASSERT_TRUE(again.status.ok()) << again.status.error_message();
+  EXPECT_EQ(again.answer.text(), dense);
+}
+
+// Many windows and many questions at once, all of them given back.
+TEST_F(ReadersE2eTest, T5FusesManyWindows) {
+  Serve("t5_tiny/v1_1");
+  if (IsSkipped() || HasFatalFailure()) return;
+  std::string text;
+  for (int i = 0; i < 120; ++i) {
+    text += "tomas okafor became the ferry captain of marlow bridge in " +
+            std::to_string(1800 + i) + ". ";
+  }
+  const UploadResult upload = Upload(text);
+  ASSERT_TRUE(upload.status.ok()) << upload.status.error_message();
+  EXPECT_GT(upload.document.chunks(), 3u);
+  std::vector<std::string> answers(4);
+  std::vector<std::thread> threads;
+  for (std::string& answer : answers) {
+    threads.emplace_back([&] {
+      const AskResult asked = Ask(Question(upload.document.id(), "who was the ferry captain?"));
+      EXPECT_TRUE(asked.status.ok()) << asked.status.error_message();
+      EXPECT_GT(asked.answer.usage().tokens_computed(), 1000u);
+      answer = asked.answer.text();
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  for (const std::string& answer : answers) EXPECT_EQ(answer, answers[0]);
+  ExpectReleased(0);
+}
+
+}  // namespace
+}  // namespace lectern::e2e
