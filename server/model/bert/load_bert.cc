@@ -40,13 +40,13 @@ absl::StatusOr<std::shared_ptr<const Model>> LoadBertFolder(const ModelLoadOptio
   LECTERN_ASSIGN_OR_RETURN(parts.cls, SpecialId(*parts.tokenizer, "[CLS]", options.path));
   LECTERN_ASSIGN_OR_RETURN(parts.sep, SpecialId(*parts.tokenizer, "[SEP]", options.path));
   LECTERN_ASSIGN_OR_RETURN(auto source, OpenSafetensors(folder, /*ignore_other_types=*/true));
-  LECTERN_ASSIGN_OR_RETURN(const LinearForm form, LinearForm::Of(options.numerics, options.threads));
+  LECTERN_ASSIGN_OR_RETURN(const LinearForm form,
+                           LinearForm::Of(options.numerics, options.threads));
   parts.info = InfoOfFiles(options, "safetensors", *source);
   parts.numerics = options.numerics;
   parts.execution.num_threads = options.threads;
   LECTERN_ASSIGN_OR_RETURN(parts.weights_hash, HashFiles(ModelFilesOf(folder)));
-  LECTERN_ASSIGN_OR_RETURN(parts.weights,
-                           BertWeights::Load(parts.config, std::move(source), form));
+  LECTERN_ASSIGN_OR_RETURN(parts.weights, BertWeights::Load(parts.config, std::move(source), form));
   return std::make_shared<const BertModel>(std::move(parts));
 }
 

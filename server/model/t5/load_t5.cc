@@ -23,13 +23,13 @@ absl::StatusOr<std::shared_ptr<const Model>> LoadT5Folder(const ModelLoadOptions
   LECTERN_RETURN_IF_ERROR(CheckVocabulary(options, *parts.tokenizer, parts.config.vocab));
   if (parts.config.lower_case) parts.tokenizer = NewLowerCase(std::move(parts.tokenizer));
   LECTERN_ASSIGN_OR_RETURN(auto source, OpenSafetensors(folder, /*ignore_other_types=*/true));
-  LECTERN_ASSIGN_OR_RETURN(const LinearForm form, LinearForm::Of(options.numerics, options.threads));
+  LECTERN_ASSIGN_OR_RETURN(const LinearForm form,
+                           LinearForm::Of(options.numerics, options.threads));
   parts.info = InfoOfFiles(options, "safetensors", *source);
   parts.numerics = options.numerics;
   parts.execution.num_threads = options.threads;
   LECTERN_ASSIGN_OR_RETURN(parts.weights_hash, HashFiles(ModelFilesOf(folder)));
-  LECTERN_ASSIGN_OR_RETURN(parts.weights,
-                           T5Weights::Load(parts.config, std::move(source), form));
+  LECTERN_ASSIGN_OR_RETURN(parts.weights, T5Weights::Load(parts.config, std::move(source), form));
   return std::make_shared<const T5Model>(std::move(parts));
 }
 
