@@ -24,7 +24,7 @@ RUN mkdir -p /models && if [ "$BAKE_MODEL" = 1 ]; then cp /deps/models/*.gguf /m
 FROM ${BASE} AS runtime
 RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends \
       libgrpc++1.51 libprotobuf32 libabsl20220623 libssl3 libprometheus-cpp-core1.0 libcivetweb1 \
-      libpcre2-8-0 libgomp1 \
+      libpcre2-8-0 libutf8proc2 libgomp1 \
  && rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin /var/log/apt /var/log/dpkg.log \
  && find / -xdev -perm /6000 -type f -exec chmod a-s {} +
 # liblectern_f32.so, loaded for fp32 numerics alone, finds LibTorch where it was linked with it.

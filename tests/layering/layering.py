@@ -39,7 +39,7 @@ EXTERNAL = [
     (r'PkgConfig::(GRPCPP|PROTOBUF)|.*grpc|.*protobuf', {'lectern_proto', 'lectern_app'}),
     (r'prometheus-cpp::', {'lectern_metrics', 'lectern_app'}),
     (r'.*civetweb', {'lectern_app'}),
-    (r'PkgConfig::PCRE2', {'lectern_tokenizer'}),
+    (r'PkgConfig::(PCRE2|UTF8PROC)', {'lectern_tokenizer'}),
     (r'OpenMP::', {'lectern_kernels'}),
     (r'Threads::', set(LINKS)),
     (r'OpenSSL::', {'lectern_base'}),
@@ -74,6 +74,7 @@ HEADERS = [
                                            'tests/e2e/')),
     (r'absl/', ('server/', 'client/', 'bench/', 'tests/')),
     (r'prometheus/', ('server/metrics/', 'server/app/', 'tests/')),
+    (r'utf8proc', ('server/tokenizer/',)),
     (r'(civetweb|Civet)', ('server/app/', 'tests/server/app/')),
 ]
 APP_USERS = ('server/main.cc', 'server/app/', 'tests/')
