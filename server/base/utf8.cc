@@ -64,6 +64,36 @@ bool IsUtf8Boundary(std::string_view text, size_t offset) {
   return (static_cast<unsigned char>(text[offset]) & 0xC0) != 0x80;
 }
 
+size_t Utf8IllFormedLength(std::string_view text) { return ScanChar(text).length; }
+
+char32_t Utf8CodePoint(std::string_view text) {
+  const auto byte = [&](size_t i) { return static_cast<unsigned char>(text[i]); };
+  const char32_t lead = byte(0);
+  if (lead < 0x80) return lead;
+  const size_t length = lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
+  char32_t code_point = lead & (0x7Fu >> length);
+  for (size_t i = 1; i < length; ++i) code_point = code_point << 6 | (byte(i) & 0x3Fu);
+  return code_point;
+}
+
+void AppendUtf8(char32_t code_point, std::string& out) {
+  const auto tail = [&](int shift) {
+    out.push_back(static_cast<char>(0x80 | ((code_point >> shift) & 0x3F)));
+  };
+  if (code_point < 0x80) {
+    out.push_back(static_cast<char>(code_point));
+  } else if (code_point < 0x800) {
+    out.push_back(static_cast<char>(0xC0 | code_point >> 6));
+    tail(0);
+  } else if (code_point < 0x10000) {
+    out.push_back(static_cast<char>(0xE0 | code_point >> 12));
+    tail(6), tail(0);
+  } else {
+    out.push_back(static_cast<char>(0xF0 | code_point >> 18));
+    tail(12), tail(6), tail(0);
+  }
+}
+
 std::string ReplaceInvalidUtf8(std::string_view text) {
   std::string out;
   out.reserve(text.size());

@@ -19,8 +19,15 @@ inline bool IsValidUtf8(std::string_view text) { return Utf8ValidPrefix(text) ==
 // True at 0, at text.size() and before every byte that does not continue a character.
 bool IsUtf8Boundary(std::string_view text, size_t offset);
 
+// Bytes (1..3) of the maximal ill-formed part at text[0], which is not a whole character.
+size_t Utf8IllFormedLength(std::string_view text);
+
 // Replaces each maximal ill-formed part by U+FFFD, as Unicode recommends.
 std::string ReplaceInvalidUtf8(std::string_view text);
+
+// The code point of the well-formed character that `text` begins with, and the other way round.
+char32_t Utf8CodePoint(std::string_view text);
+void AppendUtf8(char32_t code_point, std::string& out);
 
 // Checks a stream of bytes that may be cut anywhere. Not thread-safe.
 class Utf8StreamValidator {

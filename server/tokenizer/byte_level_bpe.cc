@@ -12,6 +12,7 @@
 #include "server/tokenizer/bpe_merges.h"
 #include "server/tokenizer/byte_alphabet.h"
 #include "server/tokenizer/pre_tokenize.h"
+#include "server/tokenizer/whole_characters.h"
 
 namespace lectern {
 namespace {
@@ -40,14 +41,8 @@ class CleanText {
       Append(text.substr(at, good), at, true);
       at += good;
       if (at >= text.size()) break;
-      // One replacement for each maximal ill-formed part.
-      size_t bad = 1;
-      while (bad < 3 && at + bad < text.size() &&
-             ReplaceInvalidUtf8(text.substr(at, bad + 1)).size() == 3) {
-        ++bad;
-      }
       Append("\xef\xbf\xbd", at, false);
-      at += bad;
+      at += Utf8IllFormedLength(text.substr(at));
     }
     origin_.push_back(static_cast<uint32_t>(text.size()));
   }
@@ -77,42 +72,14 @@ class StreamDecoderImpl : public StreamDecoder {
 
   std::string Append(int32_t id) override {
     if (id < 0 || id >= static_cast<int32_t>(bytes_->size()) || (*special_)[id]) return "";
-    pending_ += (*bytes_)[id];
-    return Release(false);
+    return characters_.Append((*bytes_)[id]);
   }
-  std::string Finish() override { return Release(true); }
+  std::string Finish() override { return characters_.Finish(); }
 
  private:
-  std::string Release(bool all) {
-    std::string out;
-    while (!pending_.empty()) {
-      const size_t good = Utf8ValidPrefix(pending_);
-      out.append(pending_, 0, good);
-      pending_.erase(0, good);
-      if (pending_.empty()) break;
-      if (!all && CouldGrow()) break;
-      // Ill-formed for certain: its maximal part becomes one U+FFFD.
-      size_t bad = 1;
-      while (bad < pending_.size() && bad < 3 &&
-             ReplaceInvalidUtf8(pending_.substr(0, bad + 1)).size() == 3) {
-        ++bad;
-      }
-      out += "\xef\xbf\xbd";
-      pending_.erase(0, bad);
-    }
-    return out;
-  }
-  // True if pending_ is the beginning of a character. A surrogate written in UTF-8 (ED A0..BF xx)
-  // is judged when all three of its bytes are there, as CPython's incremental decoder does.
-  bool CouldGrow() const {
-    if (pending_.size() == 2 && pending_[0] == '\xed' && (pending_[1] & 0xe0) == 0xa0) return true;
-    Utf8StreamValidator validator;
-    return pending_.size() < 4 && validator.Append(pending_);
-  }
-
   const std::vector<std::string>* bytes_;
   const std::vector<bool>* special_;
-  std::string pending_;
+  WholeCharacters characters_;
 };
 
 class ByteLevelBpe : public Tokenizer {

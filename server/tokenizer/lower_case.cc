@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "server/base/utf8.h"
+#include "server/tokenizer/unicode.h"
 
 namespace lectern {
 namespace {
@@ -20,12 +21,16 @@ std::string LowerCased(std::string_view text) {
       ++at;
       continue;
     }
-    auto* bytes = reinterpret_cast<utf8proc_uint8_t*>(lower.data() + at);
     utf8proc_int32_t character = 0;
+    auto* bytes = reinterpret_cast<utf8proc_uint8_t*>(lower.data() + at);
     utf8proc_iterate(bytes, static_cast<utf8proc_ssize_t>(length), &character);
-    std::array<utf8proc_uint8_t, 4> changed = {};
-    const utf8proc_ssize_t size = utf8proc_encode_char(utf8proc_tolower(character), changed.data());
-    if (size == static_cast<utf8proc_ssize_t>(length)) std::memcpy(bytes, changed.data(), length);
+    const std::u32string changed = Lower(static_cast<char32_t>(character));
+    std::array<utf8proc_uint8_t, 4> encoded = {};
+    const utf8proc_ssize_t size =
+        changed.size() == 1
+            ? utf8proc_encode_char(static_cast<utf8proc_int32_t>(changed[0]), encoded.data())
+            : 0;
+    if (size == static_cast<utf8proc_ssize_t>(length)) std::memcpy(bytes, encoded.data(), length);
     at += length;
   }
   return lower;

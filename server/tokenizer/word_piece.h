@@ -1,6 +1,5 @@
-// WordPiece as BERT uses it (Devlin et al. 2019, arXiv 1810.04805; Schuster and Nakajima 2012):
-// words and punctuation, lower-cased and without accents if so trained, cut into the longest pieces
-// that the vocabulary has.
+// WordPiece (Schuster and Nakajima 2012) as BERT uses it (Devlin et al. 2018, arXiv 1810.04805):
+// words are cut into the longest pieces of a vocabulary, from the left.
 #pragma once
 
 #include <cstdint>
@@ -9,24 +8,28 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "server/tokenizer/bert_text.h"
 #include "server/tokenizer/tokenizer.h"
 
 namespace lectern {
 
 // What a vocabulary file says, whichever format it came in.
 struct WordPieceConfig {
-  std::vector<std::string> tokens;  // index = id; a piece inside a word begins with "##"
-  bool lower_case = true;
-  bool strip_accents = true;
-  bool split_chinese = true;            // every CJK ideograph is a word
-  std::string unknown = "[UNK]";        // a word that has no pieces
-  std::vector<std::string> special = {  // those of them that the vocabulary has
-      "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"};
+  std::vector<std::string> tokens;   // index = id; empty: an id without a token
+  std::vector<int32_t> special_ids;  // recognised in text when asked for, silent when decoded
+  int32_t unk_id = -1;               // of words that the pieces do not cover
+  int32_t eos_id = -1;
+  std::string prefix = "##";    // of pieces that continue a word
+  size_t max_word_chars = 100;  // longer words are unknown
+  bool cleanup = true;          // decoded text has no blanks before punctuation
+  BertRules rules;
   std::string source;  // named in error messages
 };
 
-// INVALID_ARGUMENT, naming `source` and what is wrong, for an inconsistent vocabulary (duplicates,
-// no unknown token, more than 2^22 tokens, ...).
+// Encode adds no [CLS] or [SEP].
+//
+// INVALID_ARGUMENT, naming `source` and what is wrong, for an inconsistent vocabulary (duplicate
+// tokens, ids out of range, more than tokenizer_limits.h allows, ...).
 absl::StatusOr<std::unique_ptr<Tokenizer>> NewWordPiece(WordPieceConfig config);
 
 }  // namespace lectern

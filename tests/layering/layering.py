@@ -74,6 +74,7 @@ HEADERS = [
                                            'tests/e2e/')),
     (r'absl/', ('server/', 'client/', 'bench/', 'tests/')),
     (r'prometheus/', ('server/metrics/', 'server/app/', 'tests/')),
+    (r'utf8proc', ('server/tokenizer/',)),
     (r'(civetweb|Civet)', ('server/app/', 'tests/server/app/')),
 ]
 APP_USERS = ('server/main.cc', 'server/app/', 'tests/')

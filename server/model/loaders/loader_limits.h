@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <limits>
 
+#include "server/tokenizer/tokenizer_limits.h"  // of what is in vocabularies
+
 namespace lectern {
 
 // GGUF.
@@ -27,6 +29,10 @@ inline constexpr size_t kMaxSafetensorsShards = 1'024;
 inline constexpr int kMaxJsonDepth = 8;
 inline constexpr size_t kMaxJsonValues = 1 << 20;
 inline constexpr size_t kMaxConfigJsonBytes = 1 << 20;
+
+// tokenizer.json, spiece.model, vocab.txt; the multilingual ones have 5 to 17 MB. Their 250,000
+// pieces of a text and a score each are 750,000 values, below kMaxJsonValues.
+inline constexpr size_t kMaxTokenizerFileBytes = 64 << 20;
 
 // Tensors of either format.
 inline constexpr size_t kMaxTensorDims = 4;

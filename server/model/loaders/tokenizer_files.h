@@ -3,14 +3,12 @@
 
 #include <cstdint>
 #include <memory>
-#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
 
 #include "absl/status/statusor.h"
 #include "server/model/loaders/gguf.h"
 #include "server/tokenizer/byte_level_bpe.h"
-#include "server/tokenizer/tokenizer.h"
 #include "server/tokenizer/unigram.h"
 #include "server/tokenizer/word_piece.h"
 
@@ -20,22 +18,27 @@ namespace lectern {
 // tokeniser or pre-tokeniser; INVALID_ARGUMENT naming file and key for damaged metadata.
 absl::StatusOr<ByteLevelBpeConfig> ReadGgufTokenizer(const GgufFile& file);
 
-// From the contents of a Hugging Face tokenizer.json; the same errors. `eos_id` comes from the
-// model's config.json.
+// From the contents of a Hugging Face tokenizer.json of type BPE; the same errors. `eos_id` comes
+// from the model's config.json.
 absl::StatusOr<ByteLevelBpeConfig> ParseTokenizerJson(std::string_view json, std::string source,
                                                       int32_t eos_id);
 
-// From the bytes of SentencePiece's spiece.model; of a tokenizer.json whose model.type is Unigram
-// or WordPiece; of a vocab.txt, one token a line. The same errors.
-absl::StatusOr<UnigramConfig> ParseSpieceModel(std::string_view bytes, std::string source);
-absl::StatusOr<UnigramConfig> ParseUnigramJson(const nlohmann::json& root, std::string source,
-                                               int32_t eos_id);
-absl::StatusOr<WordPieceConfig> ParseWordPieceJson(const nlohmann::json& root, std::string source);
-absl::StatusOr<WordPieceConfig> ParseVocabTxt(std::string_view text, std::string source);
+// From the contents of a spiece.model (SentencePiece, type unigram); the same errors.
+absl::StatusOr<UnigramConfig> ParseSpieceModel(std::string_view contents, std::string source);
 
-// The tokenizer of a Hugging Face folder, of whichever kind: its spiece.model, tokenizer.json or
-// vocab.txt with tokenizer_config.json. `eos_id` comes from config.json, -1 if it does not say.
-// NOT_FOUND if there is none of them; else the same errors.
+// From the contents of a vocab.txt and of the tokenizer_config.json beside it (empty: none); the
+// same errors.
+absl::StatusOr<WordPieceConfig> ParseVocabTxt(std::string_view vocabulary, std::string source,
+                                              std::string_view settings_json,
+                                              std::string settings_source);
+
+// From the contents of a tokenizer.json of type BPE, Unigram or WordPiece. `eos_id` below 0: what
+// the file says, if it does.
+absl::StatusOr<std::unique_ptr<Tokenizer>> NewTokenizerFromJson(std::string_view contents,
+                                                                std::string source, int32_t eos_id);
+
+// From what a model folder holds: tokenizer.json, else spiece.model, else vocab.txt (the last two
+// with the tokenizer_config.json beside them). INVALID_ARGUMENT if it holds none.
 absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizerFolder(const std::string& folder,
                                                                int32_t eos_id);
 

@@ -1,14 +1,15 @@
+// Which tokenizer a model folder holds.
 #include <filesystem>
-#include <nlohmann/json.hpp>
-#include <utility>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "server/base/mapped_file.h"
 #include "server/base/status_macros.h"
-#include "server/model/loaders/config_reader.h"
 #include "server/model/loaders/file_error.h"
+#include "server/model/loaders/loader_limits.h"
 #include "server/model/loaders/strict_json.h"
 #include "server/model/loaders/tokenizer_files.h"
+#include "server/model/loaders/tokenizer_json_parts.h"
 
 namespace lectern {
 namespace {
@@ -16,76 +17,118 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 
-absl::StatusOr<std::unique_ptr<Tokenizer>> FromJson(const std::string& path, int32_t eos_id) {
+absl::StatusOr<std::string> ReadFile(const std::string& path, size_t limit) {
   LECTERN_ASSIGN_OR_RETURN(const MappedFile file, MappedFile::Open(path));
-  LECTERN_ASSIGN_OR_RETURN(const json root, ParseJsonObject(file.bytes(), path));
-  const auto model = root.find("model");
-  const auto type =
-      model == root.end() || !model->is_object() ? json() : model->value("type", json());
-  if (type == "Unigram") {
-    LECTERN_ASSIGN_OR_RETURN(UnigramConfig config, ParseUnigramJson(root, path, eos_id));
-    return NewUnigram(std::move(config));
+  if (file.bytes().size() > limit) {
+    return InvalidFile({.file = path}, absl::StrCat(file.bytes().size(), " bytes, at most ", limit,
+                                                    " are allowed"));
   }
-  if (type == "WordPiece") {
-    LECTERN_ASSIGN_OR_RETURN(WordPieceConfig config, ParseWordPieceJson(root, path));
-    return NewWordPiece(std::move(config));
-  }
-  LECTERN_ASSIGN_OR_RETURN(ByteLevelBpeConfig config,
-                           ParseTokenizerJson(file.bytes(), path, eos_id));
-  return NewByteLevelBpe(std::move(config));
+  return std::string(file.bytes());
 }
 
-absl::StatusOr<std::unique_ptr<Tokenizer>> FromSpiece(const std::string& path, int32_t eos_id) {
-  LECTERN_ASSIGN_OR_RETURN(const MappedFile file, MappedFile::Open(path));
-  LECTERN_ASSIGN_OR_RETURN(UnigramConfig config, ParseSpieceModel(file.bytes(), path));
+// The contents, or an empty string if there is no such file.
+absl::StatusOr<std::string> ReadFileIfThere(const std::string& path, size_t limit) {
+  std::error_code error;
+  if (!fs::exists(path, error)) return std::string();
+  return ReadFile(path, limit);
+}
+
+// "added_tokens_decoder" of tokenizer_config.json: {"32099": {"content": "<extra_id_0>", ...}, ...}
+absl::Status AddFromSettings(std::string_view contents, const std::string& source,
+                             std::vector<AddedToken>& added) {
+  if (contents.empty()) return absl::OkStatus();
+  LECTERN_ASSIGN_OR_RETURN(const json settings, ParseJsonObject(contents, source));
+  const json* tokens = Child(settings, "added_tokens_decoder");
+  if (tokens == nullptr) return absl::OkStatus();
+  if (!tokens->is_object()) {
+    return InvalidKey(source, "added_tokens_decoder", "is not an object");
+  }
+  for (const auto& [key, token] : tokens->items()) {
+    AddedToken one;
+    one.text = Text(token, "content", "");
+    one.special = Flag(token, "special", false);
+    if (!absl::SimpleAtoi(key, &one.id) || one.id < 0 || one.text.empty()) {
+      return InvalidKey(source, "added_tokens_decoder",
+                        "an entry lacks its content or a sensible id");
+    }
+    added.push_back(std::move(one));
+  }
+  return absl::OkStatus();
+}
+
+// added_tokens.json: {"<extra_id_0>": 32099, ...}
+absl::Status AddFromList(std::string_view contents, const std::string& source,
+                         std::vector<AddedToken>& added) {
+  if (contents.empty()) return absl::OkStatus();
+  LECTERN_ASSIGN_OR_RETURN(const json tokens, ParseJsonObject(contents, source));
+  for (const auto& [text, id] : tokens.items()) {
+    if (!IsId(id) || text.empty()) return InvalidKey(source, text, "is not given a sensible id");
+    added.push_back({text, id.get<int32_t>(), true});
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::unique_ptr<Tokenizer>> LoadSpiece(const fs::path& folder, int32_t eos_id) {
+  const std::string path = folder / "spiece.model";
+  LECTERN_ASSIGN_OR_RETURN(const std::string contents, ReadFile(path, kMaxTokenizerFileBytes));
+  LECTERN_ASSIGN_OR_RETURN(UnigramConfig config, ParseSpieceModel(contents, path));
+  const std::string settings_path = folder / "tokenizer_config.json";
+  const std::string list_path = folder / "added_tokens.json";
+  LECTERN_ASSIGN_OR_RETURN(const std::string settings,
+                           ReadFileIfThere(settings_path, kMaxConfigJsonBytes));
+  LECTERN_ASSIGN_OR_RETURN(const std::string list, ReadFileIfThere(list_path, kMaxConfigJsonBytes));
+  LECTERN_RETURN_IF_ERROR(AddFromSettings(settings, settings_path, config.added));
+  if (config.added.empty()) LECTERN_RETURN_IF_ERROR(AddFromList(list, list_path, config.added));
   if (eos_id >= 0) config.eos_id = eos_id;
   return NewUnigram(std::move(config));
 }
 
-absl::StatusOr<std::unique_ptr<Tokenizer>> FromVocabulary(const fs::path& folder) {
+absl::StatusOr<std::unique_ptr<Tokenizer>> LoadVocabTxt(const fs::path& folder, int32_t eos_id) {
   const std::string path = folder / "vocab.txt";
-  LECTERN_ASSIGN_OR_RETURN(const MappedFile file, MappedFile::Open(path));
-  LECTERN_ASSIGN_OR_RETURN(WordPieceConfig config, ParseVocabTxt(file.bytes(), path));
   const std::string settings_path = folder / "tokenizer_config.json";
-  if (fs::exists(settings_path)) {
-    LECTERN_ASSIGN_OR_RETURN(const MappedFile settings, MappedFile::Open(settings_path));
-    LECTERN_ASSIGN_OR_RETURN(const json root, ParseConfigJson(settings.bytes(), settings_path));
-    const ConfigReader reader(root, settings_path);
-    LECTERN_ASSIGN_OR_RETURN(config.lower_case, reader.Bool("do_lower_case", true));
-    LECTERN_ASSIGN_OR_RETURN(config.strip_accents, reader.Bool("strip_accents", config.lower_case));
-    LECTERN_ASSIGN_OR_RETURN(config.split_chinese, reader.Bool("tokenize_chinese_chars", true));
-  }
+  LECTERN_ASSIGN_OR_RETURN(const std::string contents, ReadFile(path, kMaxTokenizerFileBytes));
+  LECTERN_ASSIGN_OR_RETURN(const std::string settings,
+                           ReadFileIfThere(settings_path, kMaxConfigJsonBytes));
+  LECTERN_ASSIGN_OR_RETURN(WordPieceConfig config,
+                           ParseVocabTxt(contents, path, settings, settings_path));
+  config.eos_id = eos_id;
   return NewWordPiece(std::move(config));
 }
 
 }  // namespace
 
-absl::StatusOr<WordPieceConfig> ParseVocabTxt(std::string_view text, std::string source) {
-  constexpr size_t kMaxTokens = size_t{1} << 22;
-  WordPieceConfig config;
-  config.source = std::move(source);
-  while (!text.empty()) {
-    const size_t end = std::min(text.find('\n'), text.size());
-    std::string_view line = text.substr(0, end);
-    if (line.ends_with('\r')) line.remove_suffix(1);
-    if (config.tokens.size() == kMaxTokens) {
-      return InvalidFile({.file = config.source}, "has more than 2^22 lines");
-    }
-    config.tokens.emplace_back(line);
-    text.remove_prefix(std::min(end + 1, text.size()));
+absl::StatusOr<std::unique_ptr<Tokenizer>> NewTokenizerFromJson(std::string_view contents,
+                                                                std::string source,
+                                                                int32_t eos_id) {
+  LECTERN_ASSIGN_OR_RETURN(const json root, ParseJsonObject(contents, source));
+  const json* model = Child(root, "model");
+  const std::string type = TypeOf(model);
+  if (type == "Unigram") {
+    LECTERN_ASSIGN_OR_RETURN(UnigramConfig config, ReadUnigramJson(root, source, eos_id));
+    return NewUnigram(std::move(config));
   }
-  return config;
+  if (type == "WordPiece") {
+    LECTERN_ASSIGN_OR_RETURN(WordPieceConfig config, ReadWordPieceJson(root, source, eos_id));
+    return NewWordPiece(std::move(config));
+  }
+  // Older files of BPE do not name their type; whatever else there is, is refused there.
+  LECTERN_ASSIGN_OR_RETURN(ByteLevelBpeConfig config, ReadBpeJson(root, source, eos_id));
+  return NewByteLevelBpe(std::move(config));
 }
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizerFolder(const std::string& folder,
                                                                int32_t eos_id) {
   const fs::path path = folder;
-  // spiece.model first: it is what the others were made from.
-  if (fs::exists(path / "spiece.model")) return FromSpiece(path / "spiece.model", eos_id);
-  if (fs::exists(path / "tokenizer.json")) return FromJson(path / "tokenizer.json", eos_id);
-  if (fs::exists(path / "vocab.txt")) return FromVocabulary(path);
-  return absl::NotFoundError(
-      absl::StrCat(folder, ": has none of spiece.model, tokenizer.json and vocab.txt"));
+  std::error_code error;
+  const auto holds = [&](const char* name) { return fs::exists(path / name, error); };
+  if (holds("tokenizer.json")) {
+    const std::string file = path / "tokenizer.json";
+    LECTERN_ASSIGN_OR_RETURN(const std::string contents, ReadFile(file, kMaxTokenizerFileBytes));
+    return NewTokenizerFromJson(contents, file, eos_id);
+  }
+  if (holds("spiece.model")) return LoadSpiece(path, eos_id);
+  if (holds("vocab.txt")) return LoadVocabTxt(path, eos_id);
+  return InvalidFile({.file = folder}, "holds no tokenizer.json, spiece.model or vocab.txt");
 }
 
 }  // namespace lectern

@@ -4,9 +4,9 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/base/status_macros.h"
-#include "server/model/loaders/file_error.h"
 #include "server/model/loaders/strict_json.h"
 #include "server/model/loaders/tokenizer_files.h"
+#include "server/model/loaders/tokenizer_json_parts.h"
 
 namespace lectern {
 namespace {
@@ -14,22 +14,6 @@ namespace {
 using nlohmann::json;
 
 constexpr int64_t kMaxTokens = int64_t{1} << 22;
-
-const json* Child(const json& object, const char* key) {
-  if (!object.is_object()) return nullptr;
-  const auto found = object.find(key);
-  return found == object.end() || found->is_null() ? nullptr : &*found;
-}
-
-std::string TypeOf(const json* object) {
-  const json* type = object == nullptr ? nullptr : Child(*object, "type");
-  return type != nullptr && type->is_string() ? type->get<std::string>() : "none";
-}
-
-bool Flag(const json& object, const char* key, bool otherwise) {
-  const json* value = Child(object, key);
-  return value != nullptr && value->is_boolean() ? value->get<bool>() : otherwise;
-}
 
 class Reader {
  public:
@@ -42,17 +26,16 @@ class Reader {
     LECTERN_RETURN_IF_ERROR(CheckPostProcessor());
     LECTERN_RETURN_IF_ERROR(ReadVocabulary());
     LECTERN_RETURN_IF_ERROR(ReadMerges());
-    LECTERN_RETURN_IF_ERROR(ReadAddedTokens());
+    LECTERN_RETURN_IF_ERROR(ReadAdded());
     return std::move(config_);
   }
 
  private:
   absl::Status Invalid(std::string_view key, std::string_view why) const {
-    return InvalidFile({source_, "key", key}, why);
+    return InvalidKey(source_, key, why);
   }
   absl::Status Unsupported(std::string_view key, const std::string& found) const {
-    return UnsupportedFile({source_, "key", key},
-                           absl::StrCat("'", Printable(found), "' is not known to this build"));
+    return UnknownKind(source_, key, found);
   }
 
   // Whether a ByteLevel entry is one whose pieces are GPT-2's.
@@ -163,20 +146,14 @@ class Reader {
     return absl::OkStatus();
   }
 
-  absl::Status ReadAddedTokens() {
-    const json* added = Child(root_, "added_tokens");
-    if (added == nullptr) return FillGaps();
-    if (!added->is_array()) return Invalid("added_tokens", "is not an array");
-    for (const json& token : *added) {
-      const json* content = Child(token, "content");
-      const json* id = Child(token, "id");
-      if (content == nullptr || !content->is_string() || id == nullptr ||
-          !id->is_number_integer() ||
-          id->get<int64_t>() > static_cast<int64_t>(config_.tokens.size()) + 65'536) {
+  absl::Status ReadAdded() {
+    LECTERN_ASSIGN_OR_RETURN(const std::vector<AddedToken> added, ReadAddedTokens(root_, source_));
+    for (const AddedToken& token : added) {
+      if (token.id > static_cast<int64_t>(config_.tokens.size()) + 65'536) {
         return Invalid("added_tokens", "an entry lacks its content or a sensible id");
       }
-      LECTERN_RETURN_IF_ERROR(SetToken("added_tokens", content->get<std::string>(), *id));
-      if (Flag(token, "special", false)) config_.special_ids.push_back(id->get<int32_t>());
+      LECTERN_RETURN_IF_ERROR(SetToken("added_tokens", token.text, token.id));
+      if (token.special) config_.special_ids.push_back(token.id);
     }
     return FillGaps();
   }
@@ -196,10 +173,15 @@ class Reader {
 
 }  // namespace
 
+absl::StatusOr<ByteLevelBpeConfig> ReadBpeJson(const json& root, const std::string& source,
+                                               int32_t eos_id) {
+  return Reader(root, source).Read(eos_id);
+}
+
 absl::StatusOr<ByteLevelBpeConfig> ParseTokenizerJson(std::string_view contents, std::string source,
                                                       int32_t eos_id) {
   LECTERN_ASSIGN_OR_RETURN(const json root, ParseJsonObject(contents, source));
-  return Reader(root, source).Read(eos_id);
+  return ReadBpeJson(root, source, eos_id);
 }
 
 }  // namespace lectern

@@ -34,6 +34,19 @@ TEST(Utf8Test, ReplacesEachMaximalIllFormedPartOnce) {
   EXPECT_EQ(ReplaceInvalidUtf8("ok"), "ok");
 }
 
+TEST(Utf8Test, CodePointsAndBack) {
+  for (char32_t c = 0; c < 0x110000; c += c < 0x1000 ? 1 : 37) {
+    if (c >= 0xD800 && c < 0xE000) continue;
+    std::string text;
+    AppendUtf8(c, text);
+    ASSERT_EQ(Utf8CharLength(text), text.size()) << uint32_t{c};
+    ASSERT_EQ(Utf8CodePoint(text + "x"), c);
+  }
+  EXPECT_EQ(Utf8IllFormedLength("\xff\xff"), 1u);
+  EXPECT_EQ(Utf8IllFormedLength("\xf0\x9f\x98z"), 3u);
+  EXPECT_EQ(Utf8IllFormedLength("\xe4\xb8"), 2u);
+}
+
 TEST(Utf8Test, BoundariesLieBetweenCharacters) {
   const std::string text =
       "a\xc3\xa9"

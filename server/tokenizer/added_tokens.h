@@ -1,0 +1,43 @@
+// Tokens that are found in a text as they are written, before it is normalised.
+#pragma once
+
+#include <cstdint>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "server/tokenizer/piece_trie.h"
+
+namespace lectern {
+
+// Immutable, thread-safe.
+class AddedTokens {
+ public:
+  AddedTokens() = default;
+  // Non-empty texts with their ids.
+  explicit AddedTokens(std::vector<std::pair<std::string_view, int32_t>> tokens)
+      : trie_(std::move(tokens)) {}
+
+  // Cuts `text` into what is a token (id >= 0, the longest wins) and what lies between (id -1, not
+  // empty), from left to right.
+  template <typename Part>
+  void Cut(std::string_view text, Part part) const {
+    size_t plain = 0;
+    for (size_t at = 0; !trie_.empty() && at < text.size();) {
+      const auto [length, id] = trie_.Longest(text.substr(at));
+      if (length == 0) {
+        ++at;
+        continue;
+      }
+      if (at > plain) part(plain, at, -1);
+      part(at, at + length, id);
+      plain = at += length;
+    }
+    if (plain < text.size()) part(plain, text.size(), -1);
+  }
+
+ private:
+  PieceTrie trie_;
+};
+
+}  // namespace lectern

@@ -1,0 +1,23 @@
+// What Unicode says about a character, as far as tokenizers ask (Unicode 15 by utf8proc).
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace lectern {
+
+// White_Space.
+bool IsSpace(char32_t c);
+// Categories Cc, Cf, Cs and Co. Unassigned characters (Cn) are not: which those are changes with
+// every version of Unicode.
+bool IsControl(char32_t c);
+// Category Mn.
+bool IsNonspacingMark(char32_t c);
+// Categories P*.
+bool IsPunctuation(char32_t c);
+// Lower case without context: one character, but for U+0130, which becomes two.
+std::u32string Lower(char32_t c);
+// Canonical decomposition of one character, not reordered.
+std::u32string Decompose(char32_t c);
+
+}  // namespace lectern

@@ -1,0 +1,105 @@
+// golden/t5_tiny and golden/bert_qa_tiny: every string of the golden files, with the tokenizers
+// that the model folders hold.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "server/model/loaders/tokenizer_files.h"
+#include "tests/server/tokenizer/expect_ranges.h"
+#include "tests/testing/golden.h"
+
+namespace lectern {
+namespace {
+
+using nlohmann::json;
+namespace fs = std::filesystem;
+
+std::string Contents(const fs::path& file) {
+  std::stringstream contents;
+  contents << std::ifstream(file, std::ios::binary).rdbuf();
+  return contents.str();
+}
+
+TEST(T5TinyTokenizerTest, EncodesAndDecodesEveryString) {
+  const fs::path folder = test::GoldenDir() / "t5_tiny";
+  LECTERN_REQUIRE_FILE(fs::exists(folder / "v1_0" / "spiece.model"), folder);
+  const auto tokenizer = LoadTokenizerFolder(folder / "v1_0", -1);
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
+  EXPECT_EQ((*tokenizer)->eos_id(), 1);
+  const auto config = ParseSpieceModel(Contents(folder / "v1_0" / "spiece.model"), "spiece.model");
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->pad_id, 0);
+  EXPECT_EQ(config->unk_id, 2);
+  const json golden = json::parse(Contents(folder / "tokenizer.json"));
+  ASSERT_GT(golden.size(), 0u);
+  for (const json& c : golden) {
+    const std::string text = c["text"];
+    SCOPED_TRACE(text);
+    const Encoding e = (*tokenizer)->Encode(text, false);
+    ASSERT_EQ(e.ids, c["ids"].get<std::vector<int32_t>>());
+    EXPECT_EQ((*tokenizer)->Decode(e.ids, true), c["decoded"].get<std::string>());
+    for (size_t i = 0; i < e.ids.size(); ++i) {
+      if (e.ids[i] == 2) continue;  // the golden file has the text that is unknown
+      EXPECT_EQ(config->pieces[e.ids[i]].text, c["pieces"][i]);
+    }
+    test::ExpectSoundRanges(text, e);
+    test::ExpectStreamDecodes(**tokenizer, e.ids);
+  }
+}
+
+TEST(T5TinyTokenizerTest, RangesReachThroughTheCharacterMap) {
+  const fs::path folder = test::FixtureDir() / "t5_tiny" / "v1_0";
+  const auto tokenizer = LoadTokenizerFolder(folder, -1);
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
+  // fi ligature, one half (three characters), full-width A.
+  const std::string text = "\xef\xac\x81 \xc2\xbd \xef\xbc\xa1";
+  const Encoding e = (*tokenizer)->Encode(text, false);
+  EXPECT_EQ((*tokenizer)->Decode(e.ids, true), "fi 1 \xe2\x81\x87 2 A");
+  std::vector<std::string> parts;
+  for (size_t i = 0; i < e.ids.size(); ++i) {
+    parts.push_back(text.substr(e.begin[i], e.end[i] - e.begin[i]));
+  }
+  EXPECT_EQ(parts, (std::vector<std::string>{"\xef\xac\x81", "\xef\xac\x81", " ", "\xc2\xbd",
+                                             "\xc2\xbd", "\xc2\xbd", " ", "\xef\xbc\xa1"}));
+  std::mt19937 random(3);
+  for (int round = 0; round < 500; ++round) {
+    const std::string odd = test::OddText(random);
+    const Encoding encoded = (*tokenizer)->Encode(odd, round % 2 == 0);
+    test::ExpectSoundRanges(odd, encoded);
+    test::ExpectStreamDecodes(**tokenizer, encoded.ids);
+  }
+}
+
+TEST(BertQaTinyTokenizerTest, EncodesEveryString) {
+  const fs::path folder = test::GoldenDir() / "bert_qa_tiny";
+  LECTERN_REQUIRE_FILE(fs::exists(folder / "model" / "vocab.txt"), folder);
+  const auto tokenizer = LoadTokenizerFolder(folder / "model", -1);
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
+  EXPECT_EQ((*tokenizer)->Encode("[CLS][SEP][PAD][UNK][MASK]", true).ids,
+            (std::vector<int32_t>{2, 3, 0, 1, 4}));
+  const json golden = json::parse(Contents(folder / "tokenizer.json"));
+  ASSERT_GT(golden.size(), 0u);
+  for (const json& c : golden) {
+    const std::string text = c["text"];
+    SCOPED_TRACE(text);
+    std::vector<uint32_t> bytes;  // where each character begins
+    for (uint32_t at = 0; at <= text.size(); ++at) {
+      if (IsUtf8Boundary(text, at)) bytes.push_back(at);
+    }
+    const Encoding e = (*tokenizer)->Encode(text, true);
+    ASSERT_EQ(e.ids, c["ids"].get<std::vector<int32_t>>());
+    for (size_t i = 0; i < e.ids.size(); ++i) {
+      EXPECT_EQ((*tokenizer)->Decode({e.ids[i]}, false), c["tokens"][i]);
+      EXPECT_EQ(e.begin[i], bytes[c["offsets"][i][0].get<size_t>()]) << i;
+      EXPECT_EQ(e.end[i], bytes[c["offsets"][i][1].get<size_t>()]) << i;
+    }
+    test::ExpectSoundRanges(text, e);
+    test::ExpectStreamDecodes(**tokenizer, e.ids);
+  }
+}
+
+}  // namespace
+}  // namespace lectern
