@@ -23,8 +23,8 @@
 #include <string>
 #include <vector>
 
+#include "bench/reading/asking.h"
 #include "server/base/clock.h"
-#include "server/base/mutex.h"
 #include "server/base/spin_limit.h"
 #include "server/engine/engine.h"
 #include "server/metrics/server_metrics.h"
@@ -34,52 +34,6 @@ namespace lectern {
 namespace {
 
 using nlohmann::json;
-
-[[noreturn]] void Fail(const std::string& message) {
-  std::cerr << "measure_quality: " << message << "\n";
-  std::exit(2);
-}
-
-// Waits for the end of a job.
-template <typename Sink, typename Result>
-class Waiting : public Sink {
- public:
-  void OnError(const absl::Status& status) override { End({}, status); }
-  absl::StatusOr<Result> Wait() {
-    MutexLock lock(&mutex_);
-    mutex_.Await([this] { return ended_; });
-    if (!status_.ok()) return status_;
-    return result_;
-  }
-
- protected:
-  void End(const Result& result, const absl::Status& status) {
-    MutexLock lock(&mutex_);
-    result_ = result;
-    status_ = status;
-    ended_ = true;
-  }
-
- private:
-  Mutex mutex_;
-  bool ended_ = false;
-  Result result_;
-  absl::Status status_;
-};
-
-class AskWaiting : public Waiting<AskSink, Answer> {
- public:
-  void OnQueued(uint32_t) override {}
-  void OnProgress(AskStage, uint64_t, uint64_t) override {}
-  void OnText(std::string_view, uint32_t) override {}
-  void OnAnswer(const Answer& answer) override { End(answer, absl::OkStatus()); }
-};
-
-class UploadWaiting : public Waiting<UploadSink, DocumentInfo> {
- public:
-  void OnProgress(UploadStage, uint64_t, uint64_t) override {}
-  void OnDocument(const DocumentInfo& document) override { End(document, absl::OkStatus()); }
-};
 
 std::set<std::string> Words(const std::string& list) {
   std::set<std::string> words;
@@ -205,14 +159,14 @@ class Measurement {
     const Document document = DocumentOf(prose, item);
     UploadOptions upload{.reading = ReadingOf(reading_), .attention = ChoiceOf(policy_)};
     const absl::Duration start = Clock::Real().Steady();
-    const DocumentInfo info = Upload(document.text, upload);
+    const DocumentInfo info = UploadAndWait(engine_, document.text, upload);
     const absl::Duration uploaded = Clock::Real().Steady();
     AskOptions ask{.document_id = info.id,
                    .question = item["question"],
                    .attention = upload.attention,
                    .reading = upload.reading,
                    .max_new_tokens = max_new_tokens_};
-    const Answer answer = Ask(ask);
+    const Answer answer = AskAndWait(engine_, ask);
     (void)engine_->DeleteDocument(info.id, "");
     json row = {{"id", item["id"]},
                 {"length", LengthName(prose["tokens"])},
@@ -242,25 +196,6 @@ class Measurement {
   }
 
  private:
-  DocumentInfo Upload(const std::string& text, const UploadOptions& options) {
-    auto upload = engine_->StartUpload(options);
-    if (!upload.ok()) Fail(upload.status().ToString());
-    if (const absl::Status status = (*upload)->Append(text); !status.ok()) Fail(status.ToString());
-    auto sink = std::make_shared<UploadWaiting>();
-    if (auto job = (*upload)->Finish(sink); !job.ok()) Fail(job.status().ToString());
-    auto document = sink->Wait();
-    if (!document.ok()) Fail(document.status().ToString());
-    return *document;
-  }
-
-  Answer Ask(const AskOptions& options) {
-    auto sink = std::make_shared<AskWaiting>();
-    if (auto job = engine_->Ask(options, sink); !job.ok()) Fail(job.status().ToString());
-    auto answer = sink->Wait();
-    if (!answer.ok()) Fail(answer.status().ToString());
-    return *answer;
-  }
-
   Engine* const engine_;
   const std::string policy_;
   const std::string reading_;
