@@ -219,9 +219,7 @@ Options ParseOptions(int argc, char** argv) {
       options.model.path = value;
     } else if (key == "--threads") {
       options.model.threads = std::atoi(value.c_str());
-    } else if (key == "--numerics" && (value == "int8" || value == "f32")) {
-      options.model.numerics = value == "f32" ? ModelLoadOptions::Numerics::kF32
-                                              : ModelLoadOptions::Numerics::kInt8Rotated;
+    } else if (key == "--numerics" && ParseNumerics(value, options.model.numerics)) {
     } else if (key == "--exact") {
       options.policy = AttentionPolicy::Exact();
     } else if (key == "--top_k") {

@@ -19,6 +19,7 @@
 
 #include "kernels/execution_context.h"
 #include "kernels/launch_status.h"
+#include "kernels/linear_input.h"
 
 namespace lectern::kernels {
 
@@ -42,34 +43,16 @@ int64_t PaddedChannels(int64_t n);
 LaunchStatus PackInt8Rows(const float* w, int64_t first_row, int64_t rows, int64_t n, int64_t k,
                           int8_t* packed, float* scale, int32_t* row_sum);
 
-// Rows of activations, and what happens to each on its way into the product, while it is in the
-// cache: a normalised or activated row is never stored.
-struct Int8Input {
-  enum class Step {
-    kNone,
-    kRmsNorm,  // x / sqrt(mean(x^2) + rms_eps), without gains (rms_norm.h)
-    kSwiGlu,   // silu(gate) * up (silu_mul.h)
-  };
-  const float* x = nullptr;  // [m, k]; with kSwiGlu [m, 2, k]: gate and up
-  int64_t m = 0;
-  int64_t stride = 0;  // floats from row to row
-  Step step = Step::kNone;
-  float rms_eps = 0;
-  // After the step the row is mixed in blocks of so many (hadamard.h): a power of two that divides
-  // k; 1 = not.
-  int64_t hadamard = 1;
-};
-
 // y [m, n] (row stride y_stride floats) = step(x) W^T, or += with accumulate. Activations are
 // quantised inside. Scratch is allocated per thread and kept.
-LaunchStatus Int8Linear(const Int8Input& input, const Int8Matrix& w, float* y, int64_t y_stride,
+LaunchStatus Int8Linear(const LinearInput& input, const Int8Matrix& w, float* y, int64_t y_stride,
                         bool accumulate, const ExecutionContext& context);
 
 // The same of x [m, k] as it is.
 inline LaunchStatus Int8Linear(const float* x, int64_t m, int64_t x_stride, const Int8Matrix& w,
                                float* y, int64_t y_stride, bool accumulate,
                                const ExecutionContext& context) {
-  return Int8Linear(Int8Input{.x = x, .m = m, .stride = x_stride}, w, y, y_stride, accumulate,
+  return Int8Linear(LinearInput{.x = x, .m = m, .stride = x_stride}, w, y, y_stride, accumulate,
                     context);
 }
 

@@ -1,4 +1,5 @@
-// Int8Linear at the shapes of a small Llama (576 wide), from one row (decode) to 512 (prefill).
+// Int8Linear and BlockLinear at the shapes of a small Llama (576 wide), from one row (decode) to 512
+// (prefill).
 //   Gop/s  2 m n k operations per second     weights  bytes of packed weights read per second
 // BM_StreamRead is the ceiling of decode, measured in the same run: plain reading of 64 MiB.
 // BM_Fork is an empty team of threads: what each parallel region of a decoded token costs.
@@ -10,6 +11,7 @@
 #include <thread>
 #include <vector>
 
+#include "kernels/block_linear.h"
 #include "kernels/hadamard.h"
 #include "kernels/int8_linear.h"
 #include "kernels/parallel.h"
@@ -65,28 +67,71 @@ class Weights {
   Int8Matrix matrix_;
 };
 
+// Random codes in blocks of a file.
+class Blocks {
+ public:
+  Blocks(int64_t n, int64_t k, int bits) : packed_(Aligned<uint8_t>(PackedBlockBytes(n, k, bits))) {
+    std::fill_n(packed_.get(), PackedBlockBytes(n, k, bits), uint8_t{0});
+    std::mt19937 generator(1);
+    std::vector<int8_t> codes(k);
+    const std::vector<uint16_t> ones(k / kBlockInputs, 0x3C00), minima(k / kBlockInputs, 0xC700);
+    for (int64_t channel = 0; channel < n; ++channel) {
+      for (int8_t& code : codes) code = static_cast<int8_t>(generator() & (bits == 4 ? 15 : 127));
+      const BlockChannel row{codes.data(), ones.data(), bits == 4 ? minima.data() : nullptr};
+      if (!Ok(PackBlockChannel(row, channel, n, k, bits, packed_.get()))) std::abort();
+    }
+    matrix_ = {n, k, bits, packed_.get()};
+  }
+  const BlockMatrix& matrix() const { return matrix_; }
+
+ private:
+  std::unique_ptr<uint8_t[], Free> packed_;
+  BlockMatrix matrix_;
+};
+
 // Decode meets each matrix once per token, so the weights come from memory, not from a cache:
 // enough copies of the matrix to overflow the last level take turns.
-void BM_Int8Linear(benchmark::State& state, Isa isa) {
-  if (isa > BestIsa()) return state.SkipWithError("this CPU lacks the instructions");
+template <typename Make, typename Multiply>
+void MeasureLinear(benchmark::State& state, int64_t bytes, const Make& make,
+                   const Multiply& multiply) {
   const int64_t k = state.range(0), n = state.range(1), m = state.range(2);
   constexpr int64_t kCold = 96 << 20;
-  const int64_t bytes = static_cast<int64_t>(PackedInt8Bytes(n, k));
   const int64_t copies = m > 8 ? 1 : std::min<int64_t>(kCold / bytes + 1, 64);
-  std::vector<std::unique_ptr<Weights>> weights;
-  for (int64_t i = 0; i < copies; ++i) weights.push_back(std::make_unique<Weights>(n, k));
+  std::vector<decltype(make(n, k))> weights;
+  for (int64_t i = 0; i < copies; ++i) weights.push_back(make(n, k));
   const std::vector<float> x = Normal(m * k);
   std::vector<float> y(m * n);
-  const ExecutionContext context = AllThreads(isa);
   int64_t next = 0;
   for (auto _ : state) {
-    const Int8Matrix& w = weights[next++ % copies]->matrix();
-    if (!Ok(Int8Linear(x.data(), m, k, w, y.data(), n, false, context))) std::abort();
+    const LinearInput input{.x = x.data(), .m = m, .stride = k};
+    if (!Ok(multiply(input, weights[next++ % copies]->matrix(), y.data()))) std::abort();
     benchmark::DoNotOptimize(y.data());
   }
   using benchmark::Counter;
   state.counters["Gop/s"] = Counter(2e-9 * m * n * k, Counter::kIsIterationInvariantRate);
   state.counters["weights"] = Counter(bytes, Counter::kIsIterationInvariantRate);
+}
+
+void BM_Int8Linear(benchmark::State& state, Isa isa) {
+  if (isa > BestIsa()) return state.SkipWithError("this CPU lacks the instructions");
+  const int64_t k = state.range(0), n = state.range(1);
+  MeasureLinear(
+      state, static_cast<int64_t>(PackedInt8Bytes(n, k)),
+      [](int64_t n, int64_t k) { return std::make_unique<Weights>(n, k); },
+      [&](const LinearInput& input, const Int8Matrix& w, float* y) {
+        return Int8Linear(input, w, y, n, false, AllThreads(isa));
+      });
+}
+
+void BM_BlockLinear(benchmark::State& state, Isa isa, int bits) {
+  if (isa > BestIsa()) return state.SkipWithError("this CPU lacks the instructions");
+  const int64_t k = state.range(0), n = state.range(1);
+  MeasureLinear(
+      state, static_cast<int64_t>(PackedBlockBytes(n, k, bits)),
+      [&](int64_t n, int64_t k) { return std::make_unique<Blocks>(n, k, bits); },
+      [&](const LinearInput& input, const BlockMatrix& w, float* y) {
+        return BlockLinear(input, w, y, n, false, AllThreads(isa));
+      });
 }
 
 void BM_StreamRead(benchmark::State& state) {
@@ -160,6 +205,9 @@ void Shapes(benchmark::internal::Benchmark* benchmark) {
 BENCHMARK_CAPTURE(BM_Int8Linear, avx512, Isa::kAvx512)->Apply(Shapes);
 BENCHMARK_CAPTURE(BM_Int8Linear, avx2, Isa::kAvx2)->Apply(Shapes);
 BENCHMARK_CAPTURE(BM_Int8Linear, portable, Isa::kPortable)->Apply(Shapes);
+BENCHMARK_CAPTURE(BM_BlockLinear, avx2_4bit, Isa::kAvx2, 4)->Apply(Shapes);
+BENCHMARK_CAPTURE(BM_BlockLinear, avx2_8bit, Isa::kAvx2, 8)->Apply(Shapes);
+BENCHMARK_CAPTURE(BM_BlockLinear, portable_4bit, Isa::kPortable, 4)->Apply(Shapes);
 BENCHMARK(BM_StreamRead)->UseRealTime();
 BENCHMARK(BM_Fork)->UseRealTime();
 BENCHMARK(BM_RmsNorm)->Arg(1)->Arg(512)->UseRealTime();

@@ -2,7 +2,7 @@
 // prints the replies, one JSON object a line. bench/unifiedqa makes a table of it.
 //
 //   measure_reader --model=FOLDER --data=FILE.jsonl --settings=dense,ffn16,attention8,...
-//                  [--limit=N] [--threads=2] [--numerics=int8|f32] [--max_new_tokens=48]
+//                  [--limit=N] [--threads=2] [--numerics=auto|blocks|int8|f32] [--max_new_tokens=48]
 //
 // A line of the data: {"id", "context", "question", ...}. A setting: dense; ffnK (K units of every
 // feed-forward layer by the signed rule of the paper, where the model offers it); attentionK (K
@@ -32,7 +32,7 @@ struct Flags {
   size_t limit = 0;
   int threads = 2;
   uint32_t max_new_tokens = 48;
-  ModelLoadOptions::Numerics numerics = ModelLoadOptions::Numerics::kInt8Rotated;
+  ModelLoadOptions::Numerics numerics = ModelLoadOptions::Numerics::kAuto;
 };
 
 Flags ParseFlags(int argc, char** argv) {
@@ -54,8 +54,7 @@ Flags ParseFlags(int argc, char** argv) {
       flags.threads = std::atoi(value.c_str());
     } else if (name == "--max_new_tokens") {
       flags.max_new_tokens = static_cast<uint32_t>(std::atoi(value.c_str()));
-    } else if (name == "--numerics" && (value == "int8" || value == "f32")) {
-      if (value == "f32") flags.numerics = ModelLoadOptions::Numerics::kF32;
+    } else if (name == "--numerics" && ParseNumerics(value, flags.numerics)) {
     } else {
       Fail("measure_reader: unknown option " + word);
     }

@@ -127,11 +127,13 @@ const std::vector<Flag>& Flags() {
        Text(&Options::metrics_listen)},
       {"port_file", "FILE", "none", "write the ports in use there, as JSON",
        Text(&Options::port_file)},
-      {"numerics", "int8|f32", "int8",
-       "int8: rotated int8 weights, int8 keys and values; f32: the reference, slower and larger",
+      {"numerics", "auto|blocks|int8|f32", "auto",
+       "blocks: weights as a GGUF file has them (Q4_0, Q4_1, Q8_0); int8: mixed and rounded to 8 bits; "
+       "both with int8 keys and values; f32: the reference, slower and larger; auto: blocks for such "
+       "files on CPUs without AVX-512 VNNI, else int8",
        [](Options& o, const std::string& v) {
-         o.int8 = v == "int8";
-         return OneOf(v, {"int8", "f32"});
+         if (ParseNumerics(v, o.numerics)) return std::string();
+         return OneOf(v, {"auto", "blocks", "int8", "f32"});
        }},
       {"threads", "N", "one for each CPU", "threads of a model step",
        Number(&Options::threads, 1, 1024)},

@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "server/model/attention_policy.h"
+#include "server/model/model_loader.h"
 
 namespace lectern {
 
@@ -16,7 +17,7 @@ struct Options {
   std::string listen = "127.0.0.1:8001";
   std::string metrics_listen = "127.0.0.1:8002";
   std::vector<std::pair<std::string, std::string>> models;  // name, path
-  bool int8 = true;
+  ModelLoadOptions::Numerics numerics = ModelLoadOptions::Numerics::kAuto;
   int threads = 0;  // 0: one for each CPU
   AttentionPolicy policy{.top_k = 128, .layer_k = {0}, .tail = AttentionPolicy::Tail::kMean};
   uint64_t kv_bytes = uint64_t{1} << 30;

@@ -182,8 +182,7 @@ class Server {
           auto model,
           LoadModel({.name = name,
                      .path = path,
-                     .numerics = options_.int8 ? ModelLoadOptions::Numerics::kInt8Rotated
-                                               : ModelLoadOptions::Numerics::kF32,
+                     .numerics = options_.numerics,
                      .threads = threads_,
                      .default_policy = options_.policy}));
       const ModelInfo& info = model->info();

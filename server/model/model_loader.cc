@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <new>
+#include <string_view>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -45,6 +46,10 @@ absl::StatusOr<std::shared_ptr<const Model>> Load(const ModelLoadOptions& option
   LECTERN_RETURN_IF_ERROR(CheckOptions(options));
   std::error_code error;
   if (!fs::is_directory(options.path, error)) return LoadLlamaGguf(options);
+  if (options.numerics == ModelLoadOptions::Numerics::kBlocks) {
+    return absl::UnimplementedError(
+        absl::StrCat(options.path, ": numerics blocks: a folder holds no weights in blocks"));
+  }
   LECTERN_ASSIGN_OR_RETURN(const std::string type, ModelTypeOf(options.path));
   if (type == "t5") return LoadT5Folder(options);
   if (type == "bert") return LoadBertFolder(options);
@@ -52,6 +57,20 @@ absl::StatusOr<std::shared_ptr<const Model>> Load(const ModelLoadOptions& option
 }
 
 }  // namespace
+
+bool ParseNumerics(std::string_view word, ModelLoadOptions::Numerics& numerics) {
+  using Numerics = ModelLoadOptions::Numerics;
+  constexpr std::pair<std::string_view, Numerics> kWords[] = {{"auto", Numerics::kAuto},
+                                                              {"blocks", Numerics::kBlocks},
+                                                              {"int8", Numerics::kInt8Rotated},
+                                                              {"f32", Numerics::kF32}};
+  for (const auto& [known, meaning] : kWords) {
+    if (word != known) continue;
+    numerics = meaning;
+    return true;
+  }
+  return false;
+}
 
 absl::StatusOr<std::shared_ptr<const Model>> LoadModel(const ModelLoadOptions& options) {
   try {

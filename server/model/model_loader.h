@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 
 #include "absl/status/statusor.h"
 #include "server/model/model.h"
@@ -15,13 +16,20 @@ struct ModelLoadOptions {
   std::string path;  // a .gguf file, or a folder with config.json and safetensors
   enum class Numerics {
     kF32,          // dequantised weights, fp32 everywhere: the reference
-    kInt8Rotated,  // rotated int8 weights and activations, int8 keys and values: for serving
+    kInt8Rotated,  // int8 weights and activations, mixed first; int8 keys and values
+    kBlocks,       // weights in the blocks of a GGUF file, int8 activations, keys and values
+    kAuto,         // what serves fastest: kBlocks for such files on CPUs without AVX-512 VNNI,
+                   // else kInt8Rotated
   };
-  Numerics numerics = Numerics::kInt8Rotated;
+  Numerics numerics = Numerics::kAuto;
   int threads = 2;  // OpenMP threads of one Forward call
   AttentionPolicy default_policy{
       .top_k = 128, .layer_k = {0}, .tail = AttentionPolicy::Tail::kMean};
 };
+
+// What programs call them: "auto", "blocks", "int8", "f32". False for another word; `numerics` is
+// then untouched.
+bool ParseNumerics(std::string_view word, ModelLoadOptions::Numerics& numerics);
 
 // INVALID_ARGUMENT, NOT_FOUND or UNIMPLEMENTED naming file, tensor or key, and reason. A damaged or
 // hostile file never crashes and never takes much memory.

@@ -335,10 +335,10 @@ TEST_P(Int8LinearTest, NormOnTheWayInEqualsTheNormAlone) {
     }
     ASSERT_EQ(Int8Linear(normed.data(), rows, k, packed.matrix, want.data(), n, false, Context()),
               LaunchStatus::kOk);
-    const Int8Input input{.x = x.data(),
+    const LinearInput input{.x = x.data(),
                           .m = rows,
                           .stride = stride,
-                          .step = Int8Input::Step::kRmsNorm,
+                          .step = LinearInput::Step::kRmsNorm,
                           .rms_eps = 0.01f};
     ASSERT_EQ(Int8Linear(input, packed.matrix, got.data(), n, false, Context(2)),
               LaunchStatus::kOk);
@@ -359,10 +359,10 @@ TEST_P(Int8LinearTest, SwiGluOnTheWayInEqualsItsKernels) {
       ASSERT_EQ(BlockHadamard(mixed.data(), rows, k, k, hadamard, Context()), LaunchStatus::kOk);
       ASSERT_EQ(Int8Linear(mixed.data(), rows, k, packed.matrix, want.data(), n, true, Context()),
                 LaunchStatus::kOk);
-      const Int8Input input{.x = pairs.data(),
+      const LinearInput input{.x = pairs.data(),
                             .m = rows,
                             .stride = 2 * k,
-                            .step = Int8Input::Step::kSwiGlu,
+                            .step = LinearInput::Step::kSwiGlu,
                             .hadamard = hadamard};
       ASSERT_EQ(Int8Linear(input, packed.matrix, got.data(), n, true, Context(2)),
                 LaunchStatus::kOk);
@@ -376,12 +376,12 @@ TEST_P(Int8LinearTest, RefusesBadSteps) {
   const Packed packed = Pack(Normal(n * k, 35), n, k);
   const std::vector<float> x(2 * k);
   std::vector<float> y(n);
-  const auto run = [&](Int8Input input) {
+  const auto run = [&](LinearInput input) {
     input.x = x.data();
     input.m = 1;
     return Int8Linear(input, packed.matrix, y.data(), n, false, Context());
   };
-  const auto swiglu = Int8Input::Step::kSwiGlu;
+  const auto swiglu = LinearInput::Step::kSwiGlu;
   EXPECT_EQ(run({.stride = 2 * k, .step = swiglu}), LaunchStatus::kOk);
   EXPECT_EQ(run({.stride = 2 * k - 1, .step = swiglu}), LaunchStatus::kBadShape);
   EXPECT_EQ(run({.stride = 2 * k, .step = swiglu, .hadamard = 64}), LaunchStatus::kBadShape);

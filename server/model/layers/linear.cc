@@ -107,7 +107,7 @@ absl::Status Linear::RunInt8(const float* x, int64_t rows, float* y, bool accumu
                              const kernels::ExecutionContext& execution) const {
   const kernels::Int8Matrix matrix{out_, in_, memory_->packed.data(), memory_->scale.data(),
                                    memory_->row_sum.data()};
-  const kernels::Int8Input input{.x = x, .m = rows, .stride = in_, .hadamard = hadamard_};
+  const kernels::LinearInput input{.x = x, .m = rows, .stride = in_, .hadamard = hadamard_};
   return FromKernel(kernels::Int8Linear(input, matrix, y, out_, accumulate, execution),
                     "int8_linear");
 }

@@ -94,26 +94,26 @@ class Int8Weights : public LlamaWeights {
   absl::Status Multiply(Matrix matrix, const Call& call, const float* x, float* y,
                         bool accumulate) const override {
     const PackedMatrix& weight = MatrixOf(matrix, call);
-    const kernels::Int8Input input{.x = x, .m = call.rows, .stride = weight.view().k};
+    const kernels::LinearInput input{.x = x, .m = call.rows, .stride = weight.view().k};
     return Product(weight, input, y, accumulate, call.execution);
   }
 
   absl::Status MultiplyNormed(Matrix matrix, const Call& call, const float* x,
                               float* y) const override {
-    const kernels::Int8Input input{.x = x,
+    const kernels::LinearInput input{.x = x,
                                    .m = call.rows,
                                    .stride = config_.hidden,
-                                   .step = kernels::Int8Input::Step::kRmsNorm,
+                                   .step = kernels::LinearInput::Step::kRmsNorm,
                                    .rms_eps = static_cast<float>(config_.rms_eps)};
     return Product(MatrixOf(matrix, call), input, y, /*accumulate=*/false, call.execution);
   }
 
   absl::Status MultiplySwiGlu(const Call& call, const float* gate_up, float* y,
                               bool accumulate) const override {
-    const kernels::Int8Input input{.x = gate_up,
+    const kernels::LinearInput input{.x = gate_up,
                                    .m = call.rows,
                                    .stride = 2 * config_.intermediate,
-                                   .step = kernels::Int8Input::Step::kSwiGlu,
+                                   .step = kernels::LinearInput::Step::kSwiGlu,
                                    .hadamard = std::max<int64_t>(1, numerics_.down_hadamard)};
     return Product(MatrixOf(Matrix::kDown, call), input, y, accumulate, call.execution);
   }
@@ -171,7 +171,7 @@ class Int8Weights : public LlamaWeights {
     return head_.Pack(values.data(), first, rows);
   }
 
-  absl::Status Product(const PackedMatrix& weight, const kernels::Int8Input& input, float* y,
+  absl::Status Product(const PackedMatrix& weight, const kernels::LinearInput& input, float* y,
                        bool accumulate, const kernels::ExecutionContext& execution) const {
     const kernels::Int8Matrix view = weight.view();
     return FromKernel(kernels::Int8Linear(input, view, y, view.n, accumulate, execution),

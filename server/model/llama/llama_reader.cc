@@ -36,6 +36,35 @@ MatrixShape LlamaReader::ShapeOf(Matrix matrix) const {
   return {config_.hidden, config_.intermediate};
 }
 
+std::vector<const TensorView*> LlamaReader::TensorsOf(Matrix matrix, int layer) const {
+  const LlamaLayerTensors& tensors = tensors_.layers[layer];
+  switch (matrix) {
+    case Matrix::kQkv:
+      return {tensors.q, tensors.k, tensors.v};
+    case Matrix::kAttentionOut:
+      return {tensors.o};
+    case Matrix::kGateUp:
+      return {tensors.gate, tensors.up};
+    case Matrix::kDown:
+      break;
+  }
+  return {tensors.down};
+}
+
+LlamaReader::SourceRow LlamaReader::RowOf(Matrix matrix, int layer, int64_t row) const {
+  for (const TensorView* tensor : TensorsOf(matrix, layer)) {
+    if (row >= tensor->rows()) {
+      row -= tensor->rows();
+      continue;
+    }
+    const LlamaLayerTensors& tensors = tensors_.layers[layer];
+    if (tensor == tensors.q && !query_order_.empty()) return {tensor, query_order_[row]};
+    if (tensor == tensors.k && !key_order_.empty()) return {tensor, key_order_[row]};
+    return {tensor, row};
+  }
+  return {};
+}
+
 absl::Status LlamaReader::ReadHeads(const TensorView& tensor, const std::vector<int64_t>& order,
                                     float* out) const {
   if (order.empty()) return Dequantize(tensor, 0, tensor.rows(), out);
@@ -77,11 +106,15 @@ absl::Status LlamaReader::ReadMatrix(Matrix matrix, int layer, float* out) const
 absl::Status LlamaReader::ReadTable(const TensorView& table, int64_t first_row, int64_t rows,
                                     float* out) const {
   LECTERN_RETURN_IF_ERROR(Dequantize(table, first_row, rows, out));
+  DoneWithRows(table, first_row, rows);
+  return absl::OkStatus();
+}
+
+void LlamaReader::DoneWithRows(const TensorView& table, int64_t first_row, int64_t rows) const {
   TensorView part = table;
   const size_t row_bytes = table.bytes.size() / static_cast<size_t>(table.rows());
   part.bytes = table.bytes.substr(first_row * row_bytes, rows * row_bytes);
   source_->DontNeed(part);
-  return absl::OkStatus();
 }
 
 absl::Status LlamaReader::ReadNorm(const TensorView& norm, float* out) const {

@@ -34,12 +34,22 @@ class LlamaReader {
   const TensorSource& source() const { return *source_; }
 
   MatrixShape ShapeOf(LlamaWeights::Matrix matrix) const;
+  // The tensors of a matrix, from its first row to its last.
+  std::vector<const TensorView*> TensorsOf(LlamaWeights::Matrix matrix, int layer) const;
+  // Where the file has row `row` of a matrix.
+  struct SourceRow {
+    const TensorView* tensor = nullptr;
+    int64_t row = 0;
+  };
+  SourceRow RowOf(LlamaWeights::Matrix matrix, int layer, int64_t row) const;
   // Writes the whole matrix to out [rows, cols] of its shape and lets the file's pages go.
   absl::Status ReadMatrix(LlamaWeights::Matrix matrix, int layer, float* out) const;
   // Writes rows [first_row, first_row + rows) of the embedding table or the output head, [rows,
   // hidden], and lets the file's pages go.
   absl::Status ReadTable(const TensorView& table, int64_t first_row, int64_t rows,
                          float* out) const;
+  // Rows [first_row, first_row + rows) of the table will not be read again soon.
+  void DoneWithRows(const TensorView& table, int64_t first_row, int64_t rows) const;
   // Writes all values of a norm's gain [hidden].
   absl::Status ReadNorm(const TensorView& norm, float* out) const;
 

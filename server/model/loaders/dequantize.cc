@@ -2,10 +2,14 @@
 // products below are exact in fp32 (an fp16 scale has 11 bits, a code at most 8, a sub-scale 6 to
 // 8), so each value is rounded at most once whatever order or fusion a compiler chooses.
 #include <bit>
+#include <cmath>
 #include <cstring>
+#include <optional>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "server/base/status_macros.h"
 #include "server/model/loaders/file_error.h"
 #include "server/model/loaders/tensor_source.h"
 
@@ -159,9 +163,8 @@ absl::Status Refuse(const TensorView& tensor, std::string_view why) {
                                                  "': ", absl::string_view(why.data(), why.size())));
 }
 
-}  // namespace
-
-absl::Status Dequantize(const TensorView& tensor, int64_t first_row, int64_t rows, float* out) {
+// Bytes of a row; INVALID_ARGUMENT unless the rows are there.
+absl::StatusOr<int64_t> RowBytes(const TensorView& tensor, int64_t first_row, int64_t rows) {
   if (tensor.shape.size() > 2) return Refuse(tensor, "has more than two dimensions");
   const int64_t cols = tensor.cols();
   if (first_row < 0 || rows < 0 || rows > tensor.rows() || first_row > tensor.rows() - rows) {
@@ -177,9 +180,69 @@ absl::Status Dequantize(const TensorView& tensor, int64_t first_row, int64_t row
     return Refuse(tensor, absl::StrCat("holds ", tensor.bytes.size(), " bytes, its shape takes ",
                                        tensor.rows() * row_bytes));
   }
-  if (rows == 0 || cols == 0) return absl::OkStatus();
-  DequantizeValues(reinterpret_cast<const uint8_t*>(tensor.bytes.data()) + first_row * row_bytes,
-                   rows * cols, tensor.type, out);
+  return row_bytes;
+}
+
+const uint8_t* RowAt(const TensorView& tensor, int64_t row, int64_t row_bytes) {
+  return reinterpret_cast<const uint8_t*>(tensor.bytes.data()) + row * row_bytes;
+}
+
+// Byte j holds code j (low) and j + 16 (high).
+void UnpackNibbles(const uint8_t* bytes, int8_t* codes) {
+  for (int i = 0; i < 16; ++i) {
+    codes[i] = static_cast<int8_t>(bytes[i] & 15);
+    codes[i + 16] = static_cast<int8_t>(bytes[i] >> 4);
+  }
+}
+
+// -8 * scale in half precision, exactly; nothing if that is too large.
+std::optional<uint16_t> MinimumOfQ4_0(uint16_t scale) {
+  constexpr uint16_t kSign = 0x8000;
+  const float value = 8 * std::abs(HalfToFloat(scale));
+  if (!(value < 65520.0f)) return std::nullopt;
+  const uint16_t sign = (scale & kSign) ^ kSign;
+  if (value < 0x1p-14f) return static_cast<uint16_t>(sign | static_cast<int>(value * 0x1p24f));
+  return static_cast<uint16_t>(sign | (std::bit_cast<uint32_t>(value) - (112u << 23)) >> 13);
+}
+
+}  // namespace
+
+absl::Status Dequantize(const TensorView& tensor, int64_t first_row, int64_t rows, float* out) {
+  LECTERN_ASSIGN_OR_RETURN(const int64_t row_bytes, RowBytes(tensor, first_row, rows));
+  if (rows == 0 || tensor.cols() == 0) return absl::OkStatus();
+  DequantizeValues(RowAt(tensor, first_row, row_bytes), rows * tensor.cols(), tensor.type, out);
+  return absl::OkStatus();
+}
+
+int BlockCodeBits(TensorType type) {
+  if (type == TensorType::kQ8_0) return 8;
+  return type == TensorType::kQ4_0 || type == TensorType::kQ4_1 ? 4 : 0;
+}
+
+absl::Status ReadBlockCodes(const TensorView& tensor, int64_t row, BlockCodes& out) {
+  LECTERN_ASSIGN_OR_RETURN(const int64_t row_bytes, RowBytes(tensor, row, 1));
+  const int bits = BlockCodeBits(tensor.type);
+  if (bits == 0) return Refuse(tensor, "is not in blocks of 32 values");
+  const int64_t blocks = tensor.cols() / 32;
+  out.codes.resize(tensor.cols());
+  out.scale.resize(blocks);
+  out.minimum.resize(bits == 4 ? blocks : 0);
+  const uint8_t* block = RowAt(tensor, row, row_bytes);
+  for (int64_t b = 0; b < blocks; ++b, block += BlockBytes(tensor.type)) {
+    int8_t* codes = out.codes.data() + 32 * b;
+    out.scale[b] = Load16(block);
+    if (tensor.type == TensorType::kQ8_0) {
+      std::memcpy(codes, block + 2, 32);
+    } else if (tensor.type == TensorType::kQ4_1) {
+      out.minimum[b] = Load16(block + 2);
+      UnpackNibbles(block + 4, codes);
+    } else {
+      const std::optional<uint16_t> minimum = MinimumOfQ4_0(out.scale[b]);
+      if (!minimum.has_value()) return Refuse(tensor, "holds a scale beyond 8,188");
+      out.minimum[b] = *minimum;
+      UnpackNibbles(block + 2, codes);
+    }
+  }
   return absl::OkStatus();
 }
 

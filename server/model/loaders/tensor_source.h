@@ -49,4 +49,19 @@ class TensorSource {
 // fit. Values that are not finite are passed through.
 absl::Status Dequantize(const TensorView& tensor, int64_t first_row, int64_t rows, float* out);
 
+// A row of a tensor in blocks of 32 as the file holds it: value = scale * code + minimum, scales and
+// minima in half precision.
+struct BlockCodes {
+  std::vector<int8_t> codes;      // [cols]
+  std::vector<uint16_t> scale;    // [cols / 32]
+  std::vector<uint16_t> minimum;  // [cols / 32]; empty with 8 bits
+};
+
+// Bits of a code: 4 (Q4_0, Q4_1) or 8 (Q8_0); 0 for types that are not in blocks of 32.
+int BlockCodeBits(TensorType type);
+
+// Reads row `row`. INVALID_ARGUMENT naming the tensor when it is not in blocks of 32, has no such
+// row, or holds a scale whose minimum half precision cannot hold.
+absl::Status ReadBlockCodes(const TensorView& tensor, int64_t row, BlockCodes& out);
+
 }  // namespace lectern

@@ -1,4 +1,4 @@
-// What int8-rotated numerics cost on the real model, against its own fp32 form: the gates of
+// What the numerics for serving cost on the real model, against its own fp32 form: the gates of
 // docs/quality.md, on a prompt of tests/golden/smollm2 and on a text of docs/sample.
 #include <gtest/gtest.h>
 
@@ -82,7 +82,9 @@ void Report(const char* what, const Comparison& c) {
               static_cast<double>(c.agree) / c.positions, static_cast<int>(c.positions));
 }
 
-TEST(Int8QualityTest, StaysCloseToF32) {
+class Int8QualityTest : public ::testing::TestWithParam<Numerics> {};
+
+TEST_P(Int8QualityTest, StaysCloseToF32) {
   LECTERN_REQUIRE_FILE(std::filesystem::exists(RealModelPath()), RealModelPath());
   std::vector<int32_t> tokens;
   for (const GoldenCase& c : GoldenCases("smollm2", FixtureDir())) {
@@ -90,14 +92,14 @@ TEST(Int8QualityTest, StaysCloseToF32) {
   }
   LECTERN_REQUIRE_FILE(!tokens.empty(), "golden case smollm2/logits_long");
   const auto f32 = LoadRealModel(Numerics::kF32);
-  const auto int8 = LoadRealModel(Numerics::kInt8Rotated);
+  const auto int8 = LoadRealModel(GetParam());
   ASSERT_TRUE(f32.ok()) << f32.status();
   ASSERT_TRUE(int8.ok()) << int8.status();
   const AttentionPolicy exact = AttentionPolicy::Exact();
   const AttentionPolicy standard = (*int8)->info().default_policy;
 
   const Comparison numerics = Compare({f32->get(), exact}, {int8->get(), exact}, tokens);
-  Report("int8-rotated, dense", numerics);
+  Report("dense", numerics);
   // The gate of docs/quality.md.
   EXPECT_LE(numerics.kl / numerics.positions, 0.01);
   EXPECT_LE(std::abs(numerics.perplexity_change()), 0.01);
@@ -108,12 +110,12 @@ TEST(Int8QualityTest, StaysCloseToF32) {
 
   // What the default policy adds is reported, and bounded by what it may cost in longer contexts.
   const Comparison policy = Compare({f32->get(), exact}, {int8->get(), standard}, tokens);
-  Report("int8-rotated, default policy", policy);
+  Report("default policy", policy);
   EXPECT_LE(policy.kl / policy.positions, 0.03);
 }
 
 // A longer text, and how often both would continue it alike.
-TEST(Int8QualityTest, PerplexityOfATextStaysWithinOnePercent) {
+TEST_P(Int8QualityTest, PerplexityOfATextStaysWithinOnePercent) {
   constexpr size_t kTokens = 1601;
   LECTERN_REQUIRE_FILE(std::filesystem::exists(RealModelPath()), RealModelPath());
   const char* source = std::getenv("LECTERN_SOURCE_DIR");
@@ -122,7 +124,7 @@ TEST(Int8QualityTest, PerplexityOfATextStaysWithinOnePercent) {
   std::ostringstream text;
   text << std::ifstream(path).rdbuf();
   const auto f32 = LoadRealModel(Numerics::kF32);
-  const auto int8 = LoadRealModel(Numerics::kInt8Rotated);
+  const auto int8 = LoadRealModel(GetParam());
   ASSERT_TRUE(f32.ok()) << f32.status();
   ASSERT_TRUE(int8.ok()) << int8.status();
   std::vector<int32_t> tokens = (*f32)->tokenizer().Encode(text.str(), false).ids;
@@ -131,12 +133,18 @@ TEST(Int8QualityTest, PerplexityOfATextStaysWithinOnePercent) {
 
   const AttentionPolicy exact = AttentionPolicy::Exact();
   const Comparison numerics = Compare({f32->get(), exact}, {int8->get(), exact}, tokens);
-  Report("pumping_station.txt, int8-rotated, dense", numerics);
+  Report("pumping_station.txt, dense", numerics);
   EXPECT_EQ(numerics.positions, kTokens - 1);
   EXPECT_LE(std::abs(numerics.perplexity_change()), 0.01);
   // Not a quality that is promised: a floor against breakage.
   EXPECT_GE(static_cast<double>(numerics.agree) / numerics.positions, 0.9);
 }
+
+INSTANTIATE_TEST_SUITE_P(Numerics, Int8QualityTest,
+                         ::testing::Values(Numerics::kInt8Rotated, Numerics::kBlocks),
+                         [](const auto& info) {
+                           return info.param == Numerics::kBlocks ? "Blocks" : "Int8Rotated";
+                         });
 
 }  // namespace
 }  // namespace lectern::test

@@ -32,7 +32,9 @@ std::vector<int32_t> SomeTokens(int64_t count, int32_t seed) {
 class LlamaForwardTest : public ::testing::TestWithParam<Numerics> {
  protected:
   void SetUp() override {
-    const auto path = FixtureDir() / "llama_tiny" / "untied.F32.gguf";
+    const bool blocks = GetParam() == Numerics::kBlocks;
+    const auto path =
+        FixtureDir() / "llama_tiny" / (blocks ? "untied.Q4_1.gguf" : "untied.F32.gguf");
     LECTERN_REQUIRE_FILE(std::filesystem::exists(path), path.string());
     auto model = LoadModel({.name = "tiny", .path = path, .numerics = GetParam(), .threads = 2});
     ASSERT_TRUE(model.ok()) << model.status();
@@ -174,9 +176,12 @@ TEST_P(LlamaForwardTest, BadArgumentsAreToldByName) {
 TEST_P(LlamaForwardTest, NoSlicesIsNoWork) { EXPECT_TRUE(model_->Forward({}, *workspace_).ok()); }
 
 INSTANTIATE_TEST_SUITE_P(Numerics, LlamaForwardTest,
-                         ::testing::Values(Numerics::kF32, Numerics::kInt8Rotated),
+                         ::testing::Values(Numerics::kF32, Numerics::kInt8Rotated,
+                                           Numerics::kBlocks),
                          [](const auto& info) {
-                           return info.param == Numerics::kF32 ? "F32" : "Int8Rotated";
+                           return info.param == Numerics::kF32      ? "F32"
+                                  : info.param == Numerics::kBlocks ? "Blocks"
+                                                                    : "Int8Rotated";
                          });
 
 }  // namespace

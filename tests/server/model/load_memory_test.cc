@@ -60,7 +60,8 @@ TEST_P(LoadMemoryTest, PeakIsBelowOnePointSixTimesTheWeights) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Numerics, LoadMemoryTest,
-                         ::testing::Values(Numerics::kF32, Numerics::kInt8Rotated));
+                         ::testing::Values(Numerics::kF32, Numerics::kInt8Rotated,
+                                           Numerics::kBlocks));
 
 }  // namespace
 }  // namespace lectern::test

@@ -1,4 +1,5 @@
 // LoadModel: what it tells about a model, and clear errors for what it can not load.
+#include "kernels/execution_context.h"
 #include "server/model/model_loader.h"
 
 #include <gmock/gmock.h>
@@ -85,6 +86,25 @@ TEST_F(ModelLoaderTest, TellsAboutTheModel) {
   EXPECT_EQ(info.page_bytes % 64, 0u);
   EXPECT_EQ(info.parameters, 102'720u);
   EXPECT_EQ(info.default_policy, ModelLoadOptions().default_policy);
+}
+
+TEST_F(ModelLoaderTest, BlocksAreForFilesThatHoldThem) {
+  for (const char* file : {"tied.Q8_0.gguf", "untied.Q4_1.gguf"}) {
+    const auto model = Load(tiny_ / file, Numerics::kBlocks);
+    ASSERT_TRUE(model.ok()) << model.status();
+    EXPECT_EQ((*model)->info().numerics, "blocks");
+    const auto fastest = Load(tiny_ / file, Numerics::kAuto);
+    ASSERT_TRUE(fastest.ok()) << fastest.status();
+    EXPECT_EQ((*fastest)->info().numerics,
+              kernels::DefaultIsa() == kernels::Isa::kAvx512 ? "int8-rotated" : "blocks");
+  }
+  for (const char* file : {"tied.F32.gguf", "tied"}) {
+    const auto model = Load(tiny_ / file, Numerics::kBlocks);
+    EXPECT_EQ(model.status().code(), absl::StatusCode::kUnimplemented) << model.status();
+    const auto fastest = Load(tiny_ / file, Numerics::kAuto);
+    ASSERT_TRUE(fastest.ok()) << fastest.status();
+    EXPECT_EQ((*fastest)->info().numerics, "int8-rotated");
+  }
 }
 
 TEST_F(ModelLoaderTest, FingerprintsTellModelsApart) {

@@ -124,9 +124,12 @@ TEST_P(Smollm2InvarianceTest, OneThreadOrTwo) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Numerics, Smollm2InvarianceTest,
-                         ::testing::Values(Numerics::kF32, Numerics::kInt8Rotated),
+                         ::testing::Values(Numerics::kF32, Numerics::kInt8Rotated,
+                                           Numerics::kBlocks),
                          [](const auto& info) {
-                           return info.param == Numerics::kF32 ? "F32" : "Int8Rotated";
+                           return info.param == Numerics::kF32      ? "F32"
+                                  : info.param == Numerics::kBlocks ? "Blocks"
+                                                                    : "Int8Rotated";
                          });
 
 }  // namespace

@@ -42,6 +42,82 @@ TEST(DequantizeGoldenTest, EveryTypeAgreesWithTheGgufPackage) {
   }
 }
 
+TensorView FloatsOf(const std::vector<uint16_t>& halves) {
+  return {.name = "halves",
+          .type = TensorType::kF16,
+          .shape = {static_cast<int64_t>(halves.size())},
+          .bytes = {reinterpret_cast<const char*>(halves.data()), 2 * halves.size()}};
+}
+
+// scale * code + minimum of the codes that a product reads is what Dequantize gives.
+TEST(BlockCodesTest, AreTheNumbersOfTheFile) {
+  int types = 0;
+  for (const test::GoldenCase& one : test::GoldenCases("dequantize", test::FixtureDir())) {
+    const TensorType type = kTypes.at(one.params["type"]);
+    if (BlockCodeBits(type) == 0) continue;
+    SCOPED_TRACE(one.name);
+    ++types;
+    const test::GoldenTensors data = one.Load();
+    const std::vector<uint8_t>& blocks = data["blocks"].u8;
+    const int64_t rows = one.params["rows"], cols = one.params["cols"];
+    const TensorView view{.name = "x",
+                          .type = type,
+                          .shape = {rows, cols},
+                          .bytes = {reinterpret_cast<const char*>(blocks.data()), blocks.size()}};
+    BlockCodes codes;
+    for (int64_t row = 0; row < rows; ++row) {
+      std::vector<float> want(cols), scale(cols / 32), minimum(cols / 32, 0.0f);
+      ASSERT_TRUE(Dequantize(view, row, 1, want.data()).ok());
+      ASSERT_TRUE(ReadBlockCodes(view, row, codes).ok());
+      ASSERT_EQ(codes.codes.size(), static_cast<size_t>(cols));
+      ASSERT_TRUE(Dequantize(FloatsOf(codes.scale), 0, 1, scale.data()).ok());
+      if (BlockCodeBits(type) == 4) {
+        ASSERT_TRUE(Dequantize(FloatsOf(codes.minimum), 0, 1, minimum.data()).ok());
+      } else {
+        EXPECT_TRUE(codes.minimum.empty());
+      }
+      for (int64_t i = 0; i < cols; ++i) {
+        ASSERT_EQ(scale[i / 32] * codes.codes[i] + minimum[i / 32], want[i]) << row << ", " << i;
+      }
+    }
+  }
+  EXPECT_GE(types, 3);
+}
+
+// Q4_0 has no minimum: -8 scales, for every scale that half precision can hold eight times.
+TEST(BlockCodesTest, MinimumOfEveryScaleOfQ4_0) {
+  for (uint32_t bits = 0; bits < 0x10000; ++bits) {
+    std::string block(18, '\0');
+    std::memcpy(block.data(), &bits, 2);
+    const TensorView view{
+        .name = "weight", .type = TensorType::kQ4_0, .shape = {1, 32}, .bytes = block};
+    float want[32];
+    ASSERT_TRUE(Dequantize(view, 0, 1, want).ok());
+    BlockCodes codes;
+    const absl::Status status = ReadBlockCodes(view, 0, codes);
+    if (!(std::fabs(want[0]) <= 65504.0f)) {
+      EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << bits;
+      continue;
+    }
+    ASSERT_TRUE(status.ok()) << bits;
+    float minimum = 0;
+    ASSERT_TRUE(Dequantize(FloatsOf(codes.minimum), 0, 1, &minimum).ok());
+    ASSERT_EQ(minimum, want[0]) << bits;
+  }
+}
+
+TEST(BlockCodesTest, RefusesOtherTypesAndRows) {
+  const std::string bytes(2 * 34, '\0');
+  TensorView view{.name = "weight", .type = TensorType::kQ8_0, .shape = {2, 32}, .bytes = bytes};
+  BlockCodes codes;
+  EXPECT_TRUE(ReadBlockCodes(view, 1, codes).ok());
+  EXPECT_FALSE(ReadBlockCodes(view, 2, codes).ok());
+  EXPECT_FALSE(ReadBlockCodes(view, -1, codes).ok());
+  view.type = TensorType::kF16;
+  view.shape = {1, 34};
+  EXPECT_EQ(ReadBlockCodes(view, 0, codes).code(), absl::StatusCode::kInvalidArgument);
+}
+
 TEST(DequantizeTest, EveryHalfPrecisionNumber) {
   std::vector<uint16_t> halves(1 << 16);
   for (size_t i = 0; i < halves.size(); ++i) halves[i] = static_cast<uint16_t>(i);

@@ -1,0 +1,150 @@
+// What the linear layers (int8_linear.cc, block_linear.cc) share: the step before the product, and
+// how the work on a panel of rows is cut and shared out. Internal to kernels/.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <cstdint>
+#include <vector>
+
+#include "kernels/hadamard.h"
+#include "kernels/launch_status.h"
+#include "kernels/linear_input.h"
+#include "kernels/parallel.h"
+#include "kernels/row_ops.h"
+
+namespace lectern::kernels {
+
+// Channels of one packed block of weights.
+inline constexpr int64_t kLinearBlockChannels = 64;
+// Rows of one work item: a multiple of every class's tile height.
+inline constexpr int64_t kLinearChunkRows = 24;
+// Quantised rows of one pass stay in a 1 MiB L2 beside a block of weights.
+inline constexpr int64_t kLinearPanelBytes = 768 * 1024;
+
+// Rows of one pass when each takes `row_bytes`.
+inline int64_t PanelRows(int64_t rows, int64_t row_bytes) {
+  const int64_t most = kLinearPanelBytes / row_bytes / kLinearChunkRows * kLinearChunkRows;
+  return std::min(rows, std::max(kLinearChunkRows, most));
+}
+
+inline LaunchStatus CheckLinearInput(const LinearInput& input, int64_t k) {
+  const bool pair = input.step == LinearInput::Step::kSwiGlu;
+  if (input.m < 0 || input.stride < (pair ? 2 * k : k)) return LaunchStatus::kBadShape;
+  const int64_t block = input.hadamard;
+  if (block < 1 || (block & (block - 1)) != 0 || k % block != 0) return LaunchStatus::kBadShape;
+  return input.m > 0 && input.x == nullptr ? LaunchStatus::kBadArgument : LaunchStatus::kOk;
+}
+
+// Row `row` after its step [k]: the input's own memory, or scratch of the calling thread that its
+// next call overwrites.
+inline const float* SteppedRow(const LinearInput& input, const RowOps& row_ops, int64_t row,
+                               int64_t k) {
+  const float* x = input.x + row * input.stride;
+  if (input.step == LinearInput::Step::kNone && input.hadamard == 1) return x;
+  static thread_local std::vector<float> scratch;
+  if (scratch.size() < static_cast<size_t>(k)) scratch.resize(k);
+  float* changed = scratch.data();
+  switch (input.step) {
+    case LinearInput::Step::kNone:
+      std::copy_n(x, k, changed);
+      break;
+    case LinearInput::Step::kRmsNorm:
+      row_ops.rms_norm(x, k, input.rms_gain, input.rms_eps, changed);
+      break;
+    case LinearInput::Step::kSwiGlu:
+      row_ops.silu_mul(x, x + k, k, changed);
+      break;
+  }
+  const float scale = HadamardScale(input.hadamard);
+  for (int64_t i = 0; input.hadamard > 1 && i < k; i += input.hadamard) {
+    row_ops.hadamard(changed + i, input.hadamard, scale);
+  }
+  return changed;
+}
+
+// The work on a panel: (block of channels) x (chunk of rows), through all chunks of a block before
+// the next block, so that its weights are read once from memory.
+class PanelItems {
+ public:
+  PanelItems(int64_t rows, int64_t channels) : rows_(rows), channels_(channels) {}
+
+  int64_t count() const { return (channels_ + ItemChannels() - 1) / ItemChannels() * Chunks(); }
+
+  // body(first channel, channels, first row, rows) for each item. Channels are a block, or half of
+  // one; those of the last one that do not exist are left out.
+  template <typename Body>
+  void ForEach(ItemRange range, const Body& body) const {
+    for (int64_t item = range.begin; item < range.end; ++item) {
+      const int64_t first = item / Chunks() * ItemChannels();
+      const int64_t row = item % Chunks() * kLinearChunkRows;
+      int64_t channels = ItemChannels();
+      // Two half blocks in a row are done as one.
+      if (Chunks() == 1 && first % kLinearBlockChannels == 0 && item + 1 < range.end) {
+        channels = kLinearBlockChannels;
+        ++item;
+      }
+      body(first, std::min(channels, channels_ - first), row,
+           std::min(kLinearChunkRows, rows_ - row));
+    }
+  }
+
+ private:
+  int64_t Chunks() const { return (rows_ + kLinearChunkRows - 1) / kLinearChunkRows; }
+  // A few rows are cut between half blocks: nine blocks on two threads would be four and five.
+  int64_t ItemChannels() const {
+    return Chunks() == 1 ? kLinearBlockChannels / 2 : kLinearBlockChannels;
+  }
+
+  const int64_t rows_;
+  const int64_t channels_;
+};
+
+// Hands out work items. Threads get unequal shares of the memory's bandwidth, and of a core that
+// others use too, so whoever is ahead takes more. Large pieces first, for long streams.
+class SharedItems {
+ public:
+  SharedItems(int64_t count, int threads) : count_(count), threads_(threads) {}
+
+  // An empty range when all is taken.
+  ItemRange Take() {
+    int64_t begin = next_.load(std::memory_order_relaxed);
+    int64_t end = 0;
+    do {
+      if (begin >= count_) return {count_, count_};
+      // Even numbers, so that pairs of half blocks stay together.
+      const int64_t share = std::max<int64_t>(2, (count_ - begin) / (2 * threads_) / 2 * 2);
+      end = std::min(count_, begin + share);
+    } while (!next_.compare_exchange_weak(begin, end, std::memory_order_relaxed));
+    return {begin, end};
+  }
+
+ private:
+  const int64_t count_;
+  const int threads_;
+  std::atomic<int64_t> next_{0};
+};
+
+// Quantises `rows` rows of `inputs` values and multiplies them: quantize(range of rows), then
+// multiply(range of items).
+template <typename Quantize, typename Multiply>
+void RunPanel(int64_t rows, int64_t inputs, int64_t items, int num_threads,
+              const Quantize& quantize, const Multiply& multiply) {
+  // Up to here quantising is cheaper than the barrier after it.
+  constexpr int64_t kSerialQuantizeFloats = 8192;
+  const int team = static_cast<int>(std::min<int64_t>(num_threads, items));
+  const bool serial = team == 1 || rows * inputs <= kSerialQuantizeFloats;
+  if (serial) quantize(ItemRange{0, rows});
+  SharedItems shared(items, team);
+  RunTeam(team, [&](int thread, int threads) {
+    if (!serial) {
+      quantize(ShareOf(rows, thread, threads));
+      TeamBarrier(threads);
+    }
+    for (ItemRange range = shared.Take(); range.begin < range.end; range = shared.Take()) {
+      multiply(range);
+    }
+  });
+}
+
+}  // namespace lectern::kernels
