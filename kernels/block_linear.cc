@@ -20,8 +20,8 @@ bool GoodShape(int64_t n, int64_t k, int bits) {
          (bits == 4 || bits == 8);
 }
 
-LaunchStatus Check(const LinearInput& input, const BlockMatrix& w, const float* y,
-                   int64_t y_stride, const ExecutionContext& context) {
+LaunchStatus Check(const LinearInput& input, const BlockMatrix& w, const float* y, int64_t y_stride,
+                   const ExecutionContext& context) {
   if (!GoodShape(w.n, w.k, w.bits) || y_stride < w.n) return LaunchStatus::kBadShape;
   if (LaunchStatus status = CheckLinearInput(input, w.k); !Ok(status)) return status;
   if (w.packed == nullptr || reinterpret_cast<uintptr_t>(w.packed) % 64 != 0) {
@@ -54,8 +54,8 @@ BlockRows RowsFrom(BlockRows rows, int64_t row, int64_t blocks) {
 
 }  // namespace
 
-LaunchStatus BlockLinear(const LinearInput& input, const BlockMatrix& w, float* y,
-                         int64_t y_stride, bool accumulate, const ExecutionContext& context) {
+LaunchStatus BlockLinear(const LinearInput& input, const BlockMatrix& w, float* y, int64_t y_stride,
+                         bool accumulate, const ExecutionContext& context) {
   if (LaunchStatus status = Check(input, w, y, y_stride, context); !Ok(status)) return status;
   const BlockLinearOps& ops = OpsOf(context.isa);
   const RowOps& row_ops = RowOpsOf(context.isa);

@@ -43,15 +43,15 @@ struct BlockChannel {
   const uint16_t* minimum = nullptr;  // [k / 32]; 4 bits only
 };
 
-// Writes channel `index` into `packed`, which must have been zero before its first channel. Channels
-// may be packed from different threads if they do not share a group of 64. kBadArgument for a
-// 4-bit code outside 0..15.
+// Writes channel `index` into `packed`, which must have been zero before its first channel.
+// Channels may be packed from different threads if they do not share a group of 64. kBadArgument
+// for a 4-bit code outside 0..15.
 LaunchStatus PackBlockChannel(const BlockChannel& channel, int64_t index, int64_t n, int64_t k,
                               int bits, uint8_t* packed);
 
 // y [m, n] (row stride y_stride floats) = step(x) W^T, or += with accumulate. Scratch is allocated
 // per thread and kept.
-LaunchStatus BlockLinear(const LinearInput& input, const BlockMatrix& w, float* y,
-                         int64_t y_stride, bool accumulate, const ExecutionContext& context);
+LaunchStatus BlockLinear(const LinearInput& input, const BlockMatrix& w, float* y, int64_t y_stride,
+                         bool accumulate, const ExecutionContext& context);
 
 }  // namespace lectern::kernels

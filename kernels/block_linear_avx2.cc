@@ -6,7 +6,7 @@
 namespace lectern::kernels {
 namespace {
 
-constexpr int kLanes = 8;        // channels of one vector
+constexpr int kLanes = 8;  // channels of one vector
 constexpr int kGroupBytes = 4 * kBlockChannels;
 constexpr int kTileVectors = 2;  // of one tile of several rows
 constexpr int kTileChannels = kTileVectors * kLanes;
@@ -29,7 +29,8 @@ inline __attribute__((always_inline)) __m256 LoadHalves(const uint8_t* halves) {
 template <int kBits>
 inline __attribute__((always_inline)) __m256i AddProducts(__m256i sum, __m256i w, __m256i x) {
   if constexpr (kBits == 4) {
-    // As an intrinsic, GCC 12 would make a tree of the sums of a block and keep its leaves in memory.
+    // As an intrinsic, GCC 12 would make a tree of the sums of a block and keep its leaves in
+    // memory.
     asm("vpaddw %1, %0, %0" : "+x"(sum) : "x"(_mm256_maddubs_epi16(w, x)));
     return sum;
   } else {
@@ -197,7 +198,8 @@ template <int kBits>
 void SeveralRows(const BlockProduct& p) {
   constexpr int64_t kTileRows = 6;  // 6 rows x 2 vectors = 12 sums of 16 registers
   constexpr void (*kTiles[])(const BlockProduct&, const TileBlock*, int64_t, int) = {
-      Tile<kBits, 1>, Tile<kBits, 2>, Tile<kBits, 3>, Tile<kBits, 4>, Tile<kBits, 5>, Tile<kBits, 6>};
+      Tile<kBits, 1>, Tile<kBits, 2>, Tile<kBits, 3>,
+      Tile<kBits, 4>, Tile<kBits, 5>, Tile<kBits, 6>};
   TileBlock* tile = TileScratch(p.blocks);
   const int64_t tiles = (p.rows + kTileRows - 1) / kTileRows;
   for (int first = 0; first < p.channels; first += kTileChannels) {

@@ -48,8 +48,7 @@ void Multiply(const BlockProduct& p) {
         int32_t sum = 0;
         for (int i = 0; i < kBlockInputs; ++i) sum += codes[i] * x[i];
         const auto* halves = reinterpret_cast<const uint16_t*>(block + BlockCodeBytes(kBits));
-        const float scale =
-            FromHalf(halves[p.first + c]) * p.x.scale[row * p.blocks + b];
+        const float scale = FromHalf(halves[p.first + c]) * p.x.scale[row * p.blocks + b];
         total += static_cast<float>(sum) * scale;
         if (kBits == 4) {
           total += FromHalf(halves[kBlockChannels + p.first + c]) * p.x.sum[row * p.blocks + b];

@@ -80,8 +80,14 @@ LaunchStatus Int8Linear(const LinearInput& input, const Int8Matrix& w, float* y,
   const RowOps& row_ops = RowOpsOf(context.isa);
   for (int64_t row = 0; row < input.m; row += panel_rows) {
     const int64_t rows = std::min(panel_rows, input.m - row);
-    const Panel panel{Int8LinearOpsOf(context.isa), w,         rows,     y + row * y_stride,
-                      y_stride,                     accumulate, q.data(), x_scale.data()};
+    const Panel panel{Int8LinearOpsOf(context.isa),
+                      w,
+                      rows,
+                      y + row * y_stride,
+                      y_stride,
+                      accumulate,
+                      q.data(),
+                      x_scale.data()};
     const PanelItems items(rows, w.n);
     RunPanel(
         rows, w.k, items.count(), context.num_threads,

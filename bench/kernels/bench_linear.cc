@@ -1,5 +1,5 @@
-// Int8Linear and BlockLinear at the shapes of a small Llama (576 wide), from one row (decode) to 512
-// (prefill).
+// Int8Linear and BlockLinear at the shapes of a small Llama (576 wide), from one row (decode) to
+// 512 (prefill).
 //   Gop/s  2 m n k operations per second     weights  bytes of packed weights read per second
 // BM_StreamRead is the ceiling of decode, measured in the same run: plain reading of 64 MiB.
 // BM_Fork is an empty team of threads: what each parallel region of a decoded token costs.

@@ -2,7 +2,8 @@
 // prints the replies, one JSON object a line. bench/unifiedqa makes a table of it.
 //
 //   measure_reader --model=FOLDER --data=FILE.jsonl --settings=dense,ffn16,attention8,...
-//                  [--limit=N] [--threads=2] [--numerics=auto|blocks|int8|f32] [--max_new_tokens=48]
+//                  [--limit=N] [--threads=2] [--numerics=auto|blocks|int8|f32]
+//                  [--max_new_tokens=48]
 //
 // A line of the data: {"id", "context", "question", ...}. A setting: dense; ffnK (K units of every
 // feed-forward layer by the signed rule of the paper, where the model offers it); attentionK (K

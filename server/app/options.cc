@@ -128,8 +128,10 @@ const std::vector<Flag>& Flags() {
       {"port_file", "FILE", "none", "write the ports in use there, as JSON",
        Text(&Options::port_file)},
       {"numerics", "auto|blocks|int8|f32", "auto",
-       "blocks: weights as a GGUF file has them (Q4_0, Q4_1, Q8_0); int8: mixed and rounded to 8 bits; "
-       "both with int8 keys and values; f32: the reference, slower and larger; auto: blocks for such "
+       "blocks: weights as a GGUF file has them (Q4_0, Q4_1, Q8_0); int8: mixed and rounded to 8 "
+       "bits; "
+       "both with int8 keys and values; f32: the reference, slower and larger; auto: blocks for "
+       "such "
        "files on CPUs without AVX-512 VNNI, else int8",
        [](Options& o, const std::string& v) {
          if (ParseNumerics(v, o.numerics)) return std::string();

@@ -178,13 +178,11 @@ class Server {
   absl::Status LoadModels() {
     for (const auto& [name, path] : options_.models) {
       const absl::Time start = absl::Now();
-      LECTERN_ASSIGN_OR_RETURN(
-          auto model,
-          LoadModel({.name = name,
-                     .path = path,
-                     .numerics = options_.numerics,
-                     .threads = threads_,
-                     .default_policy = options_.policy}));
+      LECTERN_ASSIGN_OR_RETURN(auto model, LoadModel({.name = name,
+                                                      .path = path,
+                                                      .numerics = options_.numerics,
+                                                      .threads = threads_,
+                                                      .default_policy = options_.policy}));
       const ModelInfo& info = model->info();
       metrics_.SetModel(name, info.format, info.quantization, info.fingerprint.substr(0, 16));
       metrics_.SetModelLoadTime(name, "read", absl::Now() - start);

@@ -21,9 +21,9 @@ struct Half {
   uint16_t bits;
   float value;
 };
-constexpr Half kHalves[] = {{0x3C00, 1.0f},        {0xC100, -2.5f},          {0x2E66, 0.0999755859375f},
-                            {0x0000, 0.0f},        {0x0001, 0x1p-24f},       {0x83FF, -0x1.FF8p-15f},
-                            {0x0400, 0x1p-14f},    {0x7BFF, 65504.0f},       {0x5640, 100.0f},
+constexpr Half kHalves[] = {{0x3C00, 1.0f},         {0xC100, -2.5f},    {0x2E66, 0.0999755859375f},
+                            {0x0000, 0.0f},         {0x0001, 0x1p-24f}, {0x83FF, -0x1.FF8p-15f},
+                            {0x0400, 0x1p-14f},     {0x7BFF, 65504.0f}, {0x5640, 100.0f},
                             {0xB555, -0.333251953f}};
 
 // A matrix [n, k] in blocks, as the file holds it, as numbers, and packed.
@@ -34,8 +34,9 @@ class Matrix {
     std::mt19937 generator(seed);
     const int lowest = bits == 4 ? 0 : -128, highest = bits == 4 ? 15 : 127;
     for (int8_t& code : codes_) {
-      code = static_cast<int8_t>(extreme ? (generator() % 2 ? lowest : highest)
-                                         : std::uniform_int_distribution(lowest, highest)(generator));
+      code =
+          static_cast<int8_t>(extreme ? (generator() % 2 ? lowest : highest)
+                                      : std::uniform_int_distribution(lowest, highest)(generator));
     }
     for (size_t i = 0; i < scale_.size(); ++i) {
       // The largest halves would drown the others.
@@ -279,9 +280,9 @@ TEST_P(BlockLinearTest, StepsOnTheWayInEqualTheirKernels) {
                         Context()),
                 LaunchStatus::kOk);
     }
-    ASSERT_EQ(SiluMul(x.data(), 2 * k, x.data() + k, 2 * k, rows, k, activated.data(), k,
-                      Context()),
-              LaunchStatus::kOk);
+    ASSERT_EQ(
+        SiluMul(x.data(), 2 * k, x.data() + k, 2 * k, rows, k, activated.data(), k, Context()),
+        LaunchStatus::kOk);
     LinearInput input{.x = x.data(), .m = rows, .stride = 2 * k};
     input.step = LinearInput::Step::kRmsNorm;
     input.rms_eps = 0.01f;

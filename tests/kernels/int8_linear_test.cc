@@ -336,10 +336,10 @@ TEST_P(Int8LinearTest, NormOnTheWayInEqualsTheNormAlone) {
     ASSERT_EQ(Int8Linear(normed.data(), rows, k, packed.matrix, want.data(), n, false, Context()),
               LaunchStatus::kOk);
     const LinearInput input{.x = x.data(),
-                          .m = rows,
-                          .stride = stride,
-                          .step = LinearInput::Step::kRmsNorm,
-                          .rms_eps = 0.01f};
+                            .m = rows,
+                            .stride = stride,
+                            .step = LinearInput::Step::kRmsNorm,
+                            .rms_eps = 0.01f};
     ASSERT_EQ(Int8Linear(input, packed.matrix, got.data(), n, false, Context(2)),
               LaunchStatus::kOk);
     EXPECT_EQ(got, want);
@@ -360,10 +360,10 @@ TEST_P(Int8LinearTest, SwiGluOnTheWayInEqualsItsKernels) {
       ASSERT_EQ(Int8Linear(mixed.data(), rows, k, packed.matrix, want.data(), n, true, Context()),
                 LaunchStatus::kOk);
       const LinearInput input{.x = pairs.data(),
-                            .m = rows,
-                            .stride = 2 * k,
-                            .step = LinearInput::Step::kSwiGlu,
-                            .hadamard = hadamard};
+                              .m = rows,
+                              .stride = 2 * k,
+                              .step = LinearInput::Step::kSwiGlu,
+                              .hadamard = hadamard};
       ASSERT_EQ(Int8Linear(input, packed.matrix, got.data(), n, true, Context(2)),
                 LaunchStatus::kOk);
       EXPECT_EQ(got, want) << "block " << hadamard << ", rows " << rows;

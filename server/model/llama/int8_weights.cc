@@ -101,20 +101,20 @@ class Int8Weights : public LlamaWeights {
   absl::Status MultiplyNormed(Matrix matrix, const Call& call, const float* x,
                               float* y) const override {
     const kernels::LinearInput input{.x = x,
-                                   .m = call.rows,
-                                   .stride = config_.hidden,
-                                   .step = kernels::LinearInput::Step::kRmsNorm,
-                                   .rms_eps = static_cast<float>(config_.rms_eps)};
+                                     .m = call.rows,
+                                     .stride = config_.hidden,
+                                     .step = kernels::LinearInput::Step::kRmsNorm,
+                                     .rms_eps = static_cast<float>(config_.rms_eps)};
     return Product(MatrixOf(matrix, call), input, y, /*accumulate=*/false, call.execution);
   }
 
   absl::Status MultiplySwiGlu(const Call& call, const float* gate_up, float* y,
                               bool accumulate) const override {
     const kernels::LinearInput input{.x = gate_up,
-                                   .m = call.rows,
-                                   .stride = 2 * config_.intermediate,
-                                   .step = kernels::LinearInput::Step::kSwiGlu,
-                                   .hadamard = std::max<int64_t>(1, numerics_.down_hadamard)};
+                                     .m = call.rows,
+                                     .stride = 2 * config_.intermediate,
+                                     .step = kernels::LinearInput::Step::kSwiGlu,
+                                     .hadamard = std::max<int64_t>(1, numerics_.down_hadamard)};
     return Product(MatrixOf(Matrix::kDown, call), input, y, accumulate, call.execution);
   }
 

@@ -84,8 +84,8 @@ absl::StatusOr<LlamaFiles> OpenFolder(const fs::path& folder) {
 
 using Numerics = ModelLoadOptions::Numerics;
 
-// Measured (docs/kernels_linear.md): with VNNI the prefill of rotated int8 is twice as fast as that
-// of blocks; without, blocks are as fast, and a decoded token reads less.
+// Without VNNI blocks are as fast as rotated int8 in prefill, a decoded token reads less, and the
+// answers are closer to fp32 (docs/kernels_linear.md); with it, int8 needs half the instructions.
 Numerics FastestNumerics(const LlamaReader& reader, kernels::Isa isa) {
   const bool blocks = isa != kernels::Isa::kAvx512 && CheckBlockWeights(reader).ok();
   return blocks ? Numerics::kBlocks : Numerics::kInt8Rotated;

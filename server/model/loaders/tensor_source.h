@@ -49,8 +49,8 @@ class TensorSource {
 // fit. Values that are not finite are passed through.
 absl::Status Dequantize(const TensorView& tensor, int64_t first_row, int64_t rows, float* out);
 
-// A row of a tensor in blocks of 32 as the file holds it: value = scale * code + minimum, scales and
-// minima in half precision.
+// A row of a tensor in blocks of 32 as the file holds it: value = scale * code + minimum, scales
+// and minima in half precision.
 struct BlockCodes {
   std::vector<int8_t> codes;      // [cols]
   std::vector<uint16_t> scale;    // [cols / 32]

@@ -104,9 +104,11 @@ TEST_P(Int8QualityTest, StaysCloseToF32) {
   EXPECT_LE(numerics.kl / numerics.positions, 0.01);
   EXPECT_LE(std::abs(numerics.perplexity_change()), 0.01);
 
-  const Comparison sparse = Compare({f32->get(), exact}, {f32->get(), standard}, tokens);
-  Report("fp32, default policy", sparse);
-  EXPECT_LE(sparse.kl / sparse.positions, 0.02);
+  if (GetParam() == Numerics::kInt8Rotated) {  // once: it does not depend on the parameter
+    const Comparison sparse = Compare({f32->get(), exact}, {f32->get(), standard}, tokens);
+    Report("fp32, default policy", sparse);
+    EXPECT_LE(sparse.kl / sparse.positions, 0.02);
+  }
 
   // What the default policy adds is reported, and bounded by what it may cost in longer contexts.
   const Comparison policy = Compare({f32->get(), exact}, {int8->get(), standard}, tokens);
