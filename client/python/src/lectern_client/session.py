@@ -1,0 +1,186 @@
+"""One call over all of its attempts: which replica the next one goes to, and how the document gets
+there. Nothing here knows whether it blocks or awaits (transport.py)."""
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import grpc
+from google.protobuf.message import Message
+
+from . import errors
+from .channels import Targets, host_of, port_of
+from .errors import LecternError
+from .events import Progress, UploadEvent, from_progress
+from .records import Document, record
+from .requests import call_metadata
+from .retries import ANY, Retries, RetryPolicy
+from .source import Source, upload_requests
+from .transport import Call, Scope, Transport
+
+
+@dataclass(frozen=True)
+class CallOptions:
+    """Of each call of a client."""
+
+    timeout: float | None = None
+    tenant: str = ""
+    request_id: str = ""
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+
+
+class Session:
+    """Not thread-safe, but for `scope`."""
+
+    def __init__(self, transport: Transport, targets: Targets, options: CallOptions,
+                 document_id: str = "", source: Source | None = None) -> None:
+        self._metadata = (call_metadata(options.tenant, options.request_id)
+                          + targets.token_metadata())
+        self._transport = transport
+        self._targets = targets
+        self._source = source
+        self._deadline = (None if options.timeout is None
+                          else time.monotonic() + options.timeout)
+        self.document_id = document_id
+        self.retries = Retries(options.retry, self._deadline, source is not None)
+        self.scope: Scope = transport.new_scope()
+        self._replica: str | None = None  # of the last attempt, then of the next; None: to be picked
+
+    def open(self, method: str, requests: Message | Iterable[Message] | None,
+             lane: tuple[str, Any]) -> Call:
+        if self.scope.cancelled:
+            raise errors.cancelled()
+        left = None if self._deadline is None else self._deadline - time.monotonic()
+        if left is not None and left <= 0:
+            raise errors.deadline_passed()
+        call = self._transport.open(lane, method, requests, self._metadata, left)
+        self.scope.attach(call)
+        return call
+
+    async def begin(self, method: str, requests: Message | Iterable[Message] | None) -> Call:
+        """Begins an attempt on the replica whose turn it is."""
+        if self._replica is None:
+            await self._resolve()
+            self._replica = self._targets.replicas.pick()
+        return self.open(method, requests, self._targets.lane(self._replica))
+
+    async def unary(self, method: str, request: Message, lane: tuple[str, Any] | None = None) -> Any:
+        """A call with one response, which is left to gRPC's own retries."""
+        call = self.open(method, request, lane or self._targets.lane(ANY))
+        try:
+            return await call.read()
+        finally:
+            call.cancel()
+
+    async def upload(self) -> AsyncIterator[Progress | Document]:
+        """One attempt to send the document. The last event is the Document."""
+        assert self._source is not None
+        text = await self._transport.load(self._source)
+        call = await self.begin("UploadDocument", upload_requests(text, self._source.metadata))
+        document = None
+        try:
+            while (response := await call.read()) is not None:
+                if response.HasField("progress"):
+                    yield from_progress(response.progress)
+                if response.HasField("document"):
+                    document = record(Document, response.document)
+        finally:
+            call.cancel()
+        if document is None:
+            raise errors.no_last_message("document")
+        assert self._replica is not None
+        self.retries.uploaded(self._replica)
+        yield document
+
+    async def provide(self) -> AsyncIterator[UploadEvent]:
+        """Uploads the document that is asked about to the replica that will be asked."""
+        async for event in self.upload():
+            if not isinstance(event, Document):
+                yield event
+            elif event.id != self.document_id:
+                raise errors.invalid_argument(
+                    "document", f"{self.document_id} was uploaded from another text: its source "
+                    f"holds {event.id} now")
+
+    async def recover(self, failed: LecternError) -> AsyncIterator[UploadEvent]:
+        """Ends when the call is to be made again: has waited, and uploaded a missing document. Raises
+        the error to report if it is not."""
+        while True:
+            if self.scope.cancelled:
+                raise errors.cancelled()
+            replica = self._replica or ANY
+            if failed.code is grpc.StatusCode.UNAVAILABLE:
+                self._targets.replicas.failed(replica)
+            retry = self.retries.again(failed, replica)
+            if retry is None:
+                raise failed
+            yield retry
+            await self.scope.wait(retry.wait)
+            if self.scope.cancelled:
+                raise errors.cancelled()
+            if not retry.uploads:
+                self._replica = None
+                return
+            if replica == ANY:
+                self._replica = self._targets.replicas.pick_one()
+            try:
+                async for event in self.provide():
+                    yield event
+                return
+            except LecternError as error:
+                failed = error
+
+    async def _resolve(self) -> None:
+        """Finds the addresses that a dns:/// target stands for."""
+        name = self._targets.name
+        if name is None or not self._targets.replicas.all_failed():
+            return
+        try:
+            addresses = await self._transport.resolve(host_of(name), port_of(name))
+        except OSError:
+            return  # gRPC resolves it again, and reports what is wrong
+        self._targets.replicas.replace(addresses if len(addresses) > 1 else [])
+
+
+class Delivery:
+    """Passes pieces of an answer on, over several attempts, so that every piece is seen once. The same
+    request gives the same answer, so that an answer that broke off is asked for again and what was
+    delivered already is left out, after comparing it."""
+
+    def __init__(self) -> None:
+        self._delivered = ""
+        self._position = 0  # of this attempt
+
+    def restart(self) -> None:
+        self._position = 0
+
+    def take(self, text: str) -> str:
+        """What is new of the next piece. AbortedError when the answer is not the one that was begun."""
+        old = min(len(text), len(self._delivered) - self._position)
+        if self._delivered[self._position:self._position + old] != text[:old]:
+            raise self._differs()
+        self._position += len(text)
+        self._delivered += text[old:]
+        return text[old:]
+
+    def end(self) -> None:
+        """The answer is complete."""
+        if self._position < len(self._delivered):
+            raise self._differs()
+
+    @staticmethod
+    def _differs() -> LecternError:
+        return errors.make_error(
+            grpc.StatusCode.ABORTED, "the answer broke off, and asked for again it is another one",
+            errors.Details("RESUME_DIFFERS"))
+
+
+def source_of(document: Any) -> tuple[str, Source | None]:
+    """The id and, of a Document, the source."""
+    if isinstance(document, Document):
+        return document.id, document.source
+    if isinstance(document, str):
+        return document, None
+    raise TypeError(f"a Document or its id, not {type(document).__name__}")
