@@ -15,6 +15,15 @@ LONG = 60  # seconds: a test that fails, not one that waits
 ENDED = (CallCancelledError, StopIteration, StopAsyncIteration)
 
 
+def wait_for_threads(before):
+    """gRPC's writing threads end a moment after their calls."""
+    for _ in range(200):
+        if threading.active_count() <= before:
+            return
+        time.sleep(0.05)
+    assert threading.active_count() <= before
+
+
 @pytest.fixture
 def held(server):
     """A server that says one word and then nothing until the test ends."""
@@ -84,15 +93,20 @@ def test_closing_many_questions_cancels_the_stream(held):
         next(requests)
         cancelled.wait(LONG)
         yield from ()
-    held.many = many
     with Client(held.target, retry=QUICK) as client:
-        stream = client.ask_many(client.upload(TEXT), iter(str, None))
+        document = client.upload(TEXT)
+        held.before = None
+        client.ask_many(document, ["a"]).results()
+        before = threading.active_count()
+        held.many = many
+        stream = client.ask_many(document, iter(str, None))
         closer = threading.Timer(0.05, stream.close)
         closer.start()
         with pytest.raises(ENDED):
             next(stream)
         closer.join()
         assert cancelled.wait(LONG)
+        wait_for_threads(before)
 
 
 def test_cancelling_the_task_cancels_the_call(held):
@@ -109,6 +123,16 @@ def test_cancelling_the_task_cancels_the_call(held):
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
+            assert await asyncio.to_thread(held.cancelled.wait, LONG)
+    asyncio.run(main())
+
+
+def test_dropping_the_asynchronous_iterator_cancels_the_call(held):
+    async def main():
+        async with AsyncClient(held.target, retry=QUICK) as client:
+            async for event in client.ask(await client.upload(TEXT), "When?"):
+                assert event == Text("At", 1)
+                break
             assert await asyncio.to_thread(held.cancelled.wait, LONG)
     asyncio.run(main())
 
@@ -148,11 +172,7 @@ def test_no_thread_is_left_behind(server):
             client.ask_many(document, ["a", "b"]).results()
             client.ask(document, "When?").result()
             client.upload(TEXT)
-        for _ in range(100):  # writing threads end a moment after their calls
-            if threading.active_count() <= before:
-                break
-            time.sleep(0.05)
-        assert threading.active_count() <= before
+        wait_for_threads(before)
 
 
 def test_a_closed_client_refuses(server):

@@ -12,6 +12,10 @@ TEXT = b"At 03:14 the relief valve failed."
 class Blocking:
     """Client's calls, run to their ends."""
 
+    @property
+    def replicas(self):
+        return self._client._calls._targets.replicas
+
     def __init__(self, target, **arguments):
         self._client = Client(target, **{"retry": QUICK, "timeout": 60, **arguments})
 
@@ -33,6 +37,8 @@ class Blocking:
 
 class Asyncio:
     """AsyncClient's calls on an event loop of its own, run to their ends."""
+
+    replicas = Blocking.replicas
 
     def __init__(self, target, **arguments):
         self._loop = asyncio.new_event_loop()

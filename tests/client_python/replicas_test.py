@@ -66,6 +66,17 @@ def test_a_replica_that_is_not_serving_is_not_asked(connect, server):
     loading.stop()
 
 
+def test_a_document_sent_after_all_had_failed_goes_where_it_is_asked_about(connect, server, other):
+    client = connect([server.target, other.target])
+    for text in (b"one", b"two", b"three"):
+        document = client.upload(text)
+        server.documents.clear()
+        other.documents.clear()
+        for fake in (server, other):
+            client.replicas.failed(fake.target)
+        assert client.result(document, "When?").text == "At 03:14."
+
+
 def test_names_of_several_hosts(connect, server):
     client = connect([f"localhost:{unused_port()}", f"localhost:{server.port}"])
     assert client.result(client.upload(TEXT), "When?").text == "At 03:14."

@@ -210,6 +210,14 @@ def test_many_questions_upload_their_document_once(client, server):
     assert server.uploads <= 3
 
 
+def test_what_failed_before_does_not_count_once_it_gets_on(client, server):
+    document = client.upload(TEXT)
+    server.before = lambda number, request: number % 3 == 0 and server.documents.clear() or ()
+    replies = client.many(document, [str(i) for i in range(30)], max_open=1)
+    assert all(reply.answer is not None for reply in replies)
+    assert server.uploads > 10
+
+
 def test_what_ends_the_stream_for_good_ends_every_question(client, server):
     document = client.upload(TEXT)
 

@@ -49,9 +49,6 @@ class _AsyncStream(Generic[Item]):
                         trace: TracebackType | None) -> None:
         self.close()
 
-    def __del__(self) -> None:
-        self._running.cancel()
-
 
 class AsyncAskStream(_AsyncStream[Event]):
     """The events of one answer; the last is the Answer. Iterating raises LecternError."""

@@ -89,7 +89,6 @@ class AsyncCall:
             task = asyncio.current_task()
             if self._cancelled and not (task is not None and task.cancelling()):
                 raise errors.cancelled() from None
-            self.cancel()
             raise
 
     def write(self, request: Message) -> None:

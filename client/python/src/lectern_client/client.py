@@ -53,9 +53,6 @@ class _Stream(Generic[Item]):
                  trace: TracebackType | None) -> None:
         self.close()
 
-    def __del__(self) -> None:
-        self._running.cancel()
-
 
 class AskStream(_Stream[Event]):
     """The events of one answer; the last is the Answer. Iterating raises LecternError."""
