@@ -11,7 +11,7 @@ from lectern_client import Client, UnavailableError
 
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory):
-    """An authority, and a key pair that it signed for 127.0.0.1."""
+    """An authority, and a key pair that it signed for 127.0.0.1 and lectern.example."""
     openssl = shutil.which("openssl")
     assert openssl, "openssl makes the certificates of this test"
     folder = tmp_path_factory.mktemp("keys")
@@ -22,7 +22,7 @@ def keys(tmp_path_factory):
     run("req", "-x509", *new_key, "-days", "2", "-subj", "/CN=authority", "-keyout", "ca.key",
         "-out", "ca.pem")
     run("req", *new_key, "-subj", "/CN=pair", "-keyout", "pair.key", "-out", "pair.csr")
-    (folder / "names").write_text("subjectAltName=IP:127.0.0.1")
+    (folder / "names").write_text("subjectAltName=IP:127.0.0.1,DNS:lectern.example")
     run("x509", "-req", "-in", "pair.csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial",
         "-days", "2", "-extfile", "names", "-out", "pair.pem")
     return folder
@@ -44,6 +44,17 @@ def test_mutual_tls_with_a_token(connect, tls_server, keys):
     document = client.upload(TEXT)
     assert tls_server.metadata["authorization"] == "Bearer abc.def"
     assert client.result(document, "When?").text == "At 03:14."
+
+
+def test_the_name_in_the_certificate(connect, tls_server, keys):
+    pair = {"tls_ca": keys / "ca.pem", "tls_cert": keys / "pair.pem", "tls_key": keys / "pair.key"}
+    named = connect(tls_server.target, tls_server_name="lectern.example", **pair)
+    assert named.result(None, "When?", text="x").text == "At 03:14."
+    other = connect(tls_server.target, tls_server_name="other.example", timeout=1, **pair)
+    with pytest.raises((UnavailableError, TimeoutError)):
+        other.result(None, "When?", text="x")
+    resolved = connect(f"dns:///localhost:{tls_server.port}", tls_server_name="lectern.example", **pair)
+    assert resolved.result(None, "When?", text="x").text == "At 03:14."
 
 
 def test_who_has_no_certificate_is_not_heard(connect, tls_server, keys):

@@ -88,9 +88,10 @@ class AsyncClient:
                  timeout: float | None = None, retry: RetryPolicy | None = None,
                  tls: bool | None = None, tls_ca: str | os.PathLike[str] | None = None,
                  tls_cert: str | os.PathLike[str] | None = None,
-                 tls_key: str | os.PathLike[str] | None = None, token: str | None = None) -> None:
+                 tls_key: str | os.PathLike[str] | None = None, tls_server_name: str | None = None,
+                 token: str | None = None) -> None:
         targets = make_targets(target, tls=tls, tls_ca=tls_ca, tls_cert=tls_cert, tls_key=tls_key,
-                               token=token)
+                               tls_server_name=tls_server_name, token=token)
         self._transport = AsyncTransport(targets)
         self._calls = Calls(self._transport, targets, timeout=timeout, tenant=tenant, retry=retry)
 

@@ -27,8 +27,9 @@ _PAGE_SIZE = 1000
 
 def make_targets(target: str | Sequence[str], *, tls: bool | None,
                  tls_ca: str | os.PathLike[str] | None, tls_cert: str | os.PathLike[str] | None,
-                 tls_key: str | os.PathLike[str] | None, token: str | None) -> Targets:
-    return Targets(target, read_security(tls, tls_ca, tls_cert, tls_key, token))
+                 tls_key: str | os.PathLike[str] | None, tls_server_name: str | None,
+                 token: str | None) -> Targets:
+    return Targets(target, read_security(tls, tls_ca, tls_cert, tls_key, tls_server_name, token))
 
 
 class Calls:

@@ -54,21 +54,23 @@ class Security:
     cert: bytes | None
     key: bytes | None
     token: str | None
+    server_name: str | None = None
+    """The name in the server's certificate; None: the target's host."""
 
 
 def read_security(tls: bool | None, tls_ca: str | os.PathLike[str] | None,
                   tls_cert: str | os.PathLike[str] | None, tls_key: str | os.PathLike[str] | None,
-                  token: str | None) -> Security:
+                  tls_server_name: str | None, token: str | None) -> Security:
     if (tls_cert is None) != (tls_key is None):
         raise ValueError("tls_cert and tls_key belong together")
     ca, cert, key = (None if path is None else Path(path).read_bytes()
                      for path in (tls_ca, tls_cert, tls_key))
-    given = ca is not None or cert is not None
+    given = ca is not None or cert is not None or tls_server_name is not None
     if tls is False and given:
-        raise ValueError("tls=False excludes tls_ca, tls_cert and tls_key")
+        raise ValueError("tls=False excludes the other tls_ arguments")
     if token is not None and not (token and all("!" <= character <= "~" for character in token)):
         raise ValueError("token must be visible ASCII characters, without spaces")
-    return Security(given if tls is None else tls, ca, cert, key, token)
+    return Security(given if tls is None else tls, ca, cert, key, token, tls_server_name)
 
 
 def split_targets(target: str | Sequence[str]) -> list[str]:
@@ -133,11 +135,13 @@ class Targets:
 
     def options(self, target: str, kind: Kind) -> list[tuple[str, Any]]:
         options = [*_OPTIONS, ("grpc.service_config", service_config(kind))]
+        server_name = self.security.server_name
         if self.name is not None and target != self.name:
             # An address that the name stands for: the certificate names the name.
             options.append(("grpc.default_authority", self.name.removeprefix("dns:///")))
-            if self.security.tls:
-                options.append(("grpc.ssl_target_name_override", host_of(self.name)))
+            server_name = server_name or host_of(self.name)
+        if self.security.tls and server_name is not None:
+            options.append(("grpc.ssl_target_name_override", server_name))
         return options
 
     def credentials(self) -> grpc.ChannelCredentials | None:

@@ -95,8 +95,9 @@ class Client:
     service config's hold for each attempt (300 s for questions, 600 s for uploads).
     `tenant` says who asks, [A-Za-z0-9._-]{1,64}.
     `tls_ca`, `tls_cert`, `tls_key` are PEM files: the authority that signed the server's certificate,
-    and the client's own certificate. TLS is used when one of them is given, or with tls=True and the
-    authorities that gRPC brings along. `token` goes as "authorization: Bearer" with each call; without
+    and the client's own certificate; `tls_server_name` is the name in the server's, where it is not the
+    target's host. TLS is used when one of them is given, or with tls=True and the authorities that gRPC
+    brings along. `token` goes as "authorization: Bearer" with each call; without
     TLS it is refused unless all targets are on this machine.
 
     Errors are LecternError (errors.py). Wrong combinations of arguments are TypeError or ValueError.
@@ -106,9 +107,10 @@ class Client:
                  timeout: float | None = None, retry: RetryPolicy | None = None,
                  tls: bool | None = None, tls_ca: str | os.PathLike[str] | None = None,
                  tls_cert: str | os.PathLike[str] | None = None,
-                 tls_key: str | os.PathLike[str] | None = None, token: str | None = None) -> None:
+                 tls_key: str | os.PathLike[str] | None = None, tls_server_name: str | None = None,
+                 token: str | None = None) -> None:
         targets = make_targets(target, tls=tls, tls_ca=tls_ca, tls_cert=tls_cert, tls_key=tls_key,
-                               token=token)
+                               tls_server_name=tls_server_name, token=token)
         self._transport = BlockingTransport(targets)
         self._calls = Calls(self._transport, targets, timeout=timeout, tenant=tenant, retry=retry)
 
