@@ -156,7 +156,7 @@ absl::Status Batch::Close(const Session& session) {
 absl::StatusOr<Answer> Client::Ask(const AskRequest& request, const CallOptions& options,
                                    const AskCallback& on_event) {
   LECTERN_RETURN_IF_ERROR(CheckOptions(options));
-  Session session(channels_, options, request.document_id());
+  Session session(channels_, ids_, options, request.document_id());
   AskRequest asked = request;
   if (AsksAboutDocument(request)) {
     LECTERN_RETURN_IF_ERROR(session.Begin());
@@ -166,7 +166,7 @@ absl::StatusOr<Answer> Client::Ask(const AskRequest& request, const CallOptions&
   while (true) {
     absl::StatusOr<Answer> answer;
     {
-      CallScope scope(options, session.deadline());
+      CallScope scope(options, session.deadline(), asked.document_id());
       answer = AskOnce(*session.stub(), asked, scope, delivery);
       session.Reached(scope.context()->peer());
     }
@@ -186,7 +186,7 @@ std::vector<absl::StatusOr<Answer>> Client::AskMany(std::vector<AskRequest> requ
     needs_document = needs_document || request.document_id().empty();
     if (document_id.empty()) document_id = request.document_id();
   }
-  Session session(channels_, options, document_id);
+  Session session(channels_, ids_, options, document_id);
   Batch batch(std::move(requests), on_event);
   absl::Status status = CheckOptions(options);
   if (status.ok() && needs_document) status = session.Begin();
@@ -197,7 +197,7 @@ std::vector<absl::StatusOr<Answer>> Client::AskMany(std::vector<AskRequest> requ
   batch.SetDocument(session.document_id());
   while (true) {
     {
-      CallScope scope(options, session.deadline());
+      CallScope scope(options, session.deadline(), session.document_id());
       batch.Round(*session.stub(), scope);
       session.Reached(scope.context()->peer());
     }

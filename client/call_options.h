@@ -32,9 +32,11 @@ class Canceller {
 
 // When Upload, Ask and AskMany try again on their own:
 //   UNAVAILABLE               a replica drains, restarts or was lost; another one takes over
-//   CANCELLED                 by nobody here: the call reached a replica that was just shutting
-//   down RESOURCE_EXHAUSTED        with RetryInfo, and only if `when_full` says so NOT_FOUND of a
-//   document   after uploading it, if CallOptions.document has its text
+//   UNKNOWN, INTERNAL         without a reason: a proxy's stream broke off
+//   CANCELLED                 by nobody here: the replica was just shutting down
+//   RESOURCE_EXHAUSTED        with RetryInfo, and only if `when_full` says so
+//   NOT_FOUND of a document   after uploading it, if CallOptions.document has its text
+//
 // Waits grow from `first_wait`, doubling up to `longest_wait`, with jitter; what the server asks
 // for in RetryInfo is waited for in full. A wait that would pass the deadline is not begun: the
 // call ends with the error that it had.

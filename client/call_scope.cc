@@ -17,13 +17,20 @@ namespace {
 
 constexpr char kTenant[] = "x-lectern-tenant";
 constexpr char kRequestId[] = "x-request-id";
+constexpr char kDocument[] = "x-lectern-document";
+constexpr size_t kMaxDocumentId = 64;
 
-absl::Status CheckName(const char* field, std::string_view value, size_t limit) {
+// May be empty.
+bool IsName(std::string_view value, size_t limit) {
   bool good = value.size() <= limit;
   for (const char c : value) {
     good = good && (absl::ascii_isalnum(c) || c == '.' || c == '_' || c == '-');
   }
-  if (good) return absl::OkStatus();
+  return good;
+}
+
+absl::Status CheckName(const char* field, std::string_view value, size_t limit) {
+  if (IsName(value, limit)) return absl::OkStatus();
   const std::string allowed = absl::StrCat("must be [A-Za-z0-9._-]{1,", limit, "}");
   return MakeError(absl::StatusCode::kInvalidArgument, absl::StrCat(field, " ", allowed),
                    {.reason = "INVALID_REQUEST", .field_violations = {{field, allowed}}});
@@ -60,11 +67,16 @@ absl::Status CheckOptions(const CallOptions& options) {
 
 absl::Time DeadlineOf(const CallOptions& options) { return absl::Now() + options.timeout; }
 
-CallScope::CallScope(const CallOptions& options, absl::Time deadline)
+CallScope::CallScope(const CallOptions& options, absl::Time deadline,
+                     const std::string& document_id)
     : canceller_(options.canceller) {
   if (deadline != absl::InfiniteFuture()) context_.set_deadline(absl::ToChronoTime(deadline));
   if (!options.tenant.empty()) context_.AddMetadata(kTenant, options.tenant);
   if (!options.request_id.empty()) context_.AddMetadata(kRequestId, options.request_id);
+  // What cannot be an id is for the server to refuse; no metadata could carry it.
+  if (!document_id.empty() && IsName(document_id, kMaxDocumentId)) {
+    context_.AddMetadata(kDocument, document_id);
+  }
   if (canceller_ == nullptr) return;
   absl::MutexLock lock(&canceller_->mutex_);
   canceller_->running_ = &context_;

@@ -4,6 +4,8 @@
 #include <grpcpp/client_context.h>
 #include <grpcpp/support/status.h>
 
+#include <string>
+
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "client/call_options.h"
@@ -20,8 +22,9 @@ absl::Time DeadlineOf(const CallOptions& options);
 // Holds a call's context, with deadline and metadata, and makes it reachable for its Canceller.
 class CallScope {
  public:
-  // `options` outlives this object.
-  CallScope(const CallOptions& options, absl::Time deadline);
+  // `options` outlives this object. `document_id` is the document that the call is about, for the
+  // proxies on its way; may be empty.
+  CallScope(const CallOptions& options, absl::Time deadline, const std::string& document_id = "");
   ~CallScope();
   CallScope(const CallScope&) = delete;
   CallScope& operator=(const CallScope&) = delete;

@@ -9,6 +9,7 @@
 #include "client/call_scope.h"
 #include "client/retries.h"
 #include "client/session.h"
+#include "server/base/sha256.h"
 #include "server/base/status_macros.h"
 
 namespace lectern {
@@ -22,9 +23,9 @@ constexpr uint32_t kPageSize = 1000;
 // Calls a unary method of the stub.
 template <typename Response, typename Request, typename Method>
 absl::StatusOr<Response> Call(DocumentQA::Stub& stub, Method method, const Request& request,
-                              const CallOptions& options) {
+                              const CallOptions& options, const std::string& document_id = "") {
   LECTERN_RETURN_IF_ERROR(CheckOptions(options));
-  CallScope scope(options, DeadlineOf(options));
+  CallScope scope(options, DeadlineOf(options), document_id);
   Response response;
   LECTERN_RETURN_IF_ERROR(scope.ToStatus((stub.*method)(scope.context(), request, &response)));
   return response;
@@ -58,17 +59,28 @@ absl::StatusOr<lectern::v1::Document> Client::Upload(std::string_view text,
                                                      const UploadCallback& on_event) {
   LECTERN_RETURN_IF_ERROR(CheckOptions(options));
   metadata = Described(std::move(metadata), text);
-  Session session(channels_, options, "");
+  Session session(channels_, ids_, options, "");
+  const std::string id =
+      ids_.Of(metadata.expected_sha256(), metadata.model(), options, session.deadline());
   while (true) {
     absl::StatusOr<lectern::v1::Document> document;
     {
-      CallScope scope(options, session.deadline());
+      CallScope scope(options, session.deadline(), id);
       document = UploadOnce(*session.stub(), text, metadata, scope, on_event);
     }
     absl::Status status = document.status();
-    if (status.ok()) return document;
+    if (status.ok()) {
+      ids_.Check(id, document->id());
+      return document;
+    }
     if (!session.Recover(status)) return status;
   }
+}
+
+std::string Client::DocumentId(std::string_view text, const std::string& model,
+                               const CallOptions& options) {
+  if (!CheckOptions(options).ok()) return "";
+  return ids_.Of(Sha256Hex(text), model, options, DeadlineOf(options));
 }
 
 absl::StatusOr<lectern::v1::Document> Client::GetDocument(const std::string& id,
@@ -76,7 +88,7 @@ absl::StatusOr<lectern::v1::Document> Client::GetDocument(const std::string& id,
   lectern::v1::GetDocumentRequest request;
   request.set_id(id);
   return Call<lectern::v1::Document>(channels_.any(), &DocumentQA::Stub::GetDocument, request,
-                                     options);
+                                     options, id);
 }
 
 absl::StatusOr<std::vector<lectern::v1::Document>> Client::ListDocuments(
@@ -101,7 +113,7 @@ absl::StatusOr<lectern::v1::DeleteDocumentResponse> Client::DeleteDocument(
   lectern::v1::DeleteDocumentRequest request;
   request.set_id(id);
   return Call<lectern::v1::DeleteDocumentResponse>(
-      channels_.any(), &DocumentQA::Stub::DeleteDocument, request, options);
+      channels_.any(), &DocumentQA::Stub::DeleteDocument, request, options, id);
 }
 
 absl::StatusOr<lectern::v1::ListModelsResponse> Client::ListModels(const CallOptions& options) {

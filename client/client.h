@@ -15,8 +15,8 @@
 // turn; RetryPolicy (call_options.h) tells what is tried again on another one. An answer that
 // breaks off with UNAVAILABLE is asked for again and goes on where it broke off. A document lives
 // on the replica that read it: give its text as CallOptions.document, and a replica that does not
-// have it gets it and answers. Behind a proxy that spreads single calls over servers this cannot
-// hold.
+// have it gets it and answers. Every call about one document names it in its metadata
+// (x-lectern-document), by which a proxy can send all of them to the same replica (deploy/routing).
 //
 // The connection is plain text: for an untrusted network put a proxy with TLS in between.
 #pragma once
@@ -33,6 +33,7 @@
 #include "client/call_options.h"
 #include "client/channels.h"
 #include "client/delivery.h"
+#include "client/document_ids.h"
 
 namespace lectern {
 
@@ -56,6 +57,11 @@ class Client {
                                                lectern::v1::UploadMetadata metadata,
                                                const CallOptions& options,
                                                const UploadCallback& on_event);
+
+  // The id of the document that `text` is, or will be, under `model` (empty: the default one); ""
+  // if the server does not tell its models.
+  std::string DocumentId(std::string_view text, const std::string& model,
+                         const CallOptions& options);
 
   // `on_event` sees every event, the final answer included; queue and progress events anew with
   // each attempt, every piece of text once. With options.document the request may leave
@@ -92,6 +98,7 @@ class Client {
  private:
   const std::string target_;
   Channels channels_;
+  DocumentIds ids_{channels_};
 };
 
 }  // namespace lectern

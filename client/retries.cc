@@ -2,10 +2,27 @@
 
 #include <algorithm>
 
+#include "absl/strings/match.h"
 #include "absl/time/clock.h"
 #include "server/base/error_details.h"
 
 namespace lectern {
+namespace {
+
+// A replica that does not have what it was just sent will hardly have it after a second time. But
+// behind a proxy the second question may reach another replica than the upload, when one has just
+// come or gone.
+constexpr int kUploadsToOnePeer = 2;
+
+// A proxy whose replica dies in the middle of a stream ends the stream without a status, or resets
+// it: gRPC reports UNKNOWN or INTERNAL. A server of ours gives its reason.
+bool BrokeOffOnTheWay(const absl::Status& failed) {
+  if (!GetErrorDetails(failed).reason.empty()) return false;
+  return absl::IsUnknown(failed) ||
+         (absl::IsInternal(failed) && absl::StrContains(failed.message(), "RST_STREAM"));
+}
+
+}  // namespace
 
 Retries::Retries(const CallOptions& options, absl::Time deadline)
     : options_(options),
@@ -20,7 +37,7 @@ bool Retries::NeedsUpload(const absl::Status& failed) const {
 }
 
 bool Retries::Retryable(const absl::Status& failed) const {
-  if (absl::IsUnavailable(failed) || NeedsUpload(failed)) return true;
+  if (absl::IsUnavailable(failed) || NeedsUpload(failed) || BrokeOffOnTheWay(failed)) return true;
   if (absl::IsCancelled(failed)) {
     return options_.canceller == nullptr || !options_.canceller->cancelled();
   }
@@ -54,7 +71,7 @@ bool Retries::Sleep(absl::Duration wait) const {
 bool Retries::Again(const absl::Status& failed, const std::string& peer) {
   if (!Retryable(failed) || attempt_ >= options_.retry.max_attempts) return false;
   const bool uploads = NeedsUpload(failed);
-  if (uploads && uploaded_to_.count(peer) > 0) return false;
+  if (uploads && uploads_to_[peer] >= kUploadsToOnePeer) return false;
   const absl::Duration wait = WaitAfter(failed);
   if (absl::Now() + wait >= deadline_) return false;
   ++attempt_;

@@ -1,8 +1,8 @@
 // Whether a failed call is tried again, and after which wait.
 #pragma once
 
+#include <map>
 #include <random>
-#include <set>
 #include <string>
 
 #include "absl/status/status.h"
@@ -23,7 +23,7 @@ class Retries {
   bool Again(const absl::Status& failed, const std::string& peer);
 
   // The document was sent to `peer`.
-  void Uploaded(const std::string& peer) { uploaded_to_.insert(peer); }
+  void Uploaded(const std::string& peer) { ++uploads_to_[peer]; }
 
   // The policy alone: what kind of failure is tried again, whatever has happened so far.
   bool Retryable(const absl::Status& failed) const;
@@ -42,8 +42,7 @@ class Retries {
   const absl::Time deadline_;
   int attempt_ = 1;
   absl::Duration next_wait_;
-  // A replica that does not have what it was just sent will not have it after a second time either.
-  std::set<std::string> uploaded_to_;
+  std::map<std::string, int> uploads_to_;
   std::mt19937_64 random_;
 };
 

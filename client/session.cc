@@ -58,8 +58,10 @@ absl::StatusOr<lectern::v1::Document> UploadOnce(Channels::Stub& stub, std::stri
   return document;
 }
 
-Session::Session(Channels& channels, const CallOptions& options, std::string document_id)
+Session::Session(Channels& channels, DocumentIds& ids, const CallOptions& options,
+                 std::string document_id)
     : channels_(channels),
+      ids_(ids),
       options_(options),
       retries_(options, DeadlineOf(options)),
       document_id_(std::move(document_id)) {}
@@ -69,10 +71,15 @@ std::shared_ptr<Channels::Stub> Session::stub() { return channels_.To(peer_); }
 absl::Status Session::Upload() {
   const DocumentSource& source = *options_.document;
   LECTERN_ASSIGN_OR_RETURN(const std::string text, source.text());
-  CallScope scope(options_, retries_.deadline());
-  const auto document =
-      UploadOnce(*stub(), text, Described(source.metadata, text), scope, source.on_event);
+  const lectern::v1::UploadMetadata metadata = Described(source.metadata, text);
+  const std::string id =
+      document_id_.empty()
+          ? ids_.Of(metadata.expected_sha256(), metadata.model(), options_, retries_.deadline())
+          : document_id_;
+  CallScope scope(options_, retries_.deadline(), id);
+  const auto document = UploadOnce(*stub(), text, metadata, scope, source.on_event);
   LECTERN_RETURN_IF_ERROR(document.status());
+  ids_.Check(id, document->id());
   peer_ = scope.context()->peer();
   retries_.Uploaded(peer_);
   if (document_id_.empty()) document_id_ = document->id();

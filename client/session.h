@@ -10,6 +10,7 @@
 #include "client/call_options.h"
 #include "client/call_scope.h"
 #include "client/channels.h"
+#include "client/document_ids.h"
 #include "client/retries.h"
 
 namespace lectern {
@@ -26,8 +27,9 @@ absl::Status NoLastMessage(const char* what);
 // Not thread-safe.
 class Session {
  public:
-  // `channels` and `options` outlive this object. `document_id` may be empty.
-  Session(Channels& channels, const CallOptions& options, std::string document_id);
+  // `channels`, `ids` and `options` outlive this object. `document_id` may be empty.
+  Session(Channels& channels, DocumentIds& ids, const CallOptions& options,
+          std::string document_id);
 
   // Uploads the document if the caller gave it without an id.
   absl::Status Begin();
@@ -48,6 +50,7 @@ class Session {
   absl::Status Upload();
 
   Channels& channels_;
+  DocumentIds& ids_;
   const CallOptions& options_;
   Retries retries_;
   std::string document_id_;

@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 #include <memory>
 #include <utility>
 
@@ -25,7 +26,8 @@ absl::Status ErrnoError(const char* what, const std::string& path) {
 }
 
 absl::Status SyncDirectoryOf(FileSystem& files, const std::string& path) {
-  const std::string directory = path.substr(0, path.rfind('/'));
+  const std::string parent = std::filesystem::path(path).parent_path();
+  const std::string directory = parent.empty() ? "." : parent;
   LECTERN_ASSIGN_OR_RETURN(OpenFile file, OpenFile::Open(files, directory, O_RDONLY | O_DIRECTORY));
   return file.Sync();
 }

@@ -3,8 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
-#include "server/base/sha256.h"
+#include "server/base/document_id.h"
 
 namespace lectern {
 
@@ -37,8 +36,7 @@ uint64_t ReadDocument::bytes() const {
 }
 
 std::string DocumentId(const Model& model, const std::string& text_sha256) {
-  return "doc-" +
-         Sha256Hex(absl::StrCat(model.info().fingerprint, "\n", text_sha256)).substr(0, 32);
+  return DocumentIdOf(model.info().fingerprint, text_sha256);
 }
 
 std::vector<TokenRange> CutIntoChunks(const Encoding& encoding,

@@ -66,7 +66,7 @@ struct ReadDocument {
 // Chunks are read best at about this length by small models (docs/quality.md).
 inline constexpr size_t kChunkTokens = 2000;
 
-// "doc-" and 32 hexadecimal digits of SHA-256 over the model's fingerprint and the text's digest.
+// DocumentIdOf() (server/base/document_id.h).
 std::string DocumentId(const Model& model, const std::string& text_sha256);
 
 // Chunks of at most `chunk_tokens` tokens that end where a sentence does; a sentence longer than

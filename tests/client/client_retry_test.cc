@@ -80,12 +80,50 @@ TEST_F(ClientRetryTest, UploadsWhatTheServerNoLongerHasAndAsksAgain) {
   EXPECT_EQ(GetErrorDetails(notices_[0].cause).reason, "DOCUMENT_EVICTED");
 }
 
-TEST_F(ClientRetryTest, UploadsOnceOnly) {
+TEST_F(ClientRetryTest, UploadsToOneAddressTwiceAtMost) {
   server_.keeps_documents = false;
   const auto answer = client_.Ask(Question(), WithDocument(), nullptr);
   EXPECT_TRUE(absl::IsNotFound(answer.status())) << answer.status();
-  EXPECT_EQ(server_.uploads, 1);
-  EXPECT_EQ(server_.asks, 2);
+  EXPECT_EQ(server_.uploads, 2);
+  EXPECT_EQ(server_.asks, 3);
+}
+
+TEST_F(ClientRetryTest, EveryCallAboutADocumentNamesItForTheProxies) {
+  const auto named = Contains(Pair("x-lectern-document", ScriptedDocumentQa::IdOf(kText)));
+  ASSERT_TRUE(client_.Upload(kText, {}, Options(), nullptr).ok());
+  EXPECT_THAT(server_.metadata, named);
+  const auto forget = [this] { server_.metadata.clear(); };
+  forget();
+  ASSERT_TRUE(client_.Ask(Question(), Options(), nullptr).ok());
+  EXPECT_THAT(server_.metadata, named);
+  forget();
+  ASSERT_TRUE(client_.AskMany({Question()}, Options(), nullptr)[0].ok());
+  EXPECT_THAT(server_.metadata, named);
+  forget();
+  ASSERT_TRUE(client_.GetDocument(ScriptedDocumentQa::IdOf(kText), Options()).ok());
+  EXPECT_THAT(server_.metadata, named);
+  forget();
+  ASSERT_TRUE(client_.DeleteDocument(ScriptedDocumentQa::IdOf(kText), Options()).ok());
+  EXPECT_THAT(server_.metadata, named);
+  forget();
+  ASSERT_TRUE(client_.Ask(Question(""), WithDocument(), nullptr).ok());  // uploads first
+  EXPECT_THAT(server_.metadata, named);
+  EXPECT_EQ(server_.model_lists, 1);
+}
+
+TEST_F(ClientRetryTest, WhatCannotBeMetadataIsLeftToTheServer) {
+  EXPECT_TRUE(absl::IsNotFound(client_.GetDocument("two\nlines", Options()).status()));
+  EXPECT_THAT(server_.metadata, testing::Not(Contains(testing::Key("x-lectern-document"))));
+}
+
+TEST_F(ClientRetryTest, AReplacedModelIsNoticedByTheNextUpload) {
+  ASSERT_TRUE(client_.Upload(kText, {}, Options(), nullptr).ok());
+  server_.fingerprint = "f2";
+  ASSERT_TRUE(client_.Upload(kText, {}, Options(), nullptr).ok());  // still as the old one
+  ASSERT_TRUE(client_.Upload(kText, {}, Options(), nullptr).ok());
+  EXPECT_THAT(server_.metadata,
+              Contains(Pair("x-lectern-document", ScriptedDocumentQa::IdOf(kText, "f2"))));
+  EXPECT_EQ(server_.model_lists, 2);
 }
 
 TEST_F(ClientRetryTest, WithoutItsTextAMissingDocumentIsAnError) {
@@ -193,6 +231,26 @@ TEST_F(ClientRetryTest, AnotherAnswerIsNotPastedTogether) {
     const auto answer = client_.Ask(Question(), Options(), nullptr);
     EXPECT_TRUE(absl::IsAborted(answer.status())) << answer.status();
     EXPECT_EQ(GetErrorDetails(answer.status()).reason, "RESUME_DIFFERS");
+  }
+}
+
+TEST_F(ClientRetryTest, AStreamThatAProxyBrokeOffIsRepeated) {
+  ASSERT_TRUE(client_.Upload(kText, {}, Options(), nullptr).ok());
+  for (const grpc::Status& broken :
+       {grpc::Status(grpc::StatusCode::UNKNOWN, "Stream removed"),
+        grpc::Status(grpc::StatusCode::INTERNAL, "Received RST_STREAM with error code 2")}) {
+    server_.asks = 0;
+    server_.before = [&](int number, const auto&) {
+      return number == 1 ? broken : grpc::Status::OK;
+    };
+    EXPECT_TRUE(client_.Ask(Question(), Options(), nullptr).ok());
+    EXPECT_EQ(server_.asks, 2);
+  }
+  for (const auto code : {grpc::StatusCode::UNKNOWN, grpc::StatusCode::INTERNAL}) {
+    server_.asks = 0;  // what the server itself says is not
+    server_.before = [&](int, const auto&) { return ErrorWith(code, "RST_STREAM"); };
+    EXPECT_FALSE(client_.Ask(Question(), Options(), nullptr).ok());
+    EXPECT_EQ(server_.asks, 1);
   }
 }
 
@@ -319,7 +377,7 @@ TEST_F(ClientRetryTest, ManyQuestionsUploadTheirDocumentOnce) {
   source_ = TextSource("lost");
   const auto second = client_.AskMany(requests, WithDocument(), nullptr);
   for (const auto& answer : second) EXPECT_TRUE(absl::IsNotFound(answer.status()));
-  EXPECT_EQ(server_.uploads, 2);
+  EXPECT_EQ(server_.uploads, 3);
 }
 
 TEST(TargetTest, ListsOfAddressesGetTheirScheme) {

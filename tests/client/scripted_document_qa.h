@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "server/base/document_id.h"
 #include "server/base/sha256.h"
 
 namespace lectern {
@@ -70,14 +71,15 @@ class ScriptedDocumentQa final : public lectern::v1::DocumentQA::Service {
 
   std::string target() const { return absl::StrCat("127.0.0.1:", port_); }
 
-  static std::string IdOf(const std::string& text) {
-    return "doc-" + Sha256Hex(text).substr(0, 32);
+  static std::string IdOf(const std::string& text, const std::string& fingerprint = "f1") {
+    return DocumentIdOf(fingerprint, Sha256Hex(text));
   }
 
   grpc::Status UploadDocument(
-      grpc::ServerContext*,
+      grpc::ServerContext* context,
       grpc::ServerReaderWriter<lectern::v1::UploadDocumentResponse,
                                lectern::v1::UploadDocumentRequest>* stream) override {
+    Remember(*context);
     lectern::v1::UploadDocumentRequest request;
     std::string text;
     while (stream->Read(&request)) text += request.data();
@@ -86,11 +88,9 @@ class ScriptedDocumentQa final : public lectern::v1::DocumentQA::Service {
       if (const grpc::Status status = upload_before(number); !status.ok()) return status;
     }
     lectern::v1::UploadDocumentResponse response;
-    response.mutable_document()->set_id(IdOf(text));
-    {
-      const std::lock_guard lock(mutex_);
-      if (keeps_documents) documents_[IdOf(text)] = text;
-    }
+    const std::lock_guard lock(mutex_);
+    response.mutable_document()->set_id(IdOf(text, fingerprint));
+    if (keeps_documents) documents_[response.document().id()] = text;
     stream->Write(response);
     return grpc::Status::OK;
   }
@@ -98,22 +98,16 @@ class ScriptedDocumentQa final : public lectern::v1::DocumentQA::Service {
   grpc::Status Ask(grpc::ServerContext* context, const lectern::v1::AskRequest* request,
                    grpc::ServerWriter<lectern::v1::AskResponse>* writer) override {
     const int number = ++asks;
-    {
-      const std::lock_guard lock(mutex_);
-      metadata.clear();
-      for (const auto& [key, value] : context->client_metadata()) {
-        metadata.emplace(std::string(key.data(), key.size()),
-                         std::string(value.data(), value.size()));
-      }
-    }
+    Remember(*context);
     context->AddTrailingMetadata("x-request-id", "req-" + std::to_string(number));
     return Answer(number, *request, [writer](const auto& response) { writer->Write(response); });
   }
 
   // Answers in reverse order, when all questions have come.
-  grpc::Status AskMany(grpc::ServerContext*,
+  grpc::Status AskMany(grpc::ServerContext* context,
                        grpc::ServerReaderWriter<lectern::v1::AskManyResponse,
                                                 lectern::v1::AskManyRequest>* stream) override {
+    Remember(*context);
     std::vector<lectern::v1::AskManyRequest> requests;
     for (lectern::v1::AskManyRequest request; stream->Read(&request);) requests.push_back(request);
     ++streams;
@@ -137,18 +131,31 @@ class ScriptedDocumentQa final : public lectern::v1::DocumentQA::Service {
 
   grpc::Status ListModels(grpc::ServerContext*, const lectern::v1::ListModelsRequest*,
                           lectern::v1::ListModelsResponse* response) override {
+    ++model_lists;
     response->add_models()->set_name("small");
+    const std::lock_guard lock(mutex_);
+    response->mutable_models(0)->set_fingerprint(fingerprint);
     return grpc::Status::OK;
   }
 
-  grpc::Status ListDocuments(grpc::ServerContext*, const lectern::v1::ListDocumentsRequest* request,
-                             lectern::v1::ListDocumentsResponse* response) override {
+  grpc::Status GetDocument(grpc::ServerContext* context,
+                           const lectern::v1::GetDocumentRequest* request,
+                           lectern::v1::Document* response) override {
+    Remember(*context);
     const std::lock_guard lock(mutex_);
-    for (const auto& [id, text] : documents_) {
-      if (request->model() != "small") continue;
-      response->add_documents()->set_id(id);
-      response->mutable_documents()->rbegin()->set_sha256(Sha256Hex(text));
+    if (documents_.count(request->id()) == 0) {
+      return ErrorWith(grpc::StatusCode::NOT_FOUND, "DOCUMENT_NOT_FOUND");
     }
+    response->set_id(request->id());
+    return grpc::Status::OK;
+  }
+
+  grpc::Status DeleteDocument(grpc::ServerContext* context,
+                              const lectern::v1::DeleteDocumentRequest* request,
+                              lectern::v1::DeleteDocumentResponse*) override {
+    Remember(*context);
+    const std::lock_guard lock(mutex_);
+    documents_.erase(request->id());
     return grpc::Status::OK;
   }
 
@@ -163,13 +170,24 @@ class ScriptedDocumentQa final : public lectern::v1::DocumentQA::Service {
   std::function<grpc::Status(int number)> upload_before;
   std::vector<std::string> pieces = {"At ", "03:14."};
   bool keeps_documents = true;
+  std::string fingerprint = "f1";  // of the model
 
   std::atomic<int> asks = 0;
   std::atomic<int> uploads = 0;
   std::atomic<int> streams = 0;
-  std::multimap<std::string, std::string> metadata;  // of the last question
+  std::atomic<int> model_lists = 0;
+  std::multimap<std::string, std::string> metadata;  // of the last call about a document
 
  private:
+  void Remember(const grpc::ServerContext& context) {
+    const std::lock_guard lock(mutex_);
+    metadata.clear();
+    for (const auto& [key, value] : context.client_metadata()) {
+      metadata.emplace(std::string(key.data(), key.size()),
+                       std::string(value.data(), value.size()));
+    }
+  }
+
   grpc::Status Answer(int number, const lectern::v1::AskRequest& request, const Send& send) {
     if (before) {
       if (const grpc::Status status = before(number, send); !status.ok()) return status;
