@@ -1,7 +1,10 @@
 #include "client/cli/commands.h"
 
+#include <unistd.h>
+
 #include <algorithm>
-#include <memory>
+#include <filesystem>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -12,9 +15,10 @@
 #include "absl/time/clock.h"
 #include "client/cli/printer.h"
 #include "client/cli/progress.h"
+#include "client/cli/report.h"
+#include "client/cli/text.h"
 #include "server/base/error_details.h"
-#include "server/base/mapped_file.h"
-#include "server/base/sha256.h"
+#include "server/base/file_system.h"
 #include "server/base/status_macros.h"
 
 namespace lectern {
@@ -22,37 +26,8 @@ namespace {
 
 using lectern::v1::ServerStatus;
 
-constexpr size_t kMaxStdinBytes = 256u << 20;  // a guard of this process, not the server's limit
 constexpr absl::Duration kConnectTimeout = absl::Seconds(10);
 constexpr absl::Duration kPoll = absl::Milliseconds(200);
-
-// A text to be sent: a mapped file, or what standard input held.
-class Text {
- public:
-  static absl::StatusOr<Text> Read(const std::string& path) {
-    Text text;
-    if (path != "-") {
-      LECTERN_ASSIGN_OR_RETURN(MappedFile file, MappedFile::Open(path));
-      text.file_ = std::make_unique<MappedFile>(std::move(file));
-      return text;
-    }
-    char buffer[1 << 16];
-    while (const size_t count = std::fread(buffer, 1, sizeof buffer, stdin)) {
-      text.bytes_.append(buffer, count);
-      if (text.bytes_.size() > kMaxStdinBytes) {
-        return absl::InvalidArgumentError("standard input holds more than 256 MiB");
-      }
-    }
-    if (std::ferror(stdin)) return absl::InvalidArgumentError("cannot read standard input");
-    return text;
-  }
-
-  std::string_view bytes() const { return file_ != nullptr ? file_->bytes() : bytes_; }
-
- private:
-  std::unique_ptr<MappedFile> file_;
-  std::string bytes_;
-};
 
 std::string TitleOf(const std::string& path) {
   return path == "-" ? "" : path.substr(path.find_last_of('/') + 1);
@@ -83,7 +58,7 @@ class Runner {
   int Run();
 
  private:
-  // The wrong use of a file and a failed call end with different exit statuses.
+  // A file that cannot be used and a failed call end with different exit statuses.
   int UsageError(const absl::Status& status);
   int Report(const absl::Status& status);
   CallOptions Call();
@@ -95,6 +70,8 @@ class Runner {
   absl::Status AskAbout(std::string_view text);
   absl::Status Ask(const std::string& document, const CallOptions& call);
   absl::Status AskMany(const lectern::v1::AskRequest& request, const CallOptions& call);
+  // Writes --report. `text` is the document's, if it was given.
+  absl::Status WriteReport(std::optional<std::string_view> text) const;
   absl::Status Documents();
   absl::Status Delete();
   absl::Status Models();
@@ -112,6 +89,7 @@ class Runner {
   Canceller& canceller_;
   const absl::Time deadline_;
   Text questions_;
+  lectern::v1::Answer answer_;  // of Ask()
   Client client_;
   ProgressLine progress_;
 };
@@ -225,20 +203,15 @@ absl::Status Runner::Upload(std::string_view text) {
 absl::StatusOr<std::string> Runner::Find(std::string_view text) {
   const lectern::v1::UploadMetadata& wanted = options_.upload;
   if (wanted.has_ttl() || wanted.pinned() || !wanted.title().empty()) return "";
-  std::string model = options_.model;
-  if (model.empty()) {
-    LECTERN_ASSIGN_OR_RETURN(const auto models, client_.ListModels(Call()));
-    if (models.models_size() > 0) model = models.models(0).name();
-  }
-  LECTERN_ASSIGN_OR_RETURN(const auto documents, client_.ListDocuments(model, Call()));
-  const std::string digest = Sha256Hex(text);
-  for (const auto& document : documents) {
-    const bool as_wanted = wanted.reading() == lectern::v1::READING_UNSPECIFIED ||
-                           wanted.reading() == lectern::v1::READING_AUTO ||
-                           wanted.reading() == document.reading();
-    if (document.sha256() == digest && as_wanted) return document.id();
-  }
-  return "";
+  const std::string id = client_.DocumentId(text, options_.model, Call());
+  if (id.empty()) return "";
+  const auto document = client_.GetDocument(id, Call());
+  if (absl::IsNotFound(document.status())) return "";
+  LECTERN_RETURN_IF_ERROR(document.status());
+  const bool as_wanted = wanted.reading() == lectern::v1::READING_UNSPECIFIED ||
+                         wanted.reading() == lectern::v1::READING_AUTO ||
+                         wanted.reading() == document->reading();
+  return as_wanted ? id : "";
 }
 
 absl::Status Runner::AskAbout(std::string_view text) {
@@ -260,7 +233,19 @@ absl::Status Runner::Ask(const std::string& document, const CallOptions& call) {
   if (options_.has_attention) *request.mutable_attention() = options_.attention;
   if (!options_.questions.empty()) return AskMany(request, call);
   request.set_question(options_.words.back());
-  return client_.Ask(request, call, [this](const auto& event) { ShowAnswer(event); }).status();
+  LECTERN_ASSIGN_OR_RETURN(
+      answer_, client_.Ask(request, call, [this](const auto& event) { ShowAnswer(event); }));
+  return absl::OkStatus();
+}
+
+absl::Status Runner::WriteReport(std::optional<std::string_view> text) const {
+  const std::string page = ReportPage({.question = options_.words.back(),
+                                       .answer = answer_,
+                                       .title = text ? Metadata(options_.file).title() : "",
+                                       .text = text,
+                                       .time = absl::Now()});
+  const std::span<const std::byte> pieces[] = {BytesOf(page)};
+  return WriteFileAtomically(FileSystem::Real(), options_.report, pieces);
 }
 
 absl::Status Runner::AskMany(const lectern::v1::AskRequest& request, const CallOptions& call) {
@@ -324,6 +309,10 @@ absl::Status Runner::Models() {
 absl::Status Runner::Status() {
   LECTERN_ASSIGN_OR_RETURN(const auto status, client_.GetServerStatus(Call()));
   Print(options_.json ? JsonLine(status) : StatusText(status));
+  if (options_.serving && status.state() != ServerStatus::STATE_SERVING) {
+    return MakeError(absl::StatusCode::kFailedPrecondition, "the server is not serving",
+                     {.reason = StateName(status.state())});
+  }
   return absl::OkStatus();
 }
 
@@ -358,13 +347,24 @@ int Runner::Run() {
     if (!read.ok()) return UsageError(read.status());
     questions_ = *std::move(read);
   }
+  if (!options_.report.empty()) {
+    // Before the question is asked, which may take long.
+    const std::string folder = std::filesystem::absolute(options_.report).parent_path();
+    if (access(folder.c_str(), W_OK) != 0) {
+      return UsageError(absl::InvalidArgumentError(absl::StrCat("cannot write into ", folder)));
+    }
+  }
   const absl::Status connected = client_.Connect(std::min(kConnectTimeout, options_.timeout));
   if (!connected.ok()) return Report(connected);
   if (options_.command == "status") return Report(Status());
   if (const absl::Status status = WaitUntilServing(); !status.ok()) return Report(status);
   if (options_.command == "upload") return Report(Upload(text.bytes()));
   if (options_.command == "ask") {
-    return Report(sends_text ? AskAbout(text.bytes()) : Ask(options_.words[0], Call()));
+    const int exit = Report(sends_text ? AskAbout(text.bytes()) : Ask(options_.words[0], Call()));
+    if (exit != kExitOk || options_.report.empty()) return exit;
+    const absl::Status written =
+        WriteReport(sends_text ? std::optional(text.bytes()) : std::nullopt);
+    return written.ok() ? kExitOk : UsageError(written);
   }
   if (options_.command == "documents") return Report(Documents());
   if (options_.command == "delete") return Report(Delete());

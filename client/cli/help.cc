@@ -20,8 +20,8 @@ Start here:
 
 constexpr char kEnd[] =
     R"(
-Exit status: 0 done; 1 the server refused or failed; 2 wrong usage or an unreadable file; 3 no
-connection; 130 interrupted. Errors go to stderr.
+Exit status: 0 done; 1 the server refused or failed; 2 wrong usage, or a file that cannot be
+read or written; 3 no connection; 130 interrupted. Errors go to stderr.
 )";
 
 std::string OptionLines(std::string_view command) {
@@ -47,7 +47,8 @@ once. Attention options choose the policy that it is read under first.
 The answer appears as it is generated; below it stand the sentences that the question attended to,
 with their place in the document, and one line of timings. With --file=FILE only the QUESTION is
 given; --questions takes its place. "Kept mass" is the share of the dense softmax that the kept keys
-hold: 1 is exact.
+hold: 1 is exact. --report=FILE.html writes the same as a page for a browser, which loads nothing and
+runs no script; with --file it holds the document, too, otherwise the sentences of evidence alone.
 )";
   }
   return "";

@@ -34,6 +34,8 @@ void WatchSignals(lectern::Canceller& canceller) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  // Errors are reported below; what gRPC writes to stderr on its own is for those who ask for it.
+  setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);
   const auto options = lectern::ParseCommandLine(std::vector<std::string>(argv + 1, argv + argc),
                                                  std::getenv("LECTERN_SERVER"));
   if (!options.ok()) {

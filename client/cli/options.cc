@@ -168,6 +168,9 @@ absl::Status CheckCommand(const CliOptions& options, const std::vector<const Opt
     return absl::InvalidArgumentError(
         absl::StrCat("--", std::string(spec->name), " does not belong to ", options.command));
   }
+  if (!options.report.empty() && !options.questions.empty()) {
+    return absl::InvalidArgumentError("--report is of one question, not of --questions");
+  }
   size_t expected = 0;
   if (options.command == "upload" || options.command == "delete") expected = 1;
   if (options.command == "ask") {
@@ -199,6 +202,9 @@ const std::vector<OptionSpec>& OptionSpecs() {
        [](CliOptions& o, const std::string& v) { return !(o.file = v).empty(); }},
       {"questions", "FILE|-", "ask", "ask every line of FILE, all at once, instead of QUESTION",
        [](CliOptions& o, const std::string& v) { return !(o.questions = v).empty(); }},
+      {"report", "FILE", "ask",
+       "write a page with the answer and its evidence in the document, too",
+       [](CliOptions& o, const std::string& v) { return !(o.report = v).empty(); }},
       {"model", "NAME", "upload ask documents", "this model instead of the server's default",
        [](CliOptions& o, const std::string& v) { return !(o.model = v).empty(); }},
       {"title", "TEXT", "upload ask", "title of the document (the file's name)",
@@ -223,6 +229,8 @@ const std::vector<OptionSpec>& OptionSpecs() {
       {"retries", "N", "upload ask", "try again so often when a server goes away (4)", SetRetries},
       {"wait_when_full", "", "upload ask", "when the server is full, too: as long as it says",
        [](CliOptions& o, const std::string&) { return o.retry.when_full = true; }},
+      {"serving", "", "status", "fail unless the server is serving: for probes of its health",
+       [](CliOptions& o, const std::string&) { return o.serving = true; }},
       {"tenant", "NAME", "", "who asks: the unit of fairness and quotas",
        [](CliOptions& o, const std::string& v) { return !(o.tenant = v).empty(); }},
       {"request_id", "ID", "", "the call's name in the server's log",

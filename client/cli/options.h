@@ -25,6 +25,8 @@ struct CliOptions {
   absl::Duration timeout = absl::InfiniteDuration();
   std::string file;       // of `ask`: the document
   std::string questions;  // of `ask`: a file of them, one a line
+  std::string report;     // of `ask`: the page to write
+  bool serving = false;   // of `status`
   std::string tenant;
   std::string request_id;
   RetryPolicy retry;

@@ -19,12 +19,6 @@ double Seconds(const google::protobuf::Duration& duration) {
   return static_cast<double>(duration.seconds()) + duration.nanos() * 1e-9;
 }
 
-std::string ShortTime(const google::protobuf::Duration& duration) {
-  const double seconds = Seconds(duration);
-  return seconds < 1 ? absl::StrFormat("%.0f ms", seconds * 1e3)
-                     : absl::StrFormat("%.2f s", seconds);
-}
-
 std::string MiB(uint64_t bytes) {
   return absl::StrFormat("%.1f MiB", static_cast<double>(bytes) / (1 << 20));
 }
@@ -41,12 +35,6 @@ std::string Quote(const std::string& text) {
   return line.substr(0, end) + "...";
 }
 
-std::string PolicyText(const lectern::v1::AttentionPolicy& policy) {
-  if (policy.exact()) return "exact";
-  const bool mean = policy.tail() == lectern::v1::AttentionPolicy::TAIL_MEAN;
-  return absl::StrCat("k = ", policy.top_k(), mean ? ", tail mean" : "");
-}
-
 std::string ExactnessText(const lectern::v1::Exactness& exactness) {
   if (exactness.exact()) return "exact";
   return absl::StrFormat("kept mass %.3f (%s)", exactness.kept_mass_mean(),
@@ -54,6 +42,18 @@ std::string ExactnessText(const lectern::v1::Exactness& exactness) {
 }
 
 }  // namespace
+
+std::string ShortTime(const google::protobuf::Duration& duration) {
+  const double seconds = Seconds(duration);
+  return seconds < 1 ? absl::StrFormat("%.0f ms", seconds * 1e3)
+                     : absl::StrFormat("%.2f s", seconds);
+}
+
+std::string PolicyText(const lectern::v1::AttentionPolicy& policy) {
+  if (policy.exact()) return "exact";
+  const bool mean = policy.tail() == lectern::v1::AttentionPolicy::TAIL_MEAN;
+  return absl::StrCat("k = ", policy.top_k(), mean ? ", tail mean" : "");
+}
 
 std::string Printable(std::string_view text) {
   std::string out;

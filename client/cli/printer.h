@@ -17,6 +17,10 @@ std::string Printable(std::string_view text);
 // One line of protobuf's JSON mapping, with its line feed.
 std::string JsonLine(const google::protobuf::Message& message);
 
+std::string ShortTime(const google::protobuf::Duration& duration);  // "34 ms", "1.20 s"
+// "exact", or k and what becomes of the tail.
+std::string PolicyText(const lectern::v1::AttentionPolicy& policy);
+
 // What stands below a streamed answer: evidence, one line of timings.
 std::string AnswerFooter(const lectern::v1::Answer& answer);
 

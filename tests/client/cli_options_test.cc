@@ -75,6 +75,7 @@ TEST(CliOptionsTest, OptionsOfTheCallAndOfTheReading) {
   EXPECT_FALSE(Parse({"upload", "f", "--reading=twice"}).ok());
   EXPECT_FALSE(Parse({"upload", "f", "--priority=first"}).ok());
   EXPECT_FALSE(Parse({"ask", "d", "q", "--questions=f"}).ok());
+  EXPECT_THAT(Problem({"ask", "d", "--questions=f", "--report=r"}), HasSubstr("--report"));
 }
 
 TEST(CliOptionsTest, TwoDashesEndTheOptionsAndOneDashIsAWord) {

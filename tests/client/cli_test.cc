@@ -6,8 +6,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <cstdlib>
 #include <fstream>
+#include <iterator>
 #include <string>
 #include <thread>
 #include <vector>
@@ -30,6 +32,11 @@ std::string Contents(std::FILE* file) {
   EXPECT_EQ(std::fread(text.data(), 1, text.size(), file), text.size());
   std::fclose(file);
   return text;
+}
+
+std::string FileContents(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
 }
 
 class CliTest : public testing::Test {
@@ -146,6 +153,26 @@ TEST_F(CliTest, WhoAsksAndRetriesAreTold) {
   EXPECT_THAT(err_, HasSubstr("request_id: req-1"));
 }
 
+TEST_F(CliTest, ReportWritesAPageBesideTheAnswer) {
+  const std::string page = testing::TempDir() + "/report_" + std::to_string(getpid()) + ".html";
+  const std::string file = "--file=" + WriteFile("The <text>.");
+  EXPECT_EQ(Run({"ask", file, "When?", "--report=" + page}), kExitOk);
+  EXPECT_THAT(out_, HasSubstr("At 03:14"));
+  EXPECT_THAT(FileContents(page),
+              testing::AllOf(HasSubstr("<h1 dir=\"auto\">When?</h1>"), HasSubstr("At 03:14."),
+                             HasSubstr("The &lt;text&gt;."), HasSubstr("</html>\n")));
+  EXPECT_EQ(Run({"ask", "doc-1", "Where?", "--report=" + page}), kExitOk);  // replaces the file
+  EXPECT_THAT(FileContents(page), testing::AllOf(HasSubstr("Where?"), HasSubstr("--file=FILE"),
+                                                 Not(HasSubstr("The &lt;text&gt;."))));
+  std::remove(page.c_str());
+  EXPECT_EQ(Run({"ask", "bad", "When?", "--report=" + page}), kExitServerError);
+  EXPECT_FALSE(std::ifstream(page).is_open());
+  fake_.ask.Clear();
+  EXPECT_EQ(Run({"ask", "doc-1", "When?", "--report=/no/such/folder/page.html"}), kExitUsage);
+  EXPECT_THAT(err_, HasSubstr("cannot write into /no/such/folder"));
+  EXPECT_EQ(fake_.ask.question(), "");  // not even asked
+}
+
 TEST_F(CliTest, JsonIsOneEventALine) {
   EXPECT_EQ(Run({"ask", "doc-1", "When?", "--json"}), kExitOk);
   EXPECT_EQ(err_, "");
@@ -170,6 +197,14 @@ TEST_F(CliTest, OtherCommands) {
   EXPECT_THAT(out_, HasSubstr("small"));
   EXPECT_EQ(Run({"status"}), kExitOk);
   EXPECT_THAT(out_, HasSubstr("SERVING  ready"));
+}
+
+TEST_F(CliTest, StatusFailsForAProbeUnlessTheServerServes) {
+  EXPECT_EQ(Run({"status", "--serving"}), kExitOk);
+  fake_.state = lectern::v1::ServerStatus::STATE_DRAINING;
+  EXPECT_EQ(Run({"status"}), kExitOk);
+  EXPECT_EQ(Run({"status", "--serving"}), kExitServerError);
+  EXPECT_THAT(err_, HasSubstr("reason: DRAINING"));
 }
 
 TEST_F(CliTest, ErrorsAreShownWithEveryDetail) {
