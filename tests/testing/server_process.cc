@@ -48,11 +48,12 @@ ServerProcess::ServerProcess(std::vector<std::string> flags, const std::string& 
   std::string pattern = (std::filesystem::temp_directory_path() / "lectern-XXXXXX").string();
   folder_ = mkdtemp(pattern.data());
   const std::string program = Environment("LECTERN_BIN_DIR") + "/lectern-server";
-  std::vector<std::string> arguments = {program, "--metrics_listen=127.0.0.1:0",
-                                        "--port_file=" + folder_ + "/ports.json"};
-  const auto listens = [](const std::string& flag) { return flag.rfind("--listen=", 0) == 0; };
-  if (std::none_of(flags.begin(), flags.end(), listens)) {
-    arguments.push_back("--listen=127.0.0.1:0");
+  std::vector<std::string> arguments = {program, "--port_file=" + folder_ + "/ports.json"};
+  for (const std::string name : {"--listen=", "--metrics_listen="}) {
+    const auto names_it = [&](const std::string& flag) { return flag.rfind(name, 0) == 0; };
+    if (std::none_of(flags.begin(), flags.end(), names_it)) {
+      arguments.push_back(name + "127.0.0.1:0");
+    }
   }
   if (!model.empty()) arguments.push_back("--model=test=" + model);
   arguments.insert(arguments.end(), flags.begin(), flags.end());
@@ -90,6 +91,10 @@ bool ServerProcess::ReadPorts() {
 
 std::string ServerProcess::grpc_address() const {
   return "127.0.0.1:" + std::to_string(grpc_port_);
+}
+
+std::string ServerProcess::http_address() const {
+  return "127.0.0.1:" + std::to_string(http_port_);
 }
 
 std::string ServerProcess::Get(const std::string& path, int* code) const {

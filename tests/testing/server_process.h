@@ -13,7 +13,7 @@ std::string DefaultModelPath();
 
 class ServerProcess {
  public:
-  // Starts the program with `flags` on free ports (unless they have a --listen) and waits until it
+  // Starts the program with `flags` on free ports (unless they name some) and waits until it
   // listens; `model` may be "".
   explicit ServerProcess(std::vector<std::string> flags = {},
                          const std::string& model = DefaultModelPath());
@@ -22,6 +22,7 @@ class ServerProcess {
   ServerProcess& operator=(const ServerProcess&) = delete;
 
   std::string grpc_address() const;
+  std::string http_address() const;
   // Body of GET `path` from the HTTP port; `code` gets the status.
   std::string Get(const std::string& path, int* code = nullptr) const;
   // True once /readyz says so; false after a minute or if the process has ended.
