@@ -17,6 +17,8 @@ ENV LECTERN_DEPS_DIR=/deps CCACHE_DIR=/ccache CCACHE_BASEDIR=/src CCACHE_NOHASHD
     CCACHE_SLOPPINESS=time_macros,include_file_mtime,include_file_ctime
 COPY cmake/setup cmake/setup
 RUN cmake/setup build protos
+# ccache tells compilations in other languages apart.
+ENV LANG=C.UTF-8
 COPY . .
 RUN cmake --preset release -DLECTERN_BUILD_TESTS=OFF -DLECTERN_BUILD_BENCHES=OFF -DLECTERN_BUILD_F32=OFF \
  && cmake --build build/release --target lectern-server lectern \
