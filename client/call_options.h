@@ -75,7 +75,8 @@ struct CallOptions {
   absl::Duration timeout = absl::InfiniteDuration();
   Canceller* canceller = nullptr;  // may be null
   std::string tenant;              // x-lectern-tenant; empty: the server takes the peer's address
-  std::string request_id;          // x-request-id; empty: the server makes one up
+  std::string token;       // authorization: Bearer TOKEN; names the tenant where it is asked for
+  std::string request_id;  // x-request-id; empty: the server makes one up
   RetryPolicy retry = {};
   std::function<void(const RetryNotice&)> on_retry = {};
   // Of Ask and AskMany: the document that is asked about, for servers that do not have it (any

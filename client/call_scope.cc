@@ -19,6 +19,7 @@ constexpr char kTenant[] = "x-lectern-tenant";
 constexpr char kRequestId[] = "x-request-id";
 constexpr char kDocument[] = "x-lectern-document";
 constexpr size_t kMaxDocumentId = 64;
+constexpr size_t kMaxTokenBytes = 1024;
 
 // May be empty.
 bool IsName(std::string_view value, size_t limit) {
@@ -34,6 +35,16 @@ absl::Status CheckName(const char* field, std::string_view value, size_t limit) 
   const std::string allowed = absl::StrCat("must be [A-Za-z0-9._-]{1,", limit, "}");
   return MakeError(absl::StatusCode::kInvalidArgument, absl::StrCat(field, " ", allowed),
                    {.reason = "INVALID_REQUEST", .field_violations = {{field, allowed}}});
+}
+
+absl::Status CheckToken(std::string_view token) {
+  bool good = token.size() <= kMaxTokenBytes;
+  for (const char c : token) good = good && absl::ascii_isgraph(c);
+  if (good) return absl::OkStatus();
+  const std::string allowed =
+      absl::StrCat("must be at most ", kMaxTokenBytes, " visible ASCII characters");
+  return MakeError(absl::StatusCode::kInvalidArgument, absl::StrCat("the token ", allowed),
+                   {.reason = "INVALID_REQUEST", .field_violations = {{"token", allowed}}});
 }
 
 }  // namespace
@@ -62,6 +73,7 @@ DocumentSource FileSource(const std::string& path) {
 
 absl::Status CheckOptions(const CallOptions& options) {
   LECTERN_RETURN_IF_ERROR(CheckName(kTenant, options.tenant, 64));
+  LECTERN_RETURN_IF_ERROR(CheckToken(options.token));
   return CheckName(kRequestId, options.request_id, 128);
 }
 
@@ -72,6 +84,9 @@ CallScope::CallScope(const CallOptions& options, absl::Time deadline,
     : canceller_(options.canceller) {
   if (deadline != absl::InfiniteFuture()) context_.set_deadline(absl::ToChronoTime(deadline));
   if (!options.tenant.empty()) context_.AddMetadata(kTenant, options.tenant);
+  if (!options.token.empty()) {
+    context_.AddMetadata("authorization", absl::StrCat("Bearer ", options.token));
+  }
   if (!options.request_id.empty()) context_.AddMetadata(kRequestId, options.request_id);
   // What cannot be an id is for the server to refuse; no metadata could carry it.
   if (!document_id.empty() && IsName(document_id, kMaxDocumentId)) {

@@ -12,8 +12,8 @@
 
 namespace lectern {
 
-// INVALID_ARGUMENT when `tenant` or `request_id` is not what document_qa.proto allows: gRPC would
-// end the process for some bytes.
+// INVALID_ARGUMENT when `tenant`, `token` or `request_id` is not what document_qa.proto allows:
+// gRPC would end the process for some bytes.
 absl::Status CheckOptions(const CallOptions& options);
 
 // When a call that begins now has to end.

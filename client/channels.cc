@@ -27,7 +27,21 @@ constexpr char kOneReplicaConfig[] =
 
 enum class Kind { kUnchecked, kAny, kOne };
 
-std::shared_ptr<grpc::Channel> NewChannel(const std::string& target, Kind kind) {
+std::shared_ptr<grpc::ChannelCredentials> CredentialsOf(const Connection& connection) {
+  if (connection.authorities.empty()) return grpc::InsecureChannelCredentials();
+  return grpc::SslCredentials({.pem_root_certs = connection.authorities,
+                               .pem_private_key = connection.key,
+                               .pem_cert_chain = connection.certificate});
+}
+
+std::string ServerNameOf(const std::string& target, const Connection& connection) {
+  if (connection.authorities.empty()) return "";
+  return connection.server_name.empty() ? HostOfTarget(target) : connection.server_name;
+}
+
+std::shared_ptr<grpc::Channel> NewChannel(
+    const std::string& target, Kind kind,
+    const std::shared_ptr<grpc::ChannelCredentials>& credentials, const std::string& server_name) {
   grpc::ChannelArguments arguments;
   arguments.SetUserAgentPrefix("lectern-client");
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, kLongestReconnectMs);
@@ -35,9 +49,10 @@ std::shared_ptr<grpc::Channel> NewChannel(const std::string& target, Kind kind) 
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
   // Only what the config below says, not what a name server may add.
   arguments.SetInt(GRPC_ARG_SERVICE_CONFIG_DISABLE_RESOLUTION, 1);
+  if (!server_name.empty()) arguments.SetSslTargetNameOverride(server_name);
   if (kind == Kind::kAny) arguments.SetServiceConfigJSON(kServiceConfig);
   if (kind == Kind::kOne) arguments.SetServiceConfigJSON(kOneReplicaConfig);
-  return grpc::CreateCustomChannel(target, grpc::InsecureChannelCredentials(), arguments);
+  return grpc::CreateCustomChannel(target, credentials, arguments);
 }
 
 }  // namespace
@@ -52,9 +67,12 @@ std::string ToGrpcTarget(const std::string& target) {
   return absl::StrCat(v6 ? "ipv6:" : "ipv4:", target);
 }
 
-Channels::Channels(const std::string& target)
-    : unchecked_channel_(NewChannel(ToGrpcTarget(target), Kind::kUnchecked)),
-      any_channel_(NewChannel(ToGrpcTarget(target), Kind::kAny)),
+Channels::Channels(const std::string& target, const Connection& connection)
+    : credentials_(CredentialsOf(connection)),
+      server_name_(ServerNameOf(target, connection)),
+      unchecked_channel_(
+          NewChannel(ToGrpcTarget(target), Kind::kUnchecked, credentials_, server_name_)),
+      any_channel_(NewChannel(ToGrpcTarget(target), Kind::kAny, credentials_, server_name_)),
       unchecked_(DocumentQA::NewStub(unchecked_channel_)),
       any_(DocumentQA::NewStub(any_channel_)) {}
 
@@ -63,7 +81,9 @@ std::shared_ptr<Channels::Stub> Channels::To(const std::string& peer) {
   absl::MutexLock lock(&mutex_);
   if (to_.size() >= kMostPeers && to_.count(peer) == 0) to_.clear();
   std::shared_ptr<Stub>& stub = to_[peer];
-  if (stub == nullptr) stub = DocumentQA::NewStub(NewChannel(peer, Kind::kOne));
+  if (stub == nullptr) {
+    stub = DocumentQA::NewStub(NewChannel(peer, Kind::kOne, credentials_, server_name_));
+  }
   return stub;
 }
 

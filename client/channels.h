@@ -2,6 +2,7 @@
 #pragma once
 
 #include <grpcpp/channel.h>
+#include <grpcpp/security/credentials.h>
 #include <lectern/v1/document_qa.grpc.pb.h>
 
 #include <map>
@@ -10,6 +11,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
+#include "client/connection.h"
 
 namespace lectern {
 
@@ -22,7 +24,7 @@ class Channels {
  public:
   using Stub = lectern::v1::DocumentQA::Stub;
 
-  explicit Channels(const std::string& target);
+  Channels(const std::string& target, const Connection& connection);
 
   // To whichever replica is serving, in turn (client/service_config.json).
   Stub& any() const { return *any_; }
@@ -38,6 +40,9 @@ class Channels {
   grpc::Channel& any_channel() const { return *any_channel_; }
 
  private:
+  const std::shared_ptr<grpc::ChannelCredentials> credentials_;
+  // What certificates have to name, also where a replica is reached by its address.
+  const std::string server_name_;
   const std::shared_ptr<grpc::Channel> unchecked_channel_;
   const std::shared_ptr<grpc::Channel> any_channel_;
   const std::unique_ptr<Stub> unchecked_;

@@ -33,7 +33,8 @@ absl::StatusOr<Response> Call(DocumentQA::Stub& stub, Method method, const Reque
 
 }  // namespace
 
-Client::Client(const std::string& target) : target_(target), channels_(target) {}
+Client::Client(const std::string& target, const Connection& connection)
+    : target_(target), channels_(target, connection) {}
 
 absl::Status Client::Connect(absl::Duration timeout) {
   const auto deadline = absl::ToChronoTime(absl::Now() + timeout);

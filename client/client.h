@@ -18,7 +18,8 @@
 // have it gets it and answers. Every call about one document names it in its metadata
 // (x-lectern-document), by which a proxy can send all of them to the same replica (deploy/routing).
 //
-// The connection is plain text: for an untrusted network put a proxy with TLS in between.
+// The connection is plain text unless Connection (client/connection.h) says otherwise; a token
+// (CallOptions) goes with the calls in either case, so that it is for TLS and loopback alone.
 #pragma once
 
 #include <lectern/v1/document_qa.pb.h>
@@ -41,8 +42,9 @@ namespace lectern {
 class Client {
  public:
   // `target` is HOST:PORT, several addresses as "127.0.0.1:8001,127.0.0.1:8003", or any gRPC target
-  // ("dns:///lectern-headless:8001"). Does not connect yet.
-  explicit Client(const std::string& target);
+  // ("dns:///lectern-headless:8001"). Does not connect yet. CheckConnection() tells beforehand what
+  // cannot work.
+  explicit Client(const std::string& target, const Connection& connection = {});
 
   // Waits until a connection stands. UNAVAILABLE as soon as an attempt fails or `timeout` passes.
   absl::Status Connect(absl::Duration timeout);

@@ -52,7 +52,7 @@ class Runner {
         err_(err),
         canceller_(canceller),
         deadline_(absl::Now() + options.timeout),
-        client_(options.server),
+        client_(options.server, options.connection),
         progress_(options.json ? nullptr : err, err_is_terminal) {}
 
   int Run();
@@ -169,6 +169,7 @@ CallOptions Runner::Call() {
   call.timeout = deadline_ - absl::Now();
   call.canceller = &canceller_;
   call.tenant = options_.tenant;
+  call.token = options_.token;
   call.request_id = options_.request_id;
   call.retry = options_.retry;
   call.on_retry = [this](const RetryNotice& notice) {

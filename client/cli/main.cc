@@ -36,8 +36,9 @@ void WatchSignals(lectern::Canceller& canceller) {
 int main(int argc, char** argv) {
   // Errors are reported below; what gRPC writes to stderr on its own is for those who ask for it.
   setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);
-  const auto options = lectern::ParseCommandLine(std::vector<std::string>(argv + 1, argv + argc),
-                                                 std::getenv("LECTERN_SERVER"));
+  const auto options =
+      lectern::ParseCommandLine(std::vector<std::string>(argv + 1, argv + argc),
+                                std::getenv("LECTERN_SERVER"), std::getenv("LECTERN_TOKEN"));
   if (!options.ok()) {
     std::fprintf(stderr, "lectern: %s\nlectern --help shows the usage.\n",
                  std::string(options.status().message()).c_str());

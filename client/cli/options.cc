@@ -7,6 +7,8 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "server/base/loopback.h"
+#include "server/base/mapped_file.h"
 #include "server/base/status_macros.h"
 
 namespace lectern {
@@ -117,6 +119,20 @@ bool SetRetries(CliOptions& options, const std::string& value) {
   return true;
 }
 
+// A whole file of a certificate, key or token.
+bool ReadInto(std::string& text, const std::string& path) {
+  const auto file = MappedFile::Open(path);
+  if (!file.ok()) return false;
+  text = std::string(file->bytes());
+  return !text.empty();
+}
+
+bool SetTokenFile(CliOptions& options, const std::string& value) {
+  if (!ReadInto(options.token, value)) return false;
+  absl::StripAsciiWhitespace(&options.token);
+  return !options.token.empty();
+}
+
 bool IsCommand(const std::string& name) {
   const auto& specs = CommandSpecs();
   return std::any_of(specs.begin(), specs.end(),
@@ -182,6 +198,20 @@ absl::Status CheckCommand(const CliOptions& options, const std::vector<const Opt
                    ", not ", options.words.size(), " (put a question in quotes)"));
 }
 
+absl::Status CheckSecurity(const CliOptions& options) {
+  LECTERN_RETURN_IF_ERROR(CheckConnection(options.server, options.connection));
+  if (options.token.empty() || !options.connection.authorities.empty() || options.insecure_token) {
+    return absl::OkStatus();
+  }
+  for (const auto& address : absl::StrSplit(options.server, ',')) {
+    if (IsLoopback({address.data(), address.size()})) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("the token would travel to ", std::string(address),
+                     " in plain text: give --tls_ca, or --insecure_token"));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 const std::vector<CommandSpec>& CommandSpecs() {
@@ -238,6 +268,18 @@ const std::vector<OptionSpec>& OptionSpecs() {
       {"server", "HOST:PORT", "",
        "the server (127.0.0.1:8001, or $LECTERN_SERVER); several addresses, or any gRPC target",
        [](CliOptions& o, const std::string& v) { return !(o.server = v).empty(); }},
+      {"tls_ca", "FILE", "", "TLS, to servers with a certificate issued by one of these (PEM)",
+       [](CliOptions& o, const std::string& v) { return ReadInto(o.connection.authorities, v); }},
+      {"tls_cert", "FILE", "", "the certificate to show to servers that ask for one (PEM)",
+       [](CliOptions& o, const std::string& v) { return ReadInto(o.connection.certificate, v); }},
+      {"tls_key", "FILE", "", "its key (PEM)",
+       [](CliOptions& o, const std::string& v) { return ReadInto(o.connection.key, v); }},
+      {"tls_server_name", "NAME", "", "the name in the server's certificate, if not --server's",
+       [](CliOptions& o, const std::string& v) { return !(o.connection.server_name = v).empty(); }},
+      {"token_file", "FILE", "", "holds the token that the server asks for (or $LECTERN_TOKEN)",
+       SetTokenFile},
+      {"insecure_token", "", "", "send the token in plain text to other machines, too",
+       [](CliOptions& o, const std::string&) { return o.insecure_token = true; }},
       {"timeout", "S", "",
        "give up after S seconds (at most 300 for a question, 600 for an upload)", SetTimeout},
       {"json", "", "", "one JSON object a line instead of text (protobuf's JSON mapping)",
@@ -258,8 +300,9 @@ bool BelongsTo(const OptionSpec& spec, std::string_view command) {
 }
 
 absl::StatusOr<CliOptions> ParseCommandLine(const std::vector<std::string>& arguments,
-                                            const char* default_server) {
+                                            const char* default_server, const char* default_token) {
   CliOptions options;
+  if (default_token != nullptr) options.token = default_token;
   if (default_server != nullptr && *default_server != '\0') options.server = default_server;
   std::vector<const OptionSpec*> used;
   bool options_ended = false;
@@ -282,6 +325,7 @@ absl::StatusOr<CliOptions> ParseCommandLine(const std::vector<std::string>& argu
   }
   if (options.help && IsCommand(options.command)) return options;
   LECTERN_RETURN_IF_ERROR(CheckCommand(options, used));
+  LECTERN_RETURN_IF_ERROR(CheckSecurity(options));
   return options;
 }
 

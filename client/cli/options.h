@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "client/call_options.h"
+#include "client/connection.h"
 
 namespace lectern {
 
@@ -27,6 +28,9 @@ struct CliOptions {
   std::string questions;  // of `ask`: a file of them, one a line
   std::string report;     // of `ask`: the page to write
   bool serving = false;   // of `status`
+  Connection connection;
+  std::string token;
+  bool insecure_token = false;  // in plain text, to other machines, too
   std::string tenant;
   std::string request_id;
   RetryPolicy retry;
@@ -58,9 +62,10 @@ struct CommandSpec {
 };
 const std::vector<CommandSpec>& CommandSpecs();
 
-// `arguments` is argv without the program's name; `default_server` comes from LECTERN_SERVER and
-// may be null. INVALID_ARGUMENT says what is wrong, and with which option.
+// `arguments` is argv without the program's name; `default_server` comes from LECTERN_SERVER
+// and `default_token` from LECTERN_TOKEN; both may be null. Files of certificates and tokens are
+// read here. INVALID_ARGUMENT says what is wrong, and with which option.
 absl::StatusOr<CliOptions> ParseCommandLine(const std::vector<std::string>& arguments,
-                                            const char* default_server);
+                                            const char* default_server, const char* default_token);
 
 }  // namespace lectern

@@ -9,6 +9,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "server/base/loopback.h"
 
 namespace lectern {
 namespace {
@@ -46,11 +47,12 @@ Setter Text(std::string Options::*field) {
   };
 }
 
-Setter Bytes(uint64_t Options::*field) {
-  return [field](Options& o, const std::string& v) {
+Setter Bytes(uint64_t Options::*field, uint64_t low = 1, uint64_t high = 1ull << 46) {
+  return [=](Options& o, const std::string& v) {
     uint64_t bytes = 0;
-    if (!ParseBytes(v, &bytes) || bytes == 0 || bytes > (1ull << 46)) {
-      return std::string("must be a positive number of bytes, as 1073741824, 512MiB or 4GiB");
+    if (!ParseBytes(v, &bytes) || bytes < low || bytes > high) {
+      return absl::StrCat("must be a number of bytes from ", low, " to ", high,
+                          ", as 1073741824, 512MiB or 4GiB");
     }
     o.*field = bytes;
     return std::string();
@@ -222,6 +224,30 @@ const std::vector<Flag>& Flags() {
       {"connection_age_grace", "DURATION", "10m",
        "calls may go on that long on a connection that is too old; the longest call",
        Duration(&Options::connection_age_grace)},
+      {"max_message_bytes", "BYTES", "4MiB", "larger messages are refused, RESOURCE_EXHAUSTED",
+       Bytes(&Options::max_message_bytes, 2 << 20, 256 << 20)},
+      {"max_metadata_bytes", "BYTES", "16KiB",
+       "calls with more metadata are refused, RESOURCE_EXHAUSTED",
+       Bytes(&Options::max_metadata_bytes, 8 << 10, 1 << 20)},
+      {"max_streams", "N", "128", "calls at once on one connection; more wait in the client",
+       Number(&Options::max_streams, 1, 1 << 20)},
+      {"tls_cert", "FILE", "none",
+       "PEM: the server's certificate and those that issued it; without it plain text",
+       Text(&Options::tls_cert)},
+      {"tls_key", "FILE", "none", "PEM: the key of --tls_cert, without a password",
+       Text(&Options::tls_key)},
+      {"tls_client_ca", "FILE", "none",
+       "PEM: clients must show a certificate issued by one of these (mTLS)",
+       Text(&Options::tls_client_ca)},
+      {"auth_tokens", "FILE", "none",
+       "JSON: digests of bearer tokens and their tenants; calls without one are refused",
+       Text(&Options::auth_tokens)},
+      {"insecure_tokens", "true|false", "false",
+       "take tokens over plain text on other addresses than loopback: a proxy in front has TLS",
+       [](Options& o, const std::string& v) {
+         o.insecure_tokens = v == "true";
+         return OneOf(v, {"true", "false"});
+       }},
       {"reflection", "true|false", "true", "gRPC reflection",
        [](Options& o, const std::string& v) {
          o.reflection = v == "true";
@@ -264,6 +290,22 @@ absl::Status CheckAddress(const char* flag, const std::string& address) {
   if (colon == std::string::npos || colon == 0 ||
       !absl::SimpleAtoi(address.substr(colon + 1), &port) || port < 0 || port > 65535) {
     return Bad(absl::StrCat("--", flag, "=", address, ": must be HOST:PORT, the port 0 to 65535"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckSecurity(const Options& options) {
+  if (options.tls_cert.empty() != options.tls_key.empty()) {
+    return Bad("--tls_cert and --tls_key: one needs the other");
+  }
+  if (!options.tls_client_ca.empty() && options.tls_cert.empty()) {
+    return Bad("--tls_client_ca: needs --tls_cert and --tls_key");
+  }
+  if (!options.auth_tokens.empty() && options.tls_cert.empty() && !options.insecure_tokens &&
+      !IsLoopback(options.listen)) {
+    return Bad(absl::StrCat("--auth_tokens: on --listen=", options.listen,
+                            " tokens would travel in plain text; give --tls_cert and --tls_key, "
+                            "or --insecure_tokens=true behind a proxy with TLS"));
   }
   return absl::OkStatus();
 }
@@ -311,6 +353,7 @@ absl::StatusOr<Options> ParseOptions(const std::vector<std::string>& arguments) 
        {std::pair{"listen", options.listen}, {"metrics_listen", options.metrics_listen}}) {
     if (absl::Status status = CheckAddress(flag, address); !status.ok()) return status;
   }
+  if (absl::Status status = CheckSecurity(options); !status.ok()) return status;
   return options;
 }
 

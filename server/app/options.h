@@ -43,6 +43,14 @@ struct Options {
   absl::Duration connection_age = absl::Minutes(30);  // 0: for ever
   absl::Duration connection_age_grace = absl::Minutes(10);
   std::string port_file;
+  std::string tls_cert;  // empty: plain text
+  std::string tls_key;
+  std::string tls_client_ca;  // empty: clients need no certificate
+  std::string auth_tokens;    // empty: nobody is asked for a token
+  bool insecure_tokens = false;
+  uint64_t max_message_bytes = uint64_t{4} << 20;
+  uint64_t max_metadata_bytes = uint64_t{16} << 10;
+  int max_streams = 128;
   bool reflection = true;
   bool log_json = true;
   std::string log_level = "info";

@@ -19,6 +19,7 @@
 #include "absl/time/clock.h"
 #include "kernels/execution_context.h"
 #include "server/app/http_server.h"
+#include "server/app/security.h"
 #include "server/app/shutdown.h"
 #include "server/base/clock.h"
 #include "server/base/log.h"
@@ -32,7 +33,6 @@
 namespace lectern {
 namespace {
 
-constexpr int kMaxMessageBytes = 4 << 20;
 // A silent engine with work queued is dead, not busy, after this.
 constexpr absl::Duration kDeadEngine = absl::Seconds(60);
 constexpr absl::Duration kStaleEngine = absl::Seconds(30);
@@ -71,14 +71,15 @@ int Milliseconds(absl::Duration duration) {
 
 // How gRPC is set up; the reasons for each figure are in docs/operations.md.
 void Configure(const Options& options, grpc::ServerBuilder& builder) {
-  builder.SetMaxReceiveMessageSize(kMaxMessageBytes);
-  builder.SetMaxSendMessageSize(kMaxMessageBytes);
+  builder.SetMaxReceiveMessageSize(static_cast<int>(options.max_message_bytes));
+  builder.SetMaxSendMessageSize(static_cast<int>(options.max_message_bytes));
   builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_GZIP, false);
   builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_DEFLATE, false);
   builder.SetResourceQuota(grpc::ResourceQuota("lectern").Resize(512 << 20));
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
-  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, 128);
-  builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, 16 << 10);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, options.max_streams);
+  builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE,
+                             static_cast<int>(options.max_metadata_bytes));
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 60'000);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 20'000);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 30'000);
@@ -137,21 +138,24 @@ class Server {
                                                 {"/startupz", [this] { return StartupProbe(); }},
                                                 {"/readyz", [this] { return ReadinessProbe(); }},
                                                 {"/livez", [this] { return LivenessProbe(); }}}));
+    LECTERN_ASSIGN_OR_RETURN(security_, Security::Create(options_, &metrics_));
     const RpcEnvironment environment{.metrics = &metrics_,
                                      .version = kVersion,
                                      .slow_reader_timeout = options_.slow_reader_timeout,
-                                     .log_prompts = options_.log_prompts};
-    qa_ = NewDocumentQaService(&serving_, environment,
-                               {.isa = kernels::ToString(kernels::DefaultIsa()),
-                                .threads = static_cast<uint32_t>(threads_),
-                                .max_message_bytes = kMaxMessageBytes});
+                                     .log_prompts = options_.log_prompts,
+                                     .tokens = security_->tokens()};
+    qa_ = NewDocumentQaService(
+        &serving_, environment,
+        {.isa = kernels::ToString(kernels::DefaultIsa()),
+         .threads = static_cast<uint32_t>(threads_),
+         .max_message_bytes = static_cast<uint32_t>(options_.max_message_bytes)});
     health_ = NewHealthService(&serving_, environment);
     unknown_ = NewUnknownMethodService(environment);
     grpc::EnableDefaultHealthCheckService(false);
     if (options_.reflection) grpc::reflection::InitProtoReflectionServerBuilderPlugin();
     grpc::ServerBuilder builder;
     Configure(options_, builder);
-    builder.AddListeningPort(options_.listen, grpc::InsecureServerCredentials(), &grpc_port_);
+    builder.AddListeningPort(options_.listen, security_->credentials(), &grpc_port_);
     builder.RegisterService(qa_.get());
     builder.RegisterService(health_.get());
     builder.RegisterCallbackGenericService(unknown_.get());
@@ -286,6 +290,7 @@ class Server {
   std::vector<std::shared_ptr<const Model>> models_;
   // Destroyed in reverse order: gRPC and HTTP before what their handlers use.
   std::unique_ptr<Engine> engine_;
+  std::unique_ptr<Security> security_;
   std::unique_ptr<grpc::Service> qa_;
   std::unique_ptr<grpc::Service> health_;
   std::unique_ptr<grpc::CallbackGenericService> unknown_;

@@ -39,9 +39,10 @@ inline constexpr const char* kStatuses[] = {"OK",
                                             "FAILED_PRECONDITION",
                                             "UNAUTHENTICATED"};
 // In the order of the enums of server_metrics.h.
-inline constexpr const char* kReasons[] = {"none",         "queue_requests", "queue_tokens",
-                                           "kv_exhausted", "client_quota",   "deadline",
-                                           "too_large",    "draining",       "invalid"};
+inline constexpr const char* kReasons[] = {
+    "none",     "queue_requests", "queue_tokens", "kv_exhausted", "client_quota",
+    "deadline", "too_large",      "draining",     "invalid",      "auth"};
+inline constexpr const char* kReloads[] = {"ok", "error"};
 inline constexpr const char* kStages[] = {"queue", "ingest", "prefill", "decode"};
 inline constexpr const char* kFinishes[] = {"stop", "length", "cancelled", "deadline", "error"};
 inline constexpr const char* kSources[] = {"computed", "document_cache"};
@@ -289,6 +290,22 @@ struct LifecycleMetrics {
       make.Gauges("lectern_model_info", "1 for each loaded model.");
   prometheus::Family<Gauge>& model_load =
       make.Gauges("lectern_model_load_seconds", "Loading a model, by phase.");
+};
+
+// Certificates and tokens: files that change while the server runs.
+struct SecurityMetrics {
+  Maker make;
+  Gauge& certificate_expiry =
+      make.OneGauge("lectern_tls_cert_expiry_timestamp_seconds",
+                    "When the certificate in use expires; infinite without TLS.");
+  ByLabel<Counter> tls_reloads{
+      make.Counters("lectern_tls_reload_total",
+                    "Changed certificates that were taken, and those that were refused."),
+      "result", kReloads};
+  ByLabel<Counter> token_reloads{
+      make.Counters("lectern_auth_tokens_reload_total",
+                    "Changed files of tokens that were taken, and those that were refused."),
+      "result", kReloads};
 };
 
 }  // namespace lectern

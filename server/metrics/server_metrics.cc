@@ -45,10 +45,13 @@ struct ServerMetrics::Metrics {
   EngineMetrics engine{Maker(&registry), models};
   DocumentMetrics documents{Maker(&registry), models};
   LifecycleMetrics lifecycle{Maker(&registry)};
+  SecurityMetrics security{Maker(&registry)};
 };
 
 ServerMetrics::ServerMetrics(const std::vector<std::string>& model_names)
-    : metrics_(std::make_unique<Metrics>(model_names)) {}
+    : metrics_(std::make_unique<Metrics>(model_names)) {
+  SetCertificateExpiry(absl::InfiniteFuture());
+}
 ServerMetrics::~ServerMetrics() = default;
 
 std::string ServerMetrics::Render() const {
@@ -250,6 +253,16 @@ void ServerMetrics::SetMemoryLimit(uint64_t bytes) {
 void ServerMetrics::SetReady(bool ready) { metrics_->lifecycle.ready.Set(ready ? 1 : 0); }
 void ServerMetrics::SetDraining(bool draining) {
   metrics_->lifecycle.draining.Set(draining ? 1 : 0);
+}
+
+void ServerMetrics::SetCertificateExpiry(absl::Time time) {
+  metrics_->security.certificate_expiry.Set(absl::ToDoubleSeconds(time - absl::UnixEpoch()));
+}
+void ServerMetrics::TlsReloaded(bool taken) {
+  metrics_->security.tls_reloads[kReloads[taken ? 0 : 1]].Increment();
+}
+void ServerMetrics::TokensReloaded(bool taken) {
+  metrics_->security.token_reloads[kReloads[taken ? 0 : 1]].Increment();
 }
 
 }  // namespace lectern

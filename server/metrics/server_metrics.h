@@ -25,7 +25,8 @@ enum class AdmissionReason {
   kDeadline,
   kTooLarge,
   kDraining,
-  kInvalid
+  kInvalid,
+  kAuth
 };
 enum class WorkStage { kQueue, kIngest, kPrefill, kDecode };
 enum class FinishLabel { kStop, kLength, kCancelled, kDeadline, kError };
@@ -142,6 +143,12 @@ class ServerMetrics {
   void SetMemoryLimit(uint64_t bytes);
   void SetReady(bool ready);
   void SetDraining(bool draining);
+
+  // Certificates and tokens.
+  void SetCertificateExpiry(absl::Time time);
+  // A file has changed; whether what it holds now was taken.
+  void TlsReloaded(bool taken);
+  void TokensReloaded(bool taken);
 
  private:
   struct Metrics;

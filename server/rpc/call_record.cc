@@ -1,7 +1,5 @@
 #include "server/rpc/call_record.h"
 
-#include <algorithm>
-#include <cctype>
 #include <random>
 #include <utility>
 
@@ -11,23 +9,15 @@
 #include "server/base/error_details.h"
 #include "server/engine/request_checks.h"
 #include "server/rpc/grpc_status.h"
+#include "server/rpc/names.h"
 
 namespace lectern {
 namespace {
-
-constexpr size_t kMaxTenantBytes = 64;
-constexpr size_t kMaxRequestIdBytes = 128;
 
 std::string Metadata(const grpc::CallbackServerContext& context, const char* key) {
   const auto& metadata = context.client_metadata();
   const auto found = metadata.find(key);
   return found == metadata.end() ? "" : std::string(found->second.data(), found->second.size());
-}
-
-bool IsName(const std::string& text, size_t limit) {
-  return !text.empty() && text.size() <= limit && std::all_of(text.begin(), text.end(), [](char c) {
-    return std::isalnum(static_cast<unsigned char>(c)) || c == '.' || c == '_' || c == '-';
-  });
 }
 
 std::string NewRequestId() {
@@ -56,7 +46,14 @@ std::string TraceIdOf(const std::string& parent) {
   return zero ? "" : trace;
 }
 
-absl::StatusOr<std::string> TenantOf(const grpc::CallbackServerContext& context) {
+// The one place where a caller is known by its token, over TLS and over plain text.
+absl::StatusOr<std::string> TenantOf(const grpc::CallbackServerContext& context,
+                                     const AccessTokens* tokens) {
+  if (tokens != nullptr) {
+    // Several would leave open which one counts.
+    const bool one = context.client_metadata().count("authorization") == 1;
+    return tokens->TenantOf(one ? Metadata(context, "authorization") : "");
+  }
   if (context.client_metadata().count("x-lectern-tenant") == 0) {
     return AddressOfPeer(context.peer());
   }
@@ -82,14 +79,17 @@ std::string AddressOfPeer(const std::string& peer) {
   return address.substr(0, address.rfind(':'));
 }
 
-CallIdentity IdentityOf(const grpc::CallbackServerContext& context) {
+CallIdentity IdentityOf(const grpc::CallbackServerContext& context, const AccessTokens* tokens) {
+  absl::StatusOr<std::string> tenant = TenantOf(context, tokens);
+  std::string owner = Metadata(context, "x-lectern-tenant");
+  if (tokens != nullptr) owner = tenant.value_or("");
   std::string id = Metadata(context, "x-request-id");
   if (!IsName(id, kMaxRequestIdBytes)) id = NewRequestId();
   return {.request_id = std::move(id),
           .trace_id = TraceIdOf(Metadata(context, "traceparent")),
           .peer = context.peer(),
-          .tenant = TenantOf(context),
-          .owner = Metadata(context, "x-lectern-tenant")};
+          .tenant = std::move(tenant),
+          .owner = std::move(owner)};
 }
 
 std::string ReasonOf(const absl::Status& status) {
@@ -101,7 +101,7 @@ CallRecord::CallRecord(const RpcEnvironment* environment, const std::string& met
                        grpc::CallbackServerContext* context)
     : environment_(environment),
       method_(method),
-      identity_(IdentityOf(*context)),
+      identity_(IdentityOf(*context, environment->tokens)),
       start_(std::chrono::steady_clock::now()) {
   environment_->metrics->CallStarted(method_);
   context->AddTrailingMetadata("x-request-id", identity_.request_id);
@@ -116,6 +116,7 @@ void CallRecord::Add(std::vector<LogField> fields) {
 void CallRecord::Failed(const absl::Status& status) {
   if (status.ok()) return;
   LogIfInternal(status);
+  if (absl::IsUnauthenticated(status)) environment_->metrics->Rejected(AdmissionReason::kAuth);
   absl::MutexLock lock(&mutex_);
   reason_ = ReasonOf(status);
 }

@@ -16,6 +16,7 @@
 #include "absl/time/time.h"
 #include "server/base/log.h"
 #include "server/metrics/server_metrics.h"
+#include "server/rpc/access_tokens.h"
 
 namespace lectern {
 
@@ -25,7 +26,8 @@ struct RpcEnvironment {
   std::string version;
   // A stream whose reader takes no message for that long is ended.
   absl::Duration slow_reader_timeout = absl::Seconds(30);
-  bool log_prompts = false;  // questions and answers in the log
+  bool log_prompts = false;              // questions and answers in the log
+  const AccessTokens* tokens = nullptr;  // null: nobody is asked for one
 };
 
 // The caller, as its metadata tell.
@@ -33,14 +35,15 @@ struct CallIdentity {
   std::string request_id;  // `x-request-id` if it is [A-Za-z0-9._-]{1,128}, else a new one
   std::string trace_id;    // of a valid `traceparent`, else ""
   std::string peer;
-  // `x-lectern-tenant`, [A-Za-z0-9._-]{1,64}, or the peer's address without its port.
+  // Where tokens are asked for: that of the token, or UNAUTHENTICATED. Elsewhere
+  // `x-lectern-tenant`, [A-Za-z0-9._-]{1,64}, or the peer's address without its port;
   // INVALID_ARGUMENT for any other value.
   absl::StatusOr<std::string> tenant;
-  // Whose documents it sees: the tenant if the metadata name one, else "".
+  // Whose documents it sees: the tenant if a token or the metadata name one, else "".
   std::string owner;
 };
 
-CallIdentity IdentityOf(const grpc::CallbackServerContext& context);
+CallIdentity IdentityOf(const grpc::CallbackServerContext& context, const AccessTokens* tokens);
 
 // "ipv4:10.0.0.7:5555" and "ipv6:%5B::1%5D:80" without scheme and port: "10.0.0.7", "::1".
 std::string AddressOfPeer(const std::string& peer);

@@ -1,6 +1,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <fstream>
 #include <string>
 #include <vector>
 
@@ -8,6 +9,7 @@
 #include "client/cli/options.h"
 #include "client/cli/printer.h"
 #include "client/cli/progress.h"
+#include "tests/testing/temporary_folder.h"
 
 namespace lectern {
 namespace {
@@ -16,7 +18,7 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 
 absl::StatusOr<CliOptions> Parse(const std::vector<std::string>& arguments) {
-  return ParseCommandLine(arguments, nullptr);
+  return ParseCommandLine(arguments, nullptr, nullptr);
 }
 
 std::string Problem(const std::vector<std::string>& arguments) {
@@ -84,9 +86,45 @@ TEST(CliOptionsTest, TwoDashesEndTheOptionsAndOneDashIsAWord) {
 }
 
 TEST(CliOptionsTest, TheEnvironmentNamesTheServerUnlessAnOptionDoes) {
-  EXPECT_EQ(ParseCommandLine({"status"}, "env:1")->server, "env:1");
-  EXPECT_EQ(ParseCommandLine({"status", "--server=o:2"}, "env:1")->server, "o:2");
-  EXPECT_EQ(ParseCommandLine({"status"}, "")->server, "127.0.0.1:8001");
+  EXPECT_EQ(ParseCommandLine({"status"}, "env:1", nullptr)->server, "env:1");
+  EXPECT_EQ(ParseCommandLine({"status", "--server=o:2"}, "env:1", nullptr)->server, "o:2");
+  EXPECT_EQ(ParseCommandLine({"status"}, "", nullptr)->server, "127.0.0.1:8001");
+}
+
+TEST(CliOptionsTest, SecretsComeFromFilesOrTheEnvironment) {
+  const TemporaryFolder folder;
+  const auto file = [&](const std::string& name, const std::string& text) {
+    std::ofstream(folder.path() + "/" + name) << text;
+    return folder.path() + "/" + name;
+  };
+  const std::string token = file("token", " abc\n");
+  EXPECT_EQ(Parse({"status", "--token_file=" + token})->token, "abc");
+  EXPECT_EQ(ParseCommandLine({"status"}, nullptr, "env")->token, "env");
+  EXPECT_EQ(ParseCommandLine({"status", "--token_file=" + token}, nullptr, "env")->token, "abc");
+  const std::string ca = "--tls_ca=" + file("ca", "CA");
+  const auto options = Parse({"status", ca, "--tls_cert=" + file("cert", "C"),
+                              "--tls_key=" + file("key", "K"), "--tls_server_name=lectern"});
+  ASSERT_TRUE(options.ok()) << options.status();
+  EXPECT_EQ(options->connection.authorities, "CA");
+  EXPECT_EQ(options->connection.certificate, "C");
+  EXPECT_EQ(options->connection.key, "K");
+  EXPECT_EQ(options->connection.server_name, "lectern");
+  EXPECT_THAT(Problem({"status", "--tls_ca=/absent"}), HasSubstr("bad value for --tls_ca"));
+  EXPECT_THAT(Problem({"status", "--token_file=" + file("empty", "\n")}), HasSubstr("token_file"));
+  EXPECT_THAT(Problem({"status", "--tls_cert=" + file("cert", "C")}), HasSubstr("its key"));
+  EXPECT_THAT(Problem({"status", ca, "--server=h:1,i:1"}), HasSubstr("several addresses"));
+}
+
+TEST(CliOptionsTest, ATokenIsNotSentInPlainTextToOthers) {
+  const auto problem = [](const std::vector<std::string>& arguments) {
+    return std::string(ParseCommandLine(arguments, nullptr, "secret").status().message());
+  };
+  EXPECT_EQ(problem({"status"}), "");
+  EXPECT_EQ(problem({"status", "--server=127.0.0.1:1,127.0.0.1:2"}), "");
+  EXPECT_THAT(problem({"status", "--server=h:1"}), HasSubstr("travel to h:1 in plain text"));
+  EXPECT_THAT(problem({"status", "--server=127.0.0.1:1,10.0.0.1:2"}), HasSubstr("10.0.0.1:2"));
+  EXPECT_THAT(problem({"status", "--server=dns:///localhost:1"}), HasSubstr("plain text"));
+  EXPECT_EQ(problem({"status", "--server=h:1", "--insecure_token"}), "");
 }
 
 TEST(CliOptionsTest, WrongUsageIsNamed) {

@@ -58,6 +58,37 @@ TEST(OptionsTest, EveryBadFlagIsNamedInOneLine) {
   EXPECT_THAT(std::string(ParseOptions({}).status().message()), HasSubstr("--model"));
 }
 
+TEST(OptionsTest, TlsFlagsNeedEachOther) {
+  EXPECT_THAT(ErrorOf({"--tls_cert=c"}), HasSubstr("--tls_key"));
+  EXPECT_THAT(ErrorOf({"--tls_key=k"}), HasSubstr("--tls_cert"));
+  EXPECT_THAT(ErrorOf({"--tls_client_ca=a"}), HasSubstr("--tls_client_ca"));
+  EXPECT_TRUE(ParseOptions({"--model=m=/m", "--tls_cert=c", "--tls_key=k", "--tls_client_ca=a",
+                            "--auth_tokens=t", "--listen=0.0.0.0:1"})
+                  .ok());
+}
+
+TEST(OptionsTest, TokensInPlainTextStayOnThisMachine) {
+  for (const char* here : {"127.0.0.1:1", "127.9.8.7:0", "localhost:1", "[::1]:1"}) {
+    EXPECT_TRUE(
+        ParseOptions({"--model=m=/m", "--auth_tokens=t", std::string("--listen=") + here}).ok())
+        << here;
+  }
+  for (const char* elsewhere :
+       {"0.0.0.0:1", "[::]:1", "10.0.0.1:1", "127.0.0.1.example:1", "localhost.example:1"}) {
+    const std::string listen = std::string("--listen=") + elsewhere;
+    EXPECT_THAT(ErrorOf({"--auth_tokens=t", listen}), HasSubstr("--insecure_tokens")) << elsewhere;
+    EXPECT_TRUE(
+        ParseOptions({"--model=m=/m", "--auth_tokens=t", listen, "--insecure_tokens=true"}).ok());
+    EXPECT_TRUE(ParseOptions({"--model=m=/m", listen}).ok()) << "without tokens";
+  }
+}
+
+TEST(OptionsTest, LimitsHaveLimits) {
+  EXPECT_THAT(ErrorOf({"--max_message_bytes=1MiB"}), HasSubstr("2097152 to 268435456"));
+  EXPECT_THAT(ErrorOf({"--max_metadata_bytes=1"}), HasSubstr("8192 to 1048576"));
+  EXPECT_THAT(ErrorOf({"--max_streams=0"}), HasSubstr("1 to 1048576"));
+}
+
 TEST(OptionsTest, HelpNeedsNoModel) {
   EXPECT_TRUE(ParseOptions({"--help"}).ok());
   EXPECT_THAT(HelpText(), HasSubstr("--kv_bytes=BYTES"));

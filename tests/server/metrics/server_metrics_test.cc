@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <limits>
 #include <map>
 #include <set>
 #include <sstream>
@@ -87,6 +88,9 @@ void MoveEverything(ServerMetrics& metrics) {
   metrics.SetMemoryLimit(8 << 20);
   metrics.SetReady(true);
   metrics.SetDraining(false);
+  metrics.SetCertificateExpiry(absl::FromUnixSeconds(2'000'000'000));
+  metrics.TlsReloaded(true);
+  metrics.TokensReloaded(false);
 }
 
 TEST(ServerMetricsTest, NamesFollowTheRules) {
@@ -162,12 +166,23 @@ TEST(ServerMetricsTest, EveryRecordingMovesItsSeries) {
       {R"(lectern_stream_buffered_chunks)", 4},
       {R"(lectern_documents_resident{tier="host"})", 3},
       {R"(lectern_ready)", 1},
+      {R"(lectern_tls_reload_total{result="ok"})", 1},
+      {R"(lectern_auth_tokens_reload_total{result="error"})", 1},
   };
   for (const auto& [name, by] : moves) {
     ASSERT_TRUE(after.contains(name)) << name;
     ASSERT_TRUE(before.contains(name)) << name << " is there before it moves";
     EXPECT_EQ(after.at(name) - before.at(name), by) << name;
   }
+}
+
+// Nothing expires without TLS: an alarm on what is left must not go off.
+TEST(ServerMetricsTest, CertificateExpiryIsInfiniteUntilThereIsOne) {
+  ServerMetrics metrics({"m"});
+  const std::string name = "lectern_tls_cert_expiry_timestamp_seconds";
+  EXPECT_EQ(Parse(metrics.Render()).series.at(name), std::numeric_limits<double>::infinity());
+  metrics.SetCertificateExpiry(absl::FromUnixSeconds(2'000'000'000));
+  EXPECT_EQ(Parse(metrics.Render()).series.at(name), 2e9);
 }
 
 // An objective can only be counted where a bucket ends: 5 s to the first text.

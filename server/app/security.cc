@@ -1,0 +1,89 @@
+#include "server/app/security.h"
+
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "server/base/log.h"
+#include "server/base/loopback.h"
+#include "server/base/pem.h"
+#include "server/base/status_macros.h"
+
+namespace lectern {
+namespace {
+
+void LogReload(const char* what, const absl::Status& status) {
+  if (status.ok()) {
+    LogInfo(absl::StrCat(what, " changed, the new ones are in force"));
+  } else {
+    LogError(absl::StrCat(what, " changed, refused; those read before stay in force"),
+             {{"error", std::string(status.message())}});
+  }
+}
+
+absl::Status In(const std::string& path, const absl::Status& status) {
+  if (status.ok()) return status;
+  return absl::InvalidArgumentError(absl::StrCat(path, ": ", status.message()));
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Security>> Security::Create(const Options& options,
+                                                           ServerMetrics* metrics) {
+  std::unique_ptr<Security> security(new Security(options, metrics));
+  if (!options.tls_cert.empty()) LECTERN_RETURN_IF_ERROR(security->StartTls());
+  if (!options.auth_tokens.empty()) LECTERN_RETURN_IF_ERROR(security->StartTokens());
+  if (options.tls_cert.empty() && !IsLoopback(options.listen)) {
+    LogWarning("plain text on an address that others may reach: put a proxy with TLS in front",
+               {{"listen", options.listen}});
+  }
+  return security;
+}
+
+std::shared_ptr<grpc::ServerCredentials> Security::credentials() {
+  return tls_watch_ != nullptr ? tls_.New() : grpc::InsecureServerCredentials();
+}
+
+absl::Status Security::StartTls() {
+  std::vector<std::string> paths = {options_.tls_cert, options_.tls_key};
+  if (!options_.tls_client_ca.empty()) paths.push_back(options_.tls_client_ca);
+  const auto load = [this](const std::vector<std::string>& contents) -> absl::Status {
+    const auto expiry = CheckKeyPair(contents[0], contents[1], absl::Now());
+    LECTERN_RETURN_IF_ERROR(
+        In(absl::StrCat(options_.tls_cert, " and ", options_.tls_key), expiry.status()));
+    const bool mutual = contents.size() > 2;
+    if (mutual) {
+      LECTERN_RETURN_IF_ERROR(
+          In(options_.tls_client_ca, CheckAuthorities(contents[2], absl::Now())));
+    }
+    tls_.Set({.chain = contents[0],
+              .key = contents[1],
+              .client_authorities = mutual ? contents[2] : std::string()});
+    metrics_->SetCertificateExpiry(*expiry);
+    LogInfo("certificate read", {{"expires", absl::FormatTime(*expiry)}, {"mutual", mutual}});
+    return absl::OkStatus();
+  };
+  LECTERN_ASSIGN_OR_RETURN(tls_watch_, FileWatch::Start({.paths = std::move(paths),
+                                                         .load = load,
+                                                         .reloaded = [this](const auto& status) {
+                                                           metrics_->TlsReloaded(status.ok());
+                                                           LogReload("certificates", status);
+                                                         }}));
+  return absl::OkStatus();
+}
+
+absl::Status Security::StartTokens() {
+  const auto load = [this](const std::vector<std::string>& contents) {
+    return In(options_.auth_tokens, tokens_.Load(contents[0]));
+  };
+  LECTERN_ASSIGN_OR_RETURN(token_watch_, FileWatch::Start({.paths = {options_.auth_tokens},
+                                                           .load = load,
+                                                           .reloaded = [this](const auto& status) {
+                                                             metrics_->TokensReloaded(status.ok());
+                                                             LogReload("tokens", status);
+                                                           }}));
+  return absl::OkStatus();
+}
+
+}  // namespace lectern
