@@ -54,8 +54,8 @@ grpc_ssl_certificate_config_reload_status TlsCredentials::Fetch(
   if (credentials.fetched_) return GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_UNCHANGED;
   const TlsIdentity& identity = credentials.identity_;
   const grpc_ssl_pem_key_cert_pair pair = {identity.key.c_str(), identity.chain.c_str()};
-  // Authorities are believed where clients are asked for certificates and nowhere else, but gRPC 1.51
-  // ends the process when a config that it fetched has none.
+  // Authorities are believed where clients are asked for certificates and nowhere else, but
+  // gRPC 1.51 ends the process when a config that it fetched has none.
   const std::string& roots = credentials.mutual_ ? identity.client_authorities : identity.chain;
   *config = grpc_ssl_server_certificate_config_create(roots.c_str(), &pair, 1);
   credentials.fetched_ = true;

@@ -81,9 +81,6 @@ class RawHttp2 {
   }
 
   bool open() const { return open_; }
-  int frames(Type type) { return frames_[type]; }
-  // The error code of the last RST_STREAM frame.
-  uint32_t reset_code() const { return reset_code_; }
 
  private:
   void Receive() {
@@ -97,7 +94,6 @@ class RawHttp2 {
       const size_t size = byte(0) << 16 | byte(1) << 8 | byte(2);
       if (in_.size() - at < 9 + size) break;
       ++frames_[byte(3)];
-      if (byte(3) == kReset) reset_code_ = byte(12);
       at += 9 + size;
     }
     in_.erase(0, at);
@@ -107,7 +103,6 @@ class RawHttp2 {
   bool open_ = false;
   std::string in_;
   std::map<int, int> frames_;
-  uint32_t reset_code_ = 0;
 };
 
 }  // namespace lectern::e2e
