@@ -18,13 +18,13 @@ class LimitsE2eTest : public SecurityE2eTest {
   void SetUp() override { Serve({"--max_streams=4", "--max_metadata_bytes=20KiB"}); }
   void TearDown() override { EXPECT_EQ(Code(Plain()), StatusCode::OK) << "still answers"; }
 
-  grpc::Status Ask(Stub& stub, const std::string& text, bool compressed = false) {
+  grpc::Status Ask(Stub& stub, const std::string& text, const std::string& question,
+                   bool compressed = false) {
     grpc::ClientContext context;
     if (compressed) context.set_compression_algorithm(GRPC_COMPRESS_GZIP);
     v1::AskRequest request;
     request.set_inline_text(text);
-    request.set_question("What colour?");
-    request.set_max_new_tokens(4);
+    request.set_question(question);
     const auto stream = stub.Ask(&context, request);
     for (v1::AskResponse response; stream->Read(&response);) {
     }
@@ -34,11 +34,11 @@ class LimitsE2eTest : public SecurityE2eTest {
 
 TEST_F(LimitsE2eTest, MessagesBeyondTheLimit) {
   const auto stub = Plain();
-  const grpc::Status status = Ask(*stub, std::string(5 << 20, 'x'));
+  const grpc::Status status = Ask(*stub, std::string(5 << 20, 'x'), "What?");
   EXPECT_EQ(status.error_code(), StatusCode::RESOURCE_EXHAUSTED);
   EXPECT_THAT(status.error_message(), HasSubstr("larger than max (5"));
-  // Below it the engine speaks: too long for the model.
-  EXPECT_EQ(Ask(*stub, std::string(3 << 20, 'x')).error_code(), StatusCode::INVALID_ARGUMENT);
+  // Below it the engine speaks: there is no question.
+  EXPECT_EQ(Ask(*stub, std::string(3 << 20, 'x'), "").error_code(), StatusCode::INVALID_ARGUMENT);
 }
 
 TEST_F(LimitsE2eTest, MetadataBeyondTheLimit) {
@@ -51,7 +51,8 @@ TEST_F(LimitsE2eTest, MetadataBeyondTheLimit) {
 
 // A gzip bomb would be inflated before its size is checked.
 TEST_F(LimitsE2eTest, CompressedMessages) {
-  const grpc::Status status = Ask(*Plain(), std::string(3 << 20, 'x'), /*compressed=*/true);
+  const grpc::Status status =
+      Ask(*Plain(), std::string(3 << 20, 'x'), "What?", /*compressed=*/true);
   EXPECT_EQ(status.error_code(), StatusCode::UNIMPLEMENTED);
   EXPECT_THAT(status.error_message(), HasSubstr("gzip"));
 }
