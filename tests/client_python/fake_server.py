@@ -12,8 +12,9 @@ from lectern_client._proto.lectern.v1 import (ask_pb2, document_pb2, document_qa
 ANSWER = ("At", " 03:14.")
 
 
-def id_of(text):
-    return "doc-" + hashlib.sha256(text).hexdigest()[:32]
+def id_of(text, fingerprint="f1"):
+    named = f"{fingerprint}\n{hashlib.sha256(text).hexdigest()}"
+    return "doc-" + hashlib.sha256(named.encode()).hexdigest()[:32]
 
 
 class Failure(Exception):
@@ -61,9 +62,10 @@ class FakeServer(document_qa_pb2_grpc.DocumentQAServicer):
     def __init__(self, credentials=None, health=None, port=0):
         self.documents = {}
         self.keeps_documents = True
+        self.fingerprint = "f1"  # of the model
         self.before = None
         self.upload_before = None
-        self.asks = self.uploads = self.streams = 0
+        self.asks = self.uploads = self.streams = self.model_lists = 0
         self.questions = []
         self.many = None  # a replacement of AskMany
         self.metadata = {}
@@ -103,7 +105,7 @@ class FakeServer(document_qa_pb2_grpc.DocumentQAServicer):
         for number, done in ((stage.STAGE_RECEIVING, len(text)), (stage.STAGE_PREFILL, 7)):
             yield document_pb2.UploadDocumentResponse(
                 progress={"stage": number, "done": done, "total": done})
-        document = document_pb2.Document(id=id_of(text), title=first.title, bytes=len(text), tokens=7,
+        document = document_pb2.Document(id=id_of(text, self.fingerprint), title=first.title, bytes=len(text), tokens=7,
                                          reading=document_pb2.READING_WHOLE, pinned=first.pinned)
         document.create_time.FromSeconds(1_700_000_000)
         if self.keeps_documents:
@@ -157,6 +159,7 @@ class FakeServer(document_qa_pb2_grpc.DocumentQAServicer):
                     "status": failure.status.SerializeToString()})
 
     def GetDocument(self, request, context):
+        self._began(context)
         if request.id not in self.documents:
             Failure(grpc.StatusCode.NOT_FOUND, "DOCUMENT_NOT_FOUND", resource=request.id).end(context)
         return self.documents[request.id]
@@ -169,11 +172,14 @@ class FakeServer(document_qa_pb2_grpc.DocumentQAServicer):
                                                   next_page_token=str(begin + 1) if more else "")
 
     def DeleteDocument(self, request, context):
+        self._began(context)
         del self.documents[request.id]
         return document_pb2.DeleteDocumentResponse(freed_bytes=5)
 
     def ListModels(self, request, context):
-        return server_pb2.ListModelsResponse(models=[{"name": "tiny", "kind": "KIND_GENERATIVE"}])
+        self.model_lists += 1
+        return server_pb2.ListModelsResponse(models=[
+            {"name": "tiny", "kind": "KIND_GENERATIVE", "fingerprint": self.fingerprint}])
 
     def GetServerStatus(self, request, context):
         return server_pb2.ServerStatus(state="STATE_DRAINING", uptime={"seconds": 3},

@@ -7,7 +7,7 @@ import pytest
 from conftest import QUICK, TEXT
 from fake_server import Failure, delta, id_of, queued
 from lectern_client import (AbortedError, CallCancelledError, DeadlineExceededError,
-                            InvalidArgumentError, NotFoundError, Progress, Queued,
+                            InvalidArgumentError, LecternError, NotFoundError, Progress, Queued,
                             ResourceExhaustedError, Retry, RetryPolicy, Text, UnavailableError)
 
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
@@ -59,12 +59,55 @@ def test_uploads_what_the_server_no_longer_has(client, server):
     assert (server.uploads, server.asks) == (2, 2)
 
 
-def test_uploads_once_only(client, server):
+def test_uploads_twice_at_most(client, server):
     server.keeps_documents = False
     document = client.upload(TEXT)
     with pytest.raises(NotFoundError):
         client.result(document, "When?")
-    assert (server.uploads, server.asks) == (2, 2)
+    assert (server.uploads, server.asks) == (3, 3)
+
+
+def test_every_call_about_a_document_names_it_for_the_proxies(client, server):
+    def named():
+        return server.metadata.pop("x-lectern-document", None)
+    document = client.upload(TEXT)
+    assert named() == document.id == id_of(TEXT)
+    client.result(document, "When?")
+    assert named() == document.id
+    client.many(document, ["When?"])
+    assert named() == document.id
+    client.document(document.id)
+    assert named() == document.id
+    client.delete(document)
+    assert named() == document.id
+    client.result(document, "When?")  # uploads it again
+    assert named() == document.id
+    with pytest.raises(NotFoundError):
+        client.document("two\nlines")
+    assert named() is None
+    assert server.model_lists == 1
+
+
+def test_a_replaced_model_is_noticed_by_the_next_upload(client, server):
+    client.upload(TEXT)
+    server.fingerprint = "f2"
+    client.upload(TEXT)  # still as the old one
+    assert client.upload(TEXT).id == server.metadata["x-lectern-document"] == id_of(TEXT, "f2")
+    assert server.model_lists == 2
+
+
+@pytest.mark.parametrize("code", [grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL])
+def test_a_stream_that_a_proxy_broke_off_is_repeated(client, server, code):
+    document = client.upload(TEXT)
+    broken = Failure(code)
+    broken.status.message = "Received RST_STREAM with error code 2"
+    server.before = lambda number, request: raise_(broken) if number == 1 else ()
+    assert client.result(document, "When?").text == "At 03:14."
+    server.asks = 0
+    server.before = lambda number, request: raise_(Failure(code, "RST_STREAM"))  # the server's own
+    with pytest.raises(LecternError):
+        client.result(document, "When?")
+    assert server.asks == 1
 
 
 def test_an_id_alone_cannot_be_sent_again(client, server):
@@ -207,7 +250,7 @@ def test_many_questions_upload_their_document_once(client, server):
     server.keeps_documents = False
     replies = client.many(document, ["a", "b", "c"])
     assert all(isinstance(reply.error, NotFoundError) for reply in replies)
-    assert server.uploads <= 3
+    assert server.uploads <= 4
 
 
 def test_what_failed_before_does_not_count_once_it_gets_on(client, server):

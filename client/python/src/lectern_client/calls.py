@@ -68,7 +68,7 @@ class Calls:
 
     async def document(self, document: Document | str) -> Document:
         document_id, source = source_of(document)
-        found = await self._session().unary(
+        found = await self._session(document_id=document_id).unary(
             "GetDocument", document_pb2.GetDocumentRequest(id=document_id))
         return dataclasses.replace(record(Document, found), source=source)
 
@@ -84,8 +84,10 @@ class Calls:
             request.page_token = page.next_page_token
 
     async def delete(self, document: Document | str) -> int:
-        request = document_pb2.DeleteDocumentRequest(id=source_of(document)[0])
-        return int((await self._session().unary("DeleteDocument", request)).freed_bytes)
+        document_id = source_of(document)[0]
+        request = document_pb2.DeleteDocumentRequest(id=document_id)
+        session = self._session(document_id=document_id)
+        return int((await session.unary("DeleteDocument", request)).freed_bytes)
 
     async def models(self) -> list[ModelInfo]:
         found = await self._session().unary("ListModels", server_pb2.ListModelsRequest())

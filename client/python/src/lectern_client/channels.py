@@ -117,6 +117,7 @@ class Targets:
         if security.token is not None and not security.tls and not all(map(_is_loopback, targets)):
             raise ValueError("a token needs TLS: without it, it may only go to this machine")
         self.security = security
+        self.fingerprints: dict[str, str] = {}  # of models, as far as known; "" is the default one
         alone = len(targets) == 1
         self.name = targets[0] if alone and targets[0].startswith("dns:///") else None
         # gRPC takes several addresses of one family as one target, but not several names.

@@ -129,3 +129,11 @@ def call_metadata(tenant: str, request_id: str) -> list[tuple[str, str]]:
         if value:
             metadata.append(("x-lectern-tenant" if name == "tenant" else "x-request-id", value))
     return metadata
+
+
+def document_metadata(document_id: str) -> list[tuple[str, str]]:
+    """Tells the proxies on the way which document a call is about. What cannot be an id is for the
+    server to refuse."""
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", document_id):
+        return []
+    return [("x-lectern-document", document_id)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 import random
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ import grpc
 from .errors import LecternError
 from .events import Retry
 
+_UPLOADS_TO_ONE = 2
 _MISSING = ("DOCUMENT_EVICTED", "DOCUMENT_NOT_FOUND")
 
 
@@ -20,6 +22,7 @@ class RetryPolicy:
     """When uploads and questions are tried again:
 
     * UNAVAILABLE: a replica drains, restarts or was lost; another one takes over.
+    * UNKNOWN or INTERNAL without a reason: a proxy on the way broke the stream off.
     * CANCELLED by nobody here: the call reached a replica that was just shutting down.
     * RESOURCE_EXHAUSTED with a time to wait, only if `when_full` says so.
     * NOT_FOUND of a document whose `source` is known: after it was uploaded again.
@@ -35,6 +38,15 @@ class RetryPolicy:
     longest_wait: float = 5.0
 
 
+def _broke_off_on_the_way(failed: LecternError) -> bool:
+    """A proxy whose replica dies in the middle of a stream ends the stream without a status, or resets
+    it. A server of ours gives its reason."""
+    if failed.reason:
+        return False
+    return (failed.code is grpc.StatusCode.UNKNOWN
+            or failed.code is grpc.StatusCode.INTERNAL and "RST_STREAM" in failed.message)
+
+
 class Retries:
     """The attempts of one call. `deadline` is a time of time.monotonic()."""
 
@@ -48,12 +60,14 @@ class Retries:
         """The call got on: what failed before does not count."""
         self._attempt = 1
         self._next_wait = self._policy.first_wait
-        # A replica that does not have what it was just sent will not have it after a second time.
-        self._uploaded_to: set[str] = set()
+        # A replica that does not have what it was just sent will hardly have it after a second time. But
+        # behind a proxy the second question may reach another replica than the upload, when one has just
+        # come or gone.
+        self._uploads_to: Counter[str] = Counter()
 
     def uploaded(self, replica: str) -> None:
         """The document was sent to `replica`."""
-        self._uploaded_to.add(replica)
+        self._uploads_to[replica] += 1
 
     def needs_upload(self, failed: LecternError) -> bool:
         """A document that the server does not have, while its text is at hand."""
@@ -65,14 +79,14 @@ class Retries:
         if failed.code is grpc.StatusCode.RESOURCE_EXHAUSTED:
             return self._policy.when_full and failed.details.retry_after is not None
         return (failed.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
-                or self.needs_upload(failed))
+                or self.needs_upload(failed) or _broke_off_on_the_way(failed))
 
     def again(self, failed: LecternError, replica: str) -> Retry | None:
         """How the call that `failed` on `replica` is to be made again; None: it is not."""
         if not self.retryable(failed) or self._attempt >= self._policy.max_attempts:
             return None
         uploads = self.needs_upload(failed)
-        if uploads and replica in self._uploaded_to:
+        if uploads and self._uploads_to[replica] >= _UPLOADS_TO_ONE:
             return None
         wait = 0.0 if uploads else self._wait_after(failed)
         if self._deadline is not None and time.monotonic() + wait >= self._deadline:

@@ -11,13 +11,14 @@ import grpc
 from google.protobuf.message import Message
 
 from . import errors
+from ._proto.lectern.v1 import server_pb2
 from .channels import Targets, host_of, port_of
 from .errors import LecternError
 from .events import Progress, UploadEvent, from_progress
 from .records import Document, record
-from .requests import call_metadata
+from .requests import call_metadata, document_metadata
 from .retries import ANY, Retries, RetryPolicy
-from .source import Source, upload_requests
+from .source import Source, document_id, upload_requests
 from .transport import Call, Scope, Transport
 
 
@@ -49,22 +50,25 @@ class Session:
         self._replica: str | None = None  # of the last attempt, then of the next; None: to be picked
 
     def open(self, method: str, requests: Message | Iterable[Message] | None,
-             lane: tuple[str, Any]) -> Call:
+             lane: tuple[str, Any], about: str | None = None) -> Call:
+        """Begins a call about the document `about`; None: the one of the session, if it has one."""
         if self.scope.cancelled:
             raise errors.cancelled()
         left = None if self._deadline is None else self._deadline - time.monotonic()
         if left is not None and left <= 0:
             raise errors.deadline_passed()
-        call = self._transport.open(lane, method, requests, self._metadata, left)
+        metadata = self._metadata + document_metadata(self.document_id if about is None else about)
+        call = self._transport.open(lane, method, requests, metadata, left)
         self.scope.attach(call)
         return call
 
-    async def begin(self, method: str, requests: Message | Iterable[Message] | None) -> Call:
+    async def begin(self, method: str, requests: Message | Iterable[Message] | None,
+                    about: str | None = None) -> Call:
         """Begins an attempt on the replica whose turn it is."""
         if self._replica is None:
             await self._resolve()
             self._replica = self._targets.replicas.pick()
-        return self.open(method, requests, self._targets.lane(self._replica))
+        return self.open(method, requests, self._targets.lane(self._replica), about)
 
     async def unary(self, method: str, request: Message, lane: tuple[str, Any] | None = None) -> Any:
         """A call with one response, which is left to gRPC's own retries."""
@@ -78,7 +82,8 @@ class Session:
         """One attempt to send the document. The last event is the Document."""
         assert self._source is not None
         text = await self._transport.load(self._source)
-        call = await self.begin("UploadDocument", upload_requests(text, self._source.metadata))
+        about = self.document_id or await self._id_of(text, self._source.metadata.model)
+        call = await self.begin("UploadDocument", upload_requests(text, self._source.metadata), about)
         document = None
         try:
             while (response := await call.read()) is not None:
@@ -92,7 +97,23 @@ class Session:
             raise errors.no_last_message("document")
         assert self._replica is not None
         self.retries.uploaded(self._replica)
+        if document.id != about:
+            self._targets.fingerprints.clear()  # models have been replaced
         yield document
+
+    async def _id_of(self, text: bytes, model: str) -> str:
+        """The id that `text` will have; "" if the server does not tell its models."""
+        known = self._targets.fingerprints
+        if not known:
+            try:
+                answer = await self.unary("ListModels", server_pb2.ListModelsRequest())
+            except LecternError:
+                return ""
+            for info in answer.models:
+                known.setdefault("", info.fingerprint)  # the first is the default
+                known[info.name] = info.fingerprint
+        fingerprint = known.get(model, "")
+        return document_id(fingerprint, text) if fingerprint else ""
 
     async def provide(self) -> AsyncIterator[UploadEvent]:
         """Uploads the document that is asked about to the replica that will be asked."""

@@ -42,6 +42,12 @@ def make_source(source: str | os.PathLike[str] | bytes | None, text: str | None,
     return Source(None, os.path.abspath(source), metadata)
 
 
+def document_id(fingerprint: str, text: bytes) -> str:
+    """The id of `text` read by the model with this fingerprint (Document.id in document.proto)."""
+    named = f"{fingerprint}\n{hashlib.sha256(text).hexdigest()}"
+    return "doc-" + hashlib.sha256(named.encode()).hexdigest()[:32]
+
+
 def upload_requests(text: bytes, metadata: document_pb2.UploadMetadata
                     ) -> Iterator[document_pb2.UploadDocumentRequest]:
     """The messages of one upload. Length and digest are sent along for the server to check."""
