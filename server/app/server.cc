@@ -25,6 +25,7 @@
 #include "server/base/log.h"
 #include "server/base/status_macros.h"
 #include "server/engine/engine.h"
+#include "server/metrics/memory_limit.h"
 #include "server/metrics/server_metrics.h"
 #include "server/model/model_loader.h"
 #include "server/rpc/document_qa_service.h"
@@ -132,6 +133,7 @@ class Server {
                        .isa = kernels::ToString(kernels::DefaultIsa()),
                        .grpc_version = grpc::Version(),
                        .compiler = __VERSION__});
+    metrics_.SetMemoryLimit(MemoryLimitBytes());
     LECTERN_ASSIGN_OR_RETURN(http_,
                              HttpServer::Start(options_.metrics_listen,
                                                {{"/metrics", [this] { return Metrics(); }},
