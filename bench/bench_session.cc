@@ -25,9 +25,7 @@ std::vector<int32_t> PseudoRandomIds(int64_t count, int64_t vocabulary) {
   return ids;
 }
 
-namespace {
-
-int32_t MostLikely(const std::vector<float>& logits) {
+int32_t MostLikely(std::span<const float> logits) {
   return static_cast<int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
 }
 
@@ -38,23 +36,27 @@ void RunStep(const Model& model, std::span<const ForwardSlice> slices, Workspace
   std::exit(2);
 }
 
-}  // namespace
+BenchPages::BenchPages(const Model& model, int64_t tokens) {
+  const int64_t page_tokens = model.info().page_tokens;
+  const int64_t count = (tokens + page_tokens - 1) / page_tokens;
+  std::byte* memory = memory_.Reserve(count * model.info().page_bytes);
+  for (int64_t i = 0; i < count; ++i) pages_.push_back(memory + i * model.info().page_bytes);
+}
 
 BenchSession::BenchSession(const Model& model, int64_t max_tokens)
-    : model_(model), workspace_(model.NewWorkspace()), logits_(model.info().vocabulary) {
-  AddPages((max_tokens + model.info().page_tokens - 1) / model.info().page_tokens);
-}
+    : model_(model),
+      workspace_(model.NewWorkspace()),
+      own_(model, max_tokens),
+      pages_(own_.pages()),
+      logits_(model.info().vocabulary) {}
 
 BenchSession::BenchSession(const BenchSession& document, int64_t shared, int64_t max_tokens)
-    : model_(document.model_), logits_(model_.info().vocabulary) {
+    : model_(document.model_),
+      own_(model_, max_tokens - shared),
+      logits_(model_.info().vocabulary) {
   const int64_t page_tokens = model_.info().page_tokens;
   pages_.assign(document.pages_.begin(), document.pages_.begin() + shared / page_tokens);
-  AddPages((max_tokens - shared + page_tokens - 1) / page_tokens);
-}
-
-void BenchSession::AddPages(int64_t count) {
-  std::byte* memory = memory_.Reserve(count * model_.info().page_bytes);
-  for (int64_t i = 0; i < count; ++i) pages_.push_back(memory + i * model_.info().page_bytes);
+  pages_.insert(pages_.end(), own_.pages().begin(), own_.pages().end());
 }
 
 int32_t BenchSession::Read(std::span<const int32_t> tokens, int64_t position,

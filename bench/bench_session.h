@@ -18,6 +18,22 @@ double Seconds(const std::function<void()>& work);
 // A fixed pseudo-random walk over the vocabulary.
 std::vector<int32_t> PseudoRandomIds(int64_t count, int64_t vocabulary);
 
+int32_t MostLikely(std::span<const float> logits);
+
+// Forward, or the program ends with status 2.
+void RunStep(const Model& model, std::span<const ForwardSlice> slices, Workspace& workspace);
+
+// Pages for one sequence.
+class BenchPages {
+ public:
+  BenchPages(const Model& model, int64_t tokens);
+  const std::vector<std::byte*>& pages() const { return pages_; }
+
+ private:
+  AlignedBuffer<std::byte> memory_;
+  std::vector<std::byte*> pages_;
+};
+
 class BenchSession {
  public:
   BenchSession(const Model& model, int64_t max_tokens);
@@ -38,11 +54,9 @@ class BenchSession {
                              std::span<const int32_t> question, int64_t position, int answer_tokens,
                              const AttentionPolicy& policy);
 
-  void AddPages(int64_t count);
-
   const Model& model_;
   std::unique_ptr<Workspace> workspace_;
-  AlignedBuffer<std::byte> memory_;
+  const BenchPages own_;
   std::vector<std::byte*> pages_;
   std::vector<float> logits_;
 };

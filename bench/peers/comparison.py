@@ -1,10 +1,16 @@
-"""The arithmetic of compare_peers: best figures, ratios, shares and their tables. Runs nothing."""
+"""The arithmetic of compare_peers and compare_transformers: best figures, ratios, shares and their
+tables. Runs nothing."""
 
 LECTERN, EXACT = "lectern", "lectern (exact)"
+TOP_K, F32 = "lectern (top-128)", "lectern (f32)"
+# What Lectern runs besides its default, and what the names of those rows begin with.
+VARIANTS = {LECTERN: "", EXACT: "exact_", TOP_K: "topk_", F32: "f32_"}
 SPEEDS = ["prefill_512", "prefill_2k", "prefill_8k", "decode_0", "decode_2k", "decode_8k"]
 ROWS = [*SPEEDS, "ttft_cached_8k", "rss_8k", "load"]
 BATCH_ROWS = ["answers_1", "answers_8"]
-SMALLER_IS_BETTER = {"ttft_cached_8k", "rss_8k", "load"}
+T5_ROWS = ["t5_encode_512", "t5_encode_4k", "t5_decode", "t5_rss_4k"]
+BERT_ROWS = ["bert_encode_512"]
+SMALLER_IS_BETTER = {"ttft_cached_8k", "rss_8k", "load", "t5_rss_4k"}
 # A peer that is this much behind the row's best peer is not asked for the row again.
 HOPELESS = 1.5
 # The most that throughput may fall beside other work: by the fair loss and this part of it.
@@ -25,7 +31,7 @@ def keep_best(figures, program, rows):
 def best_peer(figures, name):
     """(peer, figure) of the best peer of a row, or None."""
     peers = [(peer, rows[name]) for peer, rows in figures.items()
-             if peer not in (LECTERN, EXACT) and name in rows]
+             if peer not in VARIANTS and name in rows]
     if not peers:
         return None
     return (min if name in SMALLER_IS_BETTER else max)(peers, key=lambda entry: entry[1])
@@ -35,10 +41,20 @@ def rows_of(program):
     return SPEEDS if program == EXACT else ROWS
 
 
+def reader_rows(program, family):
+    """Rows of a T5 or BERT model; memory is the default's alone."""
+    rows = T5_ROWS if family == "t5" else BERT_ROWS
+    return [name for name in rows if program not in (TOP_K, F32) or name not in SMALLER_IS_BETTER]
+
+
 def rows_to_repeat(figures, program):
     """Rows that a further round measures: memory does not vary, and hopeless rows change nothing."""
-    names = [name for name in rows_of(program) if name != "rss_8k"]
-    if program in (LECTERN, EXACT):
+    return worth_repeating(figures, program,
+                           [name for name in rows_of(program) if name != "rss_8k"])
+
+
+def worth_repeating(figures, program, names):
+    if program in VARIANTS:
         return names
     names = [name for name in names if name in figures[program]]
 
@@ -51,10 +67,10 @@ def rows_to_repeat(figures, program):
 
 def compare(figures):
     """The rows of the table. The ratio is speed-up over the best peer, so that above 1 is faster;
-    for rss_8k and load Lectern's bytes or seconds over the best peer's, so that below 1 is less."""
+    for memory and load Lectern's bytes or seconds over the best peer's, so that below 1 is less."""
     rows = []
-    for program, prefix in ((LECTERN, ""), (EXACT, "exact_")):
-        for name in [*rows_of(program), *BATCH_ROWS]:
+    for program, prefix in VARIANTS.items():
+        for name in [*rows_of(program), *BATCH_ROWS, *T5_ROWS, *BERT_ROWS]:
             ours = figures.get(program, {}).get(name)
             best = best_peer(figures, name)
             if ours is None or best is None:
@@ -63,6 +79,13 @@ def compare(figures):
             rows.append({"name": prefix + name, "lectern": ours, "peer": best[1], "ratio": ratio,
                          "best_peer": best[0]})
     return rows
+
+
+def alone(figures):
+    """Lectern's figures without a peer."""
+    return [{"name": VARIANTS[program] + name, "lectern": value}
+            for program, rows in figures.items() if program in VARIANTS
+            for name, value in rows.items()]
 
 
 def table(rows):
