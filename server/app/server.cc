@@ -29,6 +29,7 @@
 #include "server/metrics/server_metrics.h"
 #include "server/model/model_loader.h"
 #include "server/rpc/document_qa_service.h"
+#include "server/rpc/open_inference/service.h"
 #include "server/rpc/serving_state.h"
 
 namespace lectern {
@@ -151,6 +152,7 @@ class Server {
         {.isa = kernels::ToString(kernels::DefaultIsa()),
          .threads = static_cast<uint32_t>(threads_),
          .max_message_bytes = static_cast<uint32_t>(options_.max_message_bytes)});
+    open_inference_ = NewOpenInferenceService(&serving_, environment);
     health_ = NewHealthService(&serving_, environment);
     unknown_ = NewUnknownMethodService(environment);
     grpc::EnableDefaultHealthCheckService(false);
@@ -159,6 +161,7 @@ class Server {
     Configure(options_, builder);
     builder.AddListeningPort(options_.listen, security_->credentials(), &grpc_port_);
     builder.RegisterService(qa_.get());
+    builder.RegisterService(open_inference_.get());
     builder.RegisterService(health_.get());
     builder.RegisterCallbackGenericService(unknown_.get());
     grpc_ = builder.BuildAndStart();
@@ -294,6 +297,7 @@ class Server {
   std::unique_ptr<Engine> engine_;
   std::unique_ptr<Security> security_;
   std::unique_ptr<grpc::Service> qa_;
+  std::unique_ptr<grpc::Service> open_inference_;
   std::unique_ptr<grpc::Service> health_;
   std::unique_ptr<grpc::CallbackGenericService> unknown_;
   std::unique_ptr<grpc::Server> grpc_;

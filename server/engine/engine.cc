@@ -64,7 +64,7 @@ class EngineImpl : public Engine {
 
   absl::StatusOr<std::unique_ptr<Upload>> StartUpload(const UploadOptions& options) override {
     LECTERN_RETURN_IF_ERROR(queue_->CheckOpen());
-    LECTERN_ASSIGN_OR_RETURN(auto model, FindModel(options.model, "metadata.model"));
+    LECTERN_ASSIGN_OR_RETURN(auto model, FindModel(models_, options.model, "metadata.model"));
     const absl::Status checked = CheckUpload(options, options_.limits, model->info());
     if (!checked.ok()) {
       metrics_->Rejected(AdmissionReason::kInvalid);
@@ -82,7 +82,7 @@ class EngineImpl : public Engine {
   absl::StatusOr<DocumentPage> ListDocuments(uint32_t page_size, const std::string& page_token,
                                              const std::string& model,
                                              const std::string& owner) const override {
-    if (!model.empty()) LECTERN_RETURN_IF_ERROR(FindModel(model, "model").status());
+    if (!model.empty()) LECTERN_RETURN_IF_ERROR(FindModel(models_, model, "model").status());
     return store_.List(page_size, page_token, model, owner);
   }
   absl::StatusOr<uint64_t> DeleteDocument(const std::string& id,
@@ -178,19 +178,6 @@ class EngineImpl : public Engine {
                          models_.empty() ? 0 : models_[0]->info().page_tokens);
   }
 
-  absl::StatusOr<std::shared_ptr<const Model>> FindModel(const std::string& name,
-                                                         const char* field) const {
-    if (name.empty() && !models_.empty()) return models_[0];
-    for (const auto& model : models_) {
-      if (model->info().name == name) return model;
-    }
-    return MakeError(absl::StatusCode::kNotFound, absl::StrCat("there is no model '", name, "'"),
-                     {.reason = "MODEL_NOT_FOUND",
-                      .field_violations = {{field, "must be one of ListModels"}},
-                      .resource_type = "model",
-                      .resource_name = name});
-  }
-
   // The model that answers, and the stored document unless the text is inline.
   absl::Status FindSource(const AskOptions& options, std::shared_ptr<const Model>& model,
                           DocumentStore::Lease& lease) {
@@ -199,13 +186,13 @@ class EngineImpl : public Engine {
       return ViolationsError({{"source", "must be either document_id or inline_text"}});
     }
     if (!stored) {
-      LECTERN_ASSIGN_OR_RETURN(model, FindModel(options.model, "model"));
+      LECTERN_ASSIGN_OR_RETURN(model, FindModel(models_, options.model, "model"));
       return absl::OkStatus();
     }
     LECTERN_ASSIGN_OR_RETURN(lease, store_.Use(options.document_id, options.owner));
     model = lease.model();
     if (!options.model.empty() && options.model != model->info().name) {
-      LECTERN_RETURN_IF_ERROR(FindModel(options.model, "model").status());
+      LECTERN_RETURN_IF_ERROR(FindModel(models_, options.model, "model").status());
       return ViolationsError(
           {{"model", absl::StrCat("the document was read by model ", model->info().name)}});
     }

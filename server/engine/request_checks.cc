@@ -119,6 +119,20 @@ absl::Status CheckAsk(const AskOptions& options, const EngineLimits& limits,
   return check.Result();
 }
 
+absl::StatusOr<std::shared_ptr<const Model>> FindModel(
+    const std::vector<std::shared_ptr<const Model>>& models, const std::string& name,
+    const char* field) {
+  if (name.empty() && !models.empty()) return models[0];
+  for (const auto& model : models) {
+    if (model->info().name == name) return model;
+  }
+  return MakeError(absl::StatusCode::kNotFound, absl::StrCat("there is no model '", name, "'"),
+                   {.reason = "MODEL_NOT_FOUND",
+                    .field_violations = {{field, "must be one of ListModels"}},
+                    .resource_type = "model",
+                    .resource_name = name});
+}
+
 AttentionPolicy ResolvePolicy(const AttentionChoice& choice, const ModelInfo& model) {
   if (choice.exact) return AttentionPolicy::Exact();
   AttentionPolicy policy = model.default_policy;

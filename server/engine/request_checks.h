@@ -1,6 +1,7 @@
 // What a request may say. Every violated field is reported, not the first alone.
 #pragma once
 
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -19,6 +20,11 @@ absl::Status CheckUpload(const UploadOptions& options, const EngineLimits& limit
                          const ModelInfo& model);
 absl::Status CheckAsk(const AskOptions& options, const EngineLimits& limits,
                       const ModelInfo& model);
+
+// The model of that name, the first if it is empty; NOT_FOUND (MODEL_NOT_FOUND) naming `field`.
+absl::StatusOr<std::shared_ptr<const Model>> FindModel(
+    const std::vector<std::shared_ptr<const Model>>& models, const std::string& name,
+    const char* field);
 
 // The policy that a checked choice means for a model, with nothing left open.
 AttentionPolicy ResolvePolicy(const AttentionChoice& choice, const ModelInfo& model);

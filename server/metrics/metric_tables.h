@@ -18,6 +18,13 @@ inline constexpr const char* kMethods[] = {"lectern.v1.DocumentQA/UploadDocument
                                            "lectern.v1.DocumentQA/AskMany",
                                            "lectern.v1.DocumentQA/ListModels",
                                            "lectern.v1.DocumentQA/GetServerStatus",
+                                           "inference.GRPCInferenceService/ServerLive",
+                                           "inference.GRPCInferenceService/ServerReady",
+                                           "inference.GRPCInferenceService/ModelReady",
+                                           "inference.GRPCInferenceService/ServerMetadata",
+                                           "inference.GRPCInferenceService/ModelMetadata",
+                                           "inference.GRPCInferenceService/ModelInfer",
+                                           "inference.GRPCInferenceService/ModelStreamInfer",
                                            "grpc.health.v1.Health/Check",
                                            "grpc.health.v1.Health/Watch",
                                            "other"};

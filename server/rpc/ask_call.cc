@@ -21,16 +21,20 @@ absl::Time DeadlineOf(const grpc::CallbackServerContext& context) {
   return absl::FromChrono(context.deadline());
 }
 
-absl::StatusOr<AskOptions> AskOptionsOf(const Engine& engine, const v1::AskRequest& request,
-                                        const CallIdentity& identity, absl::Time deadline) {
+absl::StatusOr<std::shared_ptr<Job>> SubmitAsk(const ServingState& serving,
+                                               const v1::AskRequest& request,
+                                               const CallIdentity& identity,
+                                               const grpc::CallbackServerContext& context,
+                                               std::shared_ptr<AskSink> sink) {
+  LECTERN_ASSIGN_OR_RETURN(Engine* const engine, serving.Serving());
   LECTERN_RETURN_IF_ERROR(identity.tenant.status());
   LECTERN_ASSIGN_OR_RETURN(AskOptions options,
-                           FromProto(request, engine.models()[0]->info().default_policy));
+                           FromProto(request, engine->models()[0]->info().default_policy));
   options.tenant = *identity.tenant;
   options.owner = identity.owner;
   options.request_id = identity.request_id;
-  options.deadline = deadline;
-  return options;
+  options.deadline = DeadlineOf(context);
+  return engine->Ask(options, std::move(sink));
 }
 
 AskEvents::AskEvents(std::string answer_id, uint64_t after_seq)
@@ -93,27 +97,12 @@ AskCall::AskCall(const RpcEnvironment* environment, grpc::CallbackServerContext*
   record().Received(request.ByteSizeLong());
 }
 
-absl::StatusOr<std::shared_ptr<Job>> AskCall::Submit(const ServingState& serving,
-                                                     const v1::AskRequest& request) {
-  LECTERN_ASSIGN_OR_RETURN(Engine* const engine, serving.Serving());
-  LECTERN_ASSIGN_OR_RETURN(const AskOptions options,
-                           AskOptionsOf(*engine, request, identity(), DeadlineOf(context())));
-  return engine->Ask(options, std::static_pointer_cast<AskCall>(shared_from_this()));
-}
-
 void AskCall::Start(const ServingState& serving, const v1::AskRequest& request) {
-  absl::StatusOr<std::shared_ptr<Job>> job = Submit(serving, request);
+  const absl::StatusOr<std::shared_ptr<Job>> job =
+      SubmitAsk(serving, request, identity(), context(),
+                std::static_pointer_cast<AskCall>(shared_from_this()));
   if (!job.ok()) return OnError(job.status());
-  absl::MutexLock lock(&job_mutex_);
-  job_ = *std::move(job);
-  if (cancelled_) job_->Cancel();
-}
-
-void AskCall::OnCancel() {
-  const auto keep = shared_from_this();
-  absl::MutexLock lock(&job_mutex_);
-  cancelled_ = true;
-  if (job_ != nullptr) job_->Cancel();
+  job_.Set(*job);
 }
 
 void AskCall::OnText(std::string_view text, uint32_t tokens) {

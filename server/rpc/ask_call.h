@@ -8,6 +8,7 @@
 #include <string>
 
 #include "server/engine/engine.h"
+#include "server/rpc/call_job.h"
 #include "server/rpc/question_log.h"
 #include "server/rpc/serving_state.h"
 #include "server/rpc/stream_writer.h"
@@ -45,7 +46,10 @@ class AskCall final
   // Hands the question to the engine; ends the call if that refuses.
   void Start(const ServingState& serving, const v1::AskRequest& request);
 
-  void OnCancel() override;
+  void OnCancel() override {
+    const auto keep = shared_from_this();
+    job_.Cancel();
+  }
 
   void OnQueued(uint32_t position) override { Write(events_.Queued(position), &AskEvents::Merge); }
   void OnProgress(AskStage stage, uint64_t done, uint64_t total) override {
@@ -56,19 +60,17 @@ class AskCall final
   void OnError(const absl::Status& status) override;
 
  private:
-  absl::StatusOr<std::shared_ptr<Job>> Submit(const ServingState& serving,
-                                              const v1::AskRequest& request);
-
   AskEvents events_;
   QuestionLog log_;  // until the engine has the question, and in its events
-  absl::Mutex job_mutex_;
-  std::shared_ptr<Job> job_ ABSL_GUARDED_BY(job_mutex_);
-  bool cancelled_ ABSL_GUARDED_BY(job_mutex_) = false;
+  CallJob job_;
 };
 
-// Options of a request, with what its call tells.
-absl::StatusOr<AskOptions> AskOptionsOf(const Engine& engine, const v1::AskRequest& request,
-                                        const CallIdentity& identity, absl::Time deadline);
+// Hands a question of the call to the engine. Refusals are returned, and the sink is not called.
+absl::StatusOr<std::shared_ptr<Job>> SubmitAsk(const ServingState& serving,
+                                               const v1::AskRequest& request,
+                                               const CallIdentity& identity,
+                                               const grpc::CallbackServerContext& context,
+                                               std::shared_ptr<AskSink> sink);
 
 absl::Time DeadlineOf(const grpc::CallbackServerContext& context);
 

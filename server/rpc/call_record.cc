@@ -157,7 +157,8 @@ void CallRecord::Finish(grpc::StatusCode code) {
                            {"chunks", chunks_.load()},
                            {"version", environment_->version}});
   line.insert(line.end(), fields_.begin(), fields_.end());
-  const bool probe = absl::StartsWith(method_, "grpc.health.");
+  const bool probe = absl::StartsWith(method_, "grpc.health.") || absl::EndsWith(method_, "Live") ||
+                     absl::EndsWith(method_, "Ready");
   Log(probe ? LogLevel::kDebug : LogLevel::kInfo, "rpc", line);
 }
 

@@ -48,7 +48,8 @@ CallIdentity IdentityOf(const grpc::CallbackServerContext& context, const Access
 // "ipv4:10.0.0.7:5555" and "ipv6:%5B::1%5D:80" without scheme and port: "10.0.0.7", "::1".
 std::string AddressOfPeer(const std::string& peer);
 
-// Thread-safe. `method` is "lectern.v1.DocumentQA/Ask"; health checks are logged at debug level.
+// Thread-safe. `method` is "lectern.v1.DocumentQA/Ask"; health checks and readiness are logged at
+// debug level.
 class CallRecord {
  public:
   // Puts the request id into the trailing metadata.

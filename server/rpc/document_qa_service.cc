@@ -9,7 +9,7 @@
 #include "server/rpc/ask_many_call.h"
 #include "server/rpc/call_record.h"
 #include "server/rpc/convert.h"
-#include "server/rpc/grpc_status.h"
+#include "server/rpc/unary_call.h"
 #include "server/rpc/upload_call.h"
 
 namespace lectern {
@@ -103,36 +103,15 @@ class DocumentQaService final : public v1::DocumentQA::CallbackService {
     // Works while the server loads, unlike the others.
     const absl::Status status = record.identity().tenant.status();
     if (status.ok()) FillStatus(*response);
-    return End(record, context, *response, status);
+    return EndUnary(record, context, *response, status);
   }
 
  private:
   template <typename Request, typename Response, typename Work>
   grpc::ServerUnaryReactor* Unary(grpc::CallbackServerContext* context, const char* method,
-                                  const Request& request, Response& response, const Work& work) {
-    CallRecord record(&environment_, method, context);
-    record.Received(request.ByteSizeLong());
-    absl::Status status = record.identity().tenant.status();
-    if (status.ok()) {
-      const absl::StatusOr<Engine*> engine = serving_->Serving();
-      status = engine.ok() ? work(**engine, record.identity().owner) : engine.status();
-    }
-    return End(record, context, response, status);
-  }
-
-  template <typename Response>
-  static grpc::ServerUnaryReactor* End(CallRecord& record, grpc::CallbackServerContext* context,
-                                       const Response& response, const absl::Status& status) {
-    if (status.ok()) {
-      context->AddInitialMetadata("x-request-id", record.identity().request_id);
-      record.Sent(response.ByteSizeLong());
-    }
-    record.Failed(status);
-    const grpc::Status end = ToGrpcStatus(status);
-    record.Finish(end.error_code());
-    grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-    reactor->Finish(end);
-    return reactor;
+                                  const Request& request, const Response& response,
+                                  const Work& work) const {
+    return EngineUnary(environment_, *serving_, context, method, request, response, work);
   }
 
   static v1::ServerStatus::State StateOf(ServerState state) {

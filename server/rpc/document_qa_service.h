@@ -31,7 +31,7 @@ std::unique_ptr<grpc::Service> NewDocumentQaService(ServingState* serving,
                                                     const RpcEnvironment& environment,
                                                     const ServerFacts& facts);
 
-// grpc.health.v1.Health for "" and "lectern.v1.DocumentQA".
+// grpc.health.v1.Health for "", "lectern.v1.DocumentQA" and "inference.GRPCInferenceService".
 std::unique_ptr<grpc::Service> NewHealthService(ServingState* serving,
                                                 const RpcEnvironment& environment);
 

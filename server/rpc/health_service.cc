@@ -11,7 +11,8 @@ namespace health = grpc::health::v1;
 using Response = health::HealthCheckResponse;
 
 bool IsKnown(const std::string& service) {
-  return service.empty() || service == "lectern.v1.DocumentQA";
+  return service.empty() || service == "lectern.v1.DocumentQA" ||
+         service == "inference.GRPCInferenceService";
 }
 
 Response StatusOf(ServerState state) {

@@ -8,18 +8,6 @@ namespace {
 constexpr std::string_view kIdPrefix = "doc-";
 constexpr size_t kShortIdDigits = 8;
 
-const char* Name(FinishReason reason) {
-  switch (reason) {
-    case FinishReason::kStop:
-      return "stop";
-    case FinishReason::kLength:
-      return "length";
-    case FinishReason::kStopString:
-      return "stop_string";
-  }
-  return "";
-}
-
 const char* FinishOf(const absl::Status& status) {
   if (absl::IsCancelled(status)) return "cancelled";
   return absl::IsDeadlineExceeded(status) ? "deadline" : "error";
@@ -36,6 +24,18 @@ std::vector<LogField> About(const char* finish, const std::string& model,
 }
 
 }  // namespace
+
+const char* Name(FinishReason reason) {
+  switch (reason) {
+    case FinishReason::kStop:
+      return "stop";
+    case FinishReason::kLength:
+      return "length";
+    case FinishReason::kStopString:
+      return "stop_string";
+  }
+  return "";
+}
 
 std::string ShortDocumentId(const std::string& id) {
   if (id.rfind(kIdPrefix, 0) != 0) return "";

@@ -15,6 +15,9 @@ namespace lectern {
 // The first 8 hexadecimal digits of a document's id, or "" if it is none.
 std::string ShortDocumentId(const std::string& id);
 
+// "stop", "length" or "stop_string".
+const char* Name(FinishReason reason);
+
 // One thread at a time.
 class QuestionLog {
  public:

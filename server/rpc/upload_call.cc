@@ -79,17 +79,8 @@ absl::Status UploadCall::FinishUpload() {
   auto sink = std::static_pointer_cast<UploadCall>(shared_from_this());
   LECTERN_ASSIGN_OR_RETURN(std::shared_ptr<Job> job, upload_->Finish(sink));
   upload_ = nullptr;
-  absl::MutexLock lock(&job_mutex_);
-  job_ = std::move(job);
-  if (cancelled_) job_->Cancel();
+  job_.Set(std::move(job));
   return absl::OkStatus();
-}
-
-void UploadCall::OnCancel() {
-  const auto keep = shared_from_this();
-  absl::MutexLock lock(&job_mutex_);
-  cancelled_ = true;
-  if (job_ != nullptr) job_->Cancel();
 }
 
 bool UploadCall::Merge(v1::UploadDocumentResponse& last, const v1::UploadDocumentResponse& next) {

@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "server/engine/engine.h"
+#include "server/rpc/call_job.h"
 #include "server/rpc/serving_state.h"
 #include "server/rpc/stream_writer.h"
 
@@ -26,7 +27,10 @@ class UploadCall final
 
   void Start();
   void OnReadDone(bool ok) override;
-  void OnCancel() override;
+  void OnCancel() override {
+    const auto keep = shared_from_this();
+    job_.Cancel();
+  }
 
   void OnProgress(UploadStage stage, uint64_t done, uint64_t total) override;
   void OnDocument(const DocumentInfo& document) override;
@@ -43,9 +47,7 @@ class UploadCall final
   v1::UploadDocumentRequest request_;  // being read
   std::unique_ptr<Upload> upload_;     // used by read events alone, which come one at a time
   uint64_t expected_bytes_ = 0;
-  absl::Mutex job_mutex_;
-  std::shared_ptr<Job> job_ ABSL_GUARDED_BY(job_mutex_);
-  bool cancelled_ ABSL_GUARDED_BY(job_mutex_) = false;
+  CallJob job_;
 };
 
 }  // namespace lectern

@@ -69,7 +69,7 @@ ROOTS = ('kernels/', 'server/', 'client/', 'bench/', 'tests/')
 # Third-party headers, and the folders that may include them.
 HEADERS = [
     (r'(torch|ATen|c10|caffe2)/', ('server/model/f32_product/', 'bench/')),
-    (r'(grpc|grpcpp|google|lectern/v1)/', ('server/rpc/', 'server/app/', 'client/', 'bench/',
+    (r'(grpc|grpcpp|google|lectern/v1|inference)/', ('server/rpc/', 'server/app/', 'client/', 'bench/',
                                            'tests/server/rpc/', 'tests/server/app/', 'tests/client/',
                                            'tests/e2e/')),
     (r'absl/', ('server/', 'client/', 'bench/', 'tests/')),

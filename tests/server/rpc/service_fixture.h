@@ -14,6 +14,7 @@
 #include "server/engine/engine.h"
 #include "server/metrics/server_metrics.h"
 #include "server/rpc/document_qa_service.h"
+#include "server/rpc/open_inference/service.h"
 #include "server/rpc/serving_state.h"
 #include "tests/testing/fake_model.h"
 
@@ -26,12 +27,14 @@ class RpcFixture : public testing::Test {
     environment_.metrics = &metrics_;
     environment_.version = "test";
     qa_ = NewDocumentQaService(&serving_, environment_, {});
+    open_inference_ = NewOpenInferenceService(&serving_, environment_);
     health_service_ = NewHealthService(&serving_, environment_);
     unknown_ = NewUnknownMethodService(environment_);
     grpc::ServerBuilder builder;
     int port = 0;
     builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
     builder.RegisterService(qa_.get());
+    builder.RegisterService(open_inference_.get());
     builder.RegisterService(health_service_.get());
     builder.RegisterCallbackGenericService(unknown_.get());
     server_ = builder.BuildAndStart();
@@ -64,7 +67,7 @@ class RpcFixture : public testing::Test {
   ServerMetrics metrics_{{"fake"}};
   RpcEnvironment environment_;
   ServingState serving_;
-  std::unique_ptr<grpc::Service> qa_, health_service_;
+  std::unique_ptr<grpc::Service> qa_, open_inference_, health_service_;
   std::unique_ptr<grpc::CallbackGenericService> unknown_;
   std::unique_ptr<grpc::Server> server_;
   std::string address_;

@@ -1,0 +1,50 @@
+#include "server/rpc/open_inference/infer_call.h"
+
+#include "server/rpc/ask_call.h"
+#include "server/rpc/grpc_status.h"
+
+namespace lectern::open_inference {
+
+InferCall::InferCall(const RpcEnvironment* environment, grpc::CallbackServerContext* context,
+                     const inference::ModelInferRequest& request,
+                     inference::ModelInferResponse* response)
+    : context_(context),
+      response_(response),
+      record_(environment, "inference.GRPCInferenceService/ModelInfer", context),
+      responses_(request) {
+  record_.Received(request.ByteSizeLong());
+}
+
+void InferCall::Start(const ServingState& serving, const inference::ModelInferRequest& request) {
+  const absl::StatusOr<v1::AskRequest> ask = AskOf(request);
+  if (!ask.ok()) return OnError(ask.status());
+  log_.emplace(*ask, record_.environment().log_prompts);
+  const absl::StatusOr<std::shared_ptr<Job>> job =
+      SubmitAsk(serving, *ask, record_.identity(), *context_, shared_from_this());
+  if (!job.ok()) return OnError(job.status());
+  job_.Set(*job);
+}
+
+void InferCall::OnAnswer(const Answer& answer) {
+  record_.Add(log_->Answered(answer));
+  *response_ = responses_.Final(answer);
+  record_.Sent(response_->ByteSizeLong());
+  context_->AddInitialMetadata("x-request-id", record_.identity().request_id);
+  Finish(grpc::Status::OK);
+}
+
+void InferCall::OnError(const absl::Status& status) {
+  if (log_) record_.Add(log_->Failed(status));
+  const absl::Status named = WithNamesOfInputs(status);
+  record_.Failed(named);
+  const grpc::Status end = ToGrpcStatus(named);
+  code_ = end.error_code();
+  Finish(end);
+}
+
+void InferCall::OnDone() {
+  record_.Finish(code_);
+  const auto last = std::move(self_);
+}
+
+}  // namespace lectern::open_inference

@@ -1,0 +1,52 @@
+// One ModelInfer: a question whose answer comes in one piece.
+#pragma once
+
+#include <inference/open_inference.pb.h>
+
+#include <memory>
+#include <optional>
+
+#include "server/rpc/call_job.h"
+#include "server/rpc/call_record.h"
+#include "server/rpc/open_inference/convert.h"
+#include "server/rpc/question_log.h"
+#include "server/rpc/serving_state.h"
+
+namespace lectern::open_inference {
+
+// Lifetime as StreamWriter's: it owns itself from Own() until gRPC is done with it.
+class InferCall final : public grpc::ServerUnaryReactor,
+                        public AskSink,
+                        public std::enable_shared_from_this<InferCall> {
+ public:
+  InferCall(const RpcEnvironment* environment, grpc::CallbackServerContext* context,
+            const inference::ModelInferRequest& request, inference::ModelInferResponse* response);
+
+  void Own() { self_ = shared_from_this(); }
+  // Hands the question to the engine; ends the call if that refuses.
+  void Start(const ServingState& serving, const inference::ModelInferRequest& request);
+
+  void OnCancel() override {
+    const auto keep = shared_from_this();
+    job_.Cancel();
+  }
+  void OnDone() override;
+
+  void OnQueued(uint32_t) override {}
+  void OnProgress(AskStage, uint64_t, uint64_t) override {}
+  void OnText(std::string_view, uint32_t tokens) override { log_->OnText(tokens); }
+  void OnAnswer(const Answer& answer) override;
+  void OnError(const absl::Status& status) override;
+
+ private:
+  grpc::CallbackServerContext* const context_;
+  inference::ModelInferResponse* const response_;
+  CallRecord record_;
+  const InferResponses responses_;
+  std::optional<QuestionLog> log_;  // of the question, once there is one
+  CallJob job_;
+  grpc::StatusCode code_ = grpc::StatusCode::OK;  // before Finish()
+  std::shared_ptr<InferCall> self_;
+};
+
+}  // namespace lectern::open_inference

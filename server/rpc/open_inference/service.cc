@@ -1,0 +1,107 @@
+#include "server/rpc/open_inference/service.h"
+
+#include <inference/open_inference.grpc.pb.h>
+
+#include "server/base/status_macros.h"
+#include "server/engine/request_checks.h"
+#include "server/rpc/open_inference/convert.h"
+#include "server/rpc/open_inference/infer_call.h"
+#include "server/rpc/open_inference/stream_infer_call.h"
+#include "server/rpc/unary_call.h"
+
+namespace lectern {
+namespace {
+
+class OpenInferenceService final : public inference::GRPCInferenceService::CallbackService {
+ public:
+  OpenInferenceService(const ServingState* serving, const RpcEnvironment& environment)
+      : serving_(serving), environment_(environment) {}
+
+  grpc::ServerUnaryReactor* ServerLive(grpc::CallbackServerContext* context,
+                                       const inference::ServerLiveRequest*,
+                                       inference::ServerLiveResponse* response) override {
+    response->set_live(true);
+    return Tell("inference.GRPCInferenceService/ServerLive", context, *response);
+  }
+
+  grpc::ServerUnaryReactor* ServerReady(grpc::CallbackServerContext* context,
+                                        const inference::ServerReadyRequest*,
+                                        inference::ServerReadyResponse* response) override {
+    response->set_ready(IsReady());
+    return Tell("inference.GRPCInferenceService/ServerReady", context, *response);
+  }
+
+  grpc::ServerUnaryReactor* ModelReady(grpc::CallbackServerContext* context,
+                                       const inference::ModelReadyRequest* request,
+                                       inference::ModelReadyResponse* response) override {
+    // The engine is there when the server is ready. An unknown model is one that is not ready.
+    response->set_ready(IsReady() && open_inference::CheckVersion(request->version(), "").ok() &&
+                        FindModel(serving_->engine()->models(), request->name(), "").ok());
+    return Tell("inference.GRPCInferenceService/ModelReady", context, *response);
+  }
+
+  grpc::ServerUnaryReactor* ServerMetadata(grpc::CallbackServerContext* context,
+                                           const inference::ServerMetadataRequest*,
+                                           inference::ServerMetadataResponse* response) override {
+    response->set_name("lectern");
+    response->set_version(environment_.version);
+    response->add_extensions("model_stream_infer");
+    response->add_extensions("parameters");
+    return Tell("inference.GRPCInferenceService/ServerMetadata", context, *response);
+  }
+
+  grpc::ServerUnaryReactor* ModelMetadata(grpc::CallbackServerContext* context,
+                                          const inference::ModelMetadataRequest* request,
+                                          inference::ModelMetadataResponse* response) override {
+    return EngineUnary(
+        environment_, *serving_, context, "inference.GRPCInferenceService/ModelMetadata", *request,
+        *response, [&](Engine& engine, const std::string&) {
+          LECTERN_RETURN_IF_ERROR(open_inference::CheckVersion(request->version(), "version"));
+          const auto model = FindModel(engine.models(), request->name(), "name");
+          if (model.ok()) *response = open_inference::MetadataOf((*model)->info());
+          return model.status();
+        });
+  }
+
+  grpc::ServerUnaryReactor* ModelInfer(grpc::CallbackServerContext* context,
+                                       const inference::ModelInferRequest* request,
+                                       inference::ModelInferResponse* response) override {
+    const auto call =
+        std::make_shared<open_inference::InferCall>(&environment_, context, *request, response);
+    call->Own();
+    call->Start(*serving_, *request);
+    return call.get();
+  }
+
+  grpc::ServerBidiReactor<inference::ModelInferRequest, inference::ModelStreamInferResponse>*
+  ModelStreamInfer(grpc::CallbackServerContext* context) override {
+    const auto call =
+        std::make_shared<open_inference::StreamInferCall>(&environment_, *serving_, context);
+    call->Own();
+    call->Start();
+    return call.get();
+  }
+
+ private:
+  bool IsReady() const { return serving_->state() == ServerState::kServing; }
+
+  // Ends a call that tells something in every state of the server.
+  template <typename Response>
+  grpc::ServerUnaryReactor* Tell(const char* method, grpc::CallbackServerContext* context,
+                                 const Response& response) const {
+    CallRecord record(&environment_, method, context);
+    return EndUnary(record, context, response, absl::OkStatus());
+  }
+
+  const ServingState* const serving_;
+  const RpcEnvironment environment_;
+};
+
+}  // namespace
+
+std::unique_ptr<grpc::Service> NewOpenInferenceService(const ServingState* serving,
+                                                       const RpcEnvironment& environment) {
+  return std::make_unique<OpenInferenceService>(serving, environment);
+}
+
+}  // namespace lectern

@@ -1,0 +1,18 @@
+// inference.GRPCInferenceService, the Open Inference Protocol, as a thin face of the same engine
+// calls as lectern.v1.DocumentQA's: docs/open_inference.md.
+#pragma once
+
+#include <grpcpp/impl/service_type.h>
+
+#include <memory>
+
+#include "server/rpc/call_record.h"
+#include "server/rpc/serving_state.h"
+
+namespace lectern {
+
+// `serving` and the environment's metrics outlive the service.
+std::unique_ptr<grpc::Service> NewOpenInferenceService(const ServingState* serving,
+                                                       const RpcEnvironment& environment);
+
+}  // namespace lectern
