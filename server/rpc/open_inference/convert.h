@@ -21,7 +21,8 @@ absl::StatusOr<v1::AskRequest> AskOf(const inference::ModelInferRequest& request
 // There is one version of a model, "1". INVALID_ARGUMENT unless `version` is it, or empty.
 absl::Status CheckVersion(const std::string& version, const char* field);
 
-// An error about fields of Ask as one about inputs and parameters; other errors as they are.
+// The engine's error about fields of Ask as one about inputs and parameters; other errors as they
+// are.
 absl::Status WithNamesOfInputs(const absl::Status& status);
 
 inference::ModelMetadataResponse MetadataOf(const ModelInfo& model);

@@ -17,7 +17,7 @@ InferCall::InferCall(const RpcEnvironment* environment, grpc::CallbackServerCont
 
 void InferCall::Start(const ServingState& serving, const inference::ModelInferRequest& request) {
   const absl::StatusOr<v1::AskRequest> ask = AskOf(request);
-  if (!ask.ok()) return OnError(ask.status());
+  if (!ask.ok()) return Fail(ask.status());
   log_.emplace(*ask, record_.environment().log_prompts);
   const absl::StatusOr<std::shared_ptr<Job>> job =
       SubmitAsk(serving, *ask, record_.identity(), *context_, shared_from_this());
@@ -33,11 +33,10 @@ void InferCall::OnAnswer(const Answer& answer) {
   Finish(grpc::Status::OK);
 }
 
-void InferCall::OnError(const absl::Status& status) {
+void InferCall::Fail(const absl::Status& status) {
   if (log_) record_.Add(log_->Failed(status));
-  const absl::Status named = WithNamesOfInputs(status);
-  record_.Failed(named);
-  const grpc::Status end = ToGrpcStatus(named);
+  record_.Failed(status);
+  const grpc::Status end = ToGrpcStatus(status);
   code_ = end.error_code();
   Finish(end);
 }

@@ -36,9 +36,11 @@ class InferCall final : public grpc::ServerUnaryReactor,
   void OnProgress(AskStage, uint64_t, uint64_t) override {}
   void OnText(std::string_view, uint32_t tokens) override { log_->OnText(tokens); }
   void OnAnswer(const Answer& answer) override;
-  void OnError(const absl::Status& status) override;
+  void OnError(const absl::Status& status) override { Fail(WithNamesOfInputs(status)); }
 
  private:
+  void Fail(const absl::Status& status);
+
   grpc::CallbackServerContext* const context_;
   inference::ModelInferResponse* const response_;
   CallRecord record_;

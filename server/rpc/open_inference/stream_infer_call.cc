@@ -67,13 +67,14 @@ class StreamInferCall::Sink : public AskSink {
     call_->Write(Wrap(responses_.Final(answer), number_, /*final=*/true), &Merge);
     call_->Close(key_);
   }
-  void OnError(const absl::Status& status) override {
-    const absl::Status named = WithNamesOfInputs(status);
-    std::vector<LogField> fields = log_.Failed(named);
-    fields.push_back({"reason", ReasonOf(named)});
+  void OnError(const absl::Status& status) override { Fail(WithNamesOfInputs(status)); }
+
+  void Fail(const absl::Status& status) {
+    std::vector<LogField> fields = log_.Failed(status);
+    fields.push_back({"reason", ReasonOf(status)});
     call_->record().LogPart("question", std::move(fields));
-    call_->record().LogIfInternal(named);
-    call_->Write(ErrorResponse(named), &Merge);
+    call_->record().LogIfInternal(status);
+    call_->Write(ErrorResponse(status), &Merge);
     call_->Close(key_);
   }
 
@@ -105,7 +106,7 @@ void StreamInferCall::Handle(const inference::ModelInferRequest& request) {
   const auto sink =
       std::make_shared<Sink>(std::static_pointer_cast<StreamInferCall>(shared_from_this()), key,
                              request, ask.ok() ? *ask : v1::AskRequest(), number);
-  if (!ask.ok()) return sink->OnError(ask.status());
+  if (!ask.ok()) return sink->Fail(ask.status());
   Submit(key, *ask, sink);
 }
 

@@ -16,6 +16,8 @@ namespace {
 using InputTensor = inference::ModelInferRequest::InferInputTensor;
 
 constexpr size_t kLengthBytes = 4;
+// A parameter of inputs that KServe's client sends, though raw contents tell their size.
+constexpr char kBinarySize[] = "binary_data_size";
 
 // Four bytes, the lowest first.
 std::string LittleEndian(uint32_t value) {
@@ -61,7 +63,9 @@ std::string CheckInput(const InputTensor& tensor) {
   if (!HasOneElement(tensor)) {
     return "must have shape [1]: a request is one question, a stream takes many requests";
   }
-  if (!tensor.parameters().empty()) return "must not have parameters (no shared memory)";
+  for (const auto& [name, value] : tensor.parameters()) {
+    if (name != kBinarySize) return absl::StrCat("must not have the parameter ", name);
+  }
   return "";
 }
 

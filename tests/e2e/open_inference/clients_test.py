@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The real server before the Open Inference Protocol's real clients: tritonclient and KServe's.
+"""The server, with a tiny model, before the Open Inference Protocol's real clients: tritonclient and KServe's.
 
     clients_test.py SOURCE_DIR BIN_DIR DEPS_DIR
 
@@ -23,7 +23,9 @@ CLIENTS = {
     "triton": ["tritonclient[grpc]==2.73.0", "grpcio==1.85.3", "protobuf==6.33.6", "numpy==2.4.6"],
     "kserve": ["kserve==0.21.0", "grpcio==1.85.3", "protobuf==6.33.6", "numpy==2.4.6"],
 }
-QUESTION = "Which pumps are there?"
+TEXT = ("The station has four pumps. Three of them failed in the night of 14 March.\n\n"
+        "The log books are kept in the archive at Marden, in the box with the number 4471.\n")
+QUESTION = "Where are the log books kept?"
 MAX_NEW_TOKENS = 12
 START_SECONDS = 60
 
@@ -67,7 +69,7 @@ class Server:
         ports = folder / "ports.json"
         with open(self.log, "wb") as log:
             self.process = subprocess.Popen(
-                [str(program), f"--model=smollm2={model}", "--listen=127.0.0.1:0",
+                [str(program), f"--model=tiny={model}", "--listen=127.0.0.1:0",
                  "--metrics_listen=127.0.0.1:0", f"--port_file={ports}"],
                 stdout=log, stderr=log)
         deadline = time.monotonic() + START_SECONDS
@@ -85,7 +87,7 @@ class Server:
         self.process.wait(timeout=60)
 
 
-def ask_by_command_line(program, address, text):
+def ask_by_command_line(program, address, file):
     """What the clients should get, in a dictionary."""
     environment = dict(os.environ, LECTERN_SERVER=address)
 
@@ -93,13 +95,13 @@ def ask_by_command_line(program, address, text):
         return subprocess.run([str(program), *arguments], check=True, env=environment,
                               capture_output=True, text=True).stdout
 
-    document = run("upload", str(text)).strip()
+    document = run("upload", str(file)).strip()
     events = run("ask", document, QUESTION, "--json", f"--max_new_tokens={MAX_NEW_TOKENS}")
     answer = json.loads(events.splitlines()[-1])["answer"]
     evidence = [[int(span.get("beginByte", 0)), int(span["endByte"]), span["text"]]
                 for span in answer["evidence"]]
     return {"address": address, "question": QUESTION, "max_new_tokens": MAX_NEW_TOKENS,
-            "document": document, "text": text.read_text(), "answer": answer["text"],
+            "document": document, "text": file.read_text(), "answer": answer["text"],
             "evidence": evidence, "no_evidence": answer.get("noEvidence", False)}
 
 
@@ -111,20 +113,19 @@ def write_descriptors(source, file):
 
 def main():
     source, binaries, deps = (pathlib.Path(argument) for argument in sys.argv[1:4])
-    model = deps / "models" / "SmolLM2-135M-Instruct.Q4_1.gguf"
-    if not model.exists():
-        cannot_run(f"no model at {model}")
+    model = source / "tests" / "golden" / "llama_tiny" / "tied.F32.gguf"
     pythons = interpreters(deps)
     failed = []
     with tempfile.TemporaryDirectory() as temporary:
         folder = pathlib.Path(temporary)
         expected = folder / "expected.json"
         descriptors = folder / "descriptors"
+        text = folder / "text"
+        text.write_text(TEXT)
         write_descriptors(source, descriptors)
         with Server(binaries / "lectern-server", model, folder) as server:
             expected.write_text(json.dumps(ask_by_command_line(
-                binaries / "lectern", server.address,
-                source / "docs" / "sample" / "pumping_station.txt")))
+                binaries / "lectern", server.address, text)))
             for name, python in pythons.items():
                 script = HERE / f"{name}_client.py"
                 print(f"== {script.name}", flush=True)

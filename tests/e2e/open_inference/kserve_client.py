@@ -12,6 +12,8 @@ from kserve.protocol.infer_type import InferInput, InferRequest
 
 import same_messages
 
+MODEL = "tiny"
+
 
 def text_input(name, text, raw):
     tensor = InferInput(name=name, shape=[1], datatype="BYTES", data=None if raw else [text])
@@ -23,7 +25,7 @@ def text_input(name, text, raw):
 def request(expected, source, raw, **parameters):
     value = expected["document"] if source == "document_id" else expected["text"]
     return InferRequest(
-        model_name="smollm2", request_id="mine",
+        model_name=MODEL, request_id="mine",
         infer_inputs=[text_input("question", expected["question"], raw),
                       text_input(source, value, raw)],
         parameters={"max_new_tokens": expected["max_new_tokens"], **parameters})
@@ -46,13 +48,13 @@ async def run(expected):
     async with InferenceGRPCClient(expected["address"]) as client:
         assert await client.is_server_live()
         await wait_until_ready(client)
-        assert await client.is_model_ready("smollm2")
+        assert await client.is_model_ready(MODEL)
         assert not await client.is_model_ready("other")
         for source in ("document_id", "document"):
             for raw in (False, True):
                 response = await client.infer(request(expected, source, raw))
                 assert response.id == "mine"
-                assert response.model_name == "smollm2"
+                assert response.model_name == MODEL
                 assert text_of(response, "answer") == expected["answer"]
                 spans = json.loads(text_of(response, "evidence"))
                 assert [[span["begin_byte"], span["end_byte"], span["text"]]

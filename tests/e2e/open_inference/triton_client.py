@@ -17,7 +17,7 @@ from tritonclient.utils import InferenceServerException
 
 import same_messages
 
-MODEL = "smollm2"
+MODEL = "tiny"
 
 
 def text_input(name, text):
@@ -88,7 +88,8 @@ def check_synchronous(client, expected):
     one = client.infer(MODEL, inputs(expected), outputs=[triton.InferRequestedOutput("answer")],
                        parameters=parameters(expected))
     assert [output.name for output in one.get_response().outputs] == ["answer"]
-    in_json = text_input("parameters", json.dumps({"exact": True, "stop": ["."], "priority": "bulk"}))
+    in_json = text_input("parameters",
+                         json.dumps({"exact": True, "stop": ["."], "priority": "bulk"}))
     exact = client.infer(MODEL, [*inputs(expected), in_json], parameters=parameters(expected))
     assert exact.as_numpy("exact")[0]
     other = {"x-lectern-tenant": "other"}

@@ -12,6 +12,7 @@ namespace {
 using grpc::StatusCode;
 using nlohmann::json;
 using testing::HasSubstr;
+using testing::StartsWith;
 
 TEST_F(OpenInferenceTest, SaysWhatIsWrong) {
   Serve();
@@ -20,10 +21,10 @@ TEST_F(OpenInferenceTest, SaysWhatIsWrong) {
     change(request);
     const grpc::Status status = Infer(request);
     EXPECT_EQ(status.error_code(), StatusCode::INVALID_ARGUMENT) << text;
-    EXPECT_THAT(status.error_message(), HasSubstr(text));
+    EXPECT_THAT(status.error_message(), StartsWith(text));
     const auto streamed = Stream({request});
     ASSERT_EQ(streamed.size(), 1u) << text;
-    EXPECT_THAT(streamed[0].error_message(), HasSubstr(text));
+    EXPECT_THAT(streamed[0].error_message(), HasSubstr(": " + text));
   };
   expect("inputs.question must be given", [](auto& r) {
     r.mutable_inputs()->DeleteSubrange(0, 1);
@@ -43,7 +44,7 @@ TEST_F(OpenInferenceTest, SaysWhatIsWrong) {
          [](auto& r) { r.mutable_inputs(0)->set_shape(0, 2); });
   expect("inputs.question must have shape [1]",
          [](auto& r) { r.mutable_inputs(0)->clear_shape(); });
-  expect("inputs.question must not have parameters", [](auto& r) {
+  expect("inputs.question must not have the parameter shared_memory_region", [](auto& r) {
     (*r.mutable_inputs(0)->mutable_parameters())["shared_memory_region"].set_string_param("x");
   });
   expect("inputs.question must not have contents",
@@ -85,7 +86,7 @@ TEST_F(OpenInferenceTest, SaysWhichParameterIsWrong) {
     change(*request.mutable_parameters());
     const grpc::Status status = Infer(request);
     EXPECT_EQ(status.error_code(), StatusCode::INVALID_ARGUMENT) << text;
-    EXPECT_THAT(status.error_message(), HasSubstr(text));
+    EXPECT_THAT(status.error_message(), StartsWith(text));
   };
   expect("parameters.topk is not a parameter; there are max_new_tokens, max_evidence_spans",
          [](auto& p) { p["topk"].set_int64_param(8); });
@@ -109,7 +110,7 @@ TEST_F(OpenInferenceTest, SaysWhichParameterIsWrong) {
   const auto in_json = [&](const std::string& text, const std::string& object) {
     ModelInferRequest request = Question("q");
     AddRaw(request, "parameters", object);
-    EXPECT_THAT(Infer(request).error_message(), HasSubstr(text));
+    EXPECT_THAT(Infer(request).error_message(), StartsWith(text));
   };
   in_json("parameters must be a JSON object", "[1]");
   in_json("parameters must be a JSON object", "{");
