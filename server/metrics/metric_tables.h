@@ -25,6 +25,7 @@ inline constexpr const char* kMethods[] = {"lectern.v1.DocumentQA/UploadDocument
                                            "inference.GRPCInferenceService/ModelMetadata",
                                            "inference.GRPCInferenceService/ModelInfer",
                                            "inference.GRPCInferenceService/ModelStreamInfer",
+                                           "inference.GRPCInferenceService/ModelConfig",
                                            "grpc.health.v1.Health/Check",
                                            "grpc.health.v1.Health/Watch",
                                            "other"};

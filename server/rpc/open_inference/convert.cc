@@ -184,6 +184,31 @@ inference::ModelMetadataResponse MetadataOf(const ModelInfo& model) {
   return metadata;
 }
 
+inference::ModelConfig ConfigOf(const ModelInfo& model) {
+  const auto type_of = [](const std::string& datatype) {
+    if (datatype == "BYTES") return inference::TYPE_STRING;
+    return datatype == "BOOL" ? inference::TYPE_BOOL : inference::TYPE_FP32;
+  };
+  const inference::ModelMetadataResponse metadata = MetadataOf(model);
+  inference::ModelConfig config;
+  config.set_name(metadata.name());
+  config.set_platform(metadata.platform());
+  for (const auto& tensor : metadata.inputs()) {
+    auto* input = config.add_input();
+    input->set_name(tensor.name());
+    input->set_data_type(type_of(tensor.datatype()));
+    input->add_dims(1);
+    input->set_optional(tensor.name() != "question");
+  }
+  for (const auto& tensor : metadata.outputs()) {
+    auto* output = config.add_output();
+    output->set_name(tensor.name());
+    output->set_data_type(type_of(tensor.datatype()));
+    output->add_dims(1);
+  }
+  return config;
+}
+
 InferResponses::InferResponses(const inference::ModelInferRequest& request)
     : id_(ReplaceInvalidUtf8(request.id().substr(0, kMaxIdBytes))),
       model_(request.model_name()),

@@ -26,6 +26,7 @@ absl::Status CheckVersion(const std::string& version, const char* field);
 absl::Status WithNamesOfInputs(const absl::Status& status);
 
 inference::ModelMetadataResponse MetadataOf(const ModelInfo& model);
+inference::ModelConfig ConfigOf(const ModelInfo& model);
 
 // The responses to one request: its id, the outputs it asks for, the form of its tensors.
 class InferResponses {

@@ -53,14 +53,18 @@ class OpenInferenceService final : public inference::GRPCInferenceService::Callb
   grpc::ServerUnaryReactor* ModelMetadata(grpc::CallbackServerContext* context,
                                           const inference::ModelMetadataRequest* request,
                                           inference::ModelMetadataResponse* response) override {
-    return EngineUnary(
-        environment_, *serving_, context, "inference.GRPCInferenceService/ModelMetadata", *request,
-        *response, [&](Engine& engine, const std::string&) {
-          LECTERN_RETURN_IF_ERROR(open_inference::CheckVersion(request->version(), "version"));
-          const auto model = FindModel(engine.models(), request->name(), "name");
-          if (model.ok()) *response = open_inference::MetadataOf((*model)->info());
-          return model.status();
-        });
+    return AboutModel(
+        "inference.GRPCInferenceService/ModelMetadata", context, *request, *response,
+        [&](const ModelInfo& model) { *response = open_inference::MetadataOf(model); });
+  }
+
+  grpc::ServerUnaryReactor* ModelConfig(grpc::CallbackServerContext* context,
+                                        const inference::ModelConfigRequest* request,
+                                        inference::ModelConfigResponse* response) override {
+    return AboutModel("inference.GRPCInferenceService/ModelConfig", context, *request, *response,
+                      [&](const ModelInfo& model) {
+                        *response->mutable_config() = open_inference::ConfigOf(model);
+                      });
   }
 
   grpc::ServerUnaryReactor* ModelInfer(grpc::CallbackServerContext* context,
@@ -91,6 +95,21 @@ class OpenInferenceService final : public inference::GRPCInferenceService::Callb
                                  const Response& response) const {
     CallRecord record(&environment_, method, context);
     return EndUnary(record, context, response, absl::OkStatus());
+  }
+
+  // Calls `tell` with the model that the request names.
+  template <typename Request, typename Response, typename Tell>
+  grpc::ServerUnaryReactor* AboutModel(const char* method, grpc::CallbackServerContext* context,
+                                       const Request& request, const Response& response,
+                                       const Tell& tell) const {
+    return EngineUnary(
+        environment_, *serving_, context, method, request, response,
+        [&](Engine& engine, const std::string&) {
+          LECTERN_RETURN_IF_ERROR(open_inference::CheckVersion(request.version(), "version"));
+          const auto model = FindModel(engine.models(), request.name(), "name");
+          if (model.ok()) tell((*model)->info());
+          return model.status();
+        });
   }
 
   const ServingState* const serving_;

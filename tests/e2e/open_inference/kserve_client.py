@@ -77,10 +77,11 @@ async def run(expected):
 def main():
     with open(sys.argv[1], encoding="utf-8") as file:
         expected = json.load(file)
-    # KServe has no streams, and fewer kinds of parameters; responses have none of the others.
-    same_messages.check(sys.argv[2], grpc_predict_v2_pb2,
+    # KServe has no streams, no configuration, and fewer kinds of parameters; responses have none of the others.
+    same_messages.check(sys.argv[2], [grpc_predict_v2_pb2],
                         without=("ModelStreamInfer", "ModelStreamInferResponse", "double_param",
-                                 "uint64_param"))
+                                 "uint64_param", "ModelConfig", "ModelConfigRequest",
+                                 "ModelConfigResponse", "ModelInput", "ModelOutput", "DataType"))
     asyncio.run(run(expected))
     print("kserve: ready, answers in both forms, errors")
 

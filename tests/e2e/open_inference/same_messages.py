@@ -3,6 +3,10 @@
 from google.protobuf import descriptor_pb2
 
 
+# Messages of which we have a part.
+PARTS = {".ModelConfig", ".ModelInput", ".ModelOutput"}
+
+
 def parse(path):
     files = descriptor_pb2.FileDescriptorSet()
     with open(path, "rb") as file:
@@ -38,9 +42,17 @@ def calls_of(file):
             for call in service.method}
 
 
-def check(descriptors, module, without=()):
-    """The client has all of our messages, fields and calls, and the same, but those `without`."""
-    ours, theirs = parse(descriptors), file_of(module)
+def enums_of(file):
+    return {enum.name: {value.name: value.number for value in enum.value}
+            for enum in file.enum_type}
+
+
+def check(descriptors, modules, without=()):
+    """The client has all that is ours, and the same: messages, fields, enums, calls; but those
+    `without`, and of a message of Triton's configuration more fields."""
+    ours, theirs = parse(descriptors), descriptor_pb2.FileDescriptorProto()
+    for module in modules:
+        theirs.MergeFrom(file_of(module))
     assert ours.package == theirs.package == "inference"
     our_messages = messages_of("", ours.message_type)
     their_messages = messages_of("", theirs.message_type)
@@ -49,8 +61,13 @@ def check(descriptors, module, without=()):
         if name.split(".")[1] in without:
             continue
         fields = {key: value for key, value in fields.items() if key not in without}
-        assert fields == their_messages[name], (name, fields, their_messages[name])
+        same = {key: value for key, value in their_messages[name].items()
+                if key in fields or name not in PARTS}
+        assert fields == same, (name, fields, same)
+    for name, values in enums_of(ours).items():
+        if name not in without:
+            assert values.items() <= enums_of(theirs)[name].items(), (name, values)
     our_calls, their_calls = calls_of(ours), calls_of(theirs)
-    assert len(our_calls) == 7
+    assert len(our_calls) == 8
     for name, call in our_calls.items():
         assert name in without or call == their_calls[name], (name, call, their_calls[name])

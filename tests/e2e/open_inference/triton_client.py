@@ -12,7 +12,7 @@ import time
 import numpy
 import tritonclient.grpc as triton
 import tritonclient.grpc.aio as triton_aio
-from tritonclient.grpc import service_pb2
+from tritonclient.grpc import model_config_pb2, service_pb2
 from tritonclient.utils import InferenceServerException
 
 import same_messages
@@ -80,6 +80,10 @@ def check_synchronous(client, expected):
     assert metadata.platform == "lectern" and metadata.versions == ["1"]
     assert [tensor.name for tensor in metadata.inputs] == [
         "question", "document", "document_id", "parameters"]
+    config = client.get_model_config(MODEL).config
+    assert [tensor.name for tensor in config.output] == [
+        tensor.name for tensor in metadata.outputs]
+    assert config.input[0].data_type == model_config_pb2.TYPE_STRING
     for source in ("document_id", "document"):
         result = client.infer(MODEL, inputs(expected, source), request_id="mine",
                               parameters=parameters(expected))
@@ -181,7 +185,7 @@ async def check_asynchronous(expected):
 def main():
     with open(sys.argv[1], encoding="utf-8") as file:
         expected = json.load(file)
-    same_messages.check(sys.argv[2], service_pb2)
+    same_messages.check(sys.argv[2], [service_pb2, model_config_pb2])
     with triton.InferenceServerClient(expected["address"]) as client:
         check_synchronous(client, expected)
         check_stream(client, expected)

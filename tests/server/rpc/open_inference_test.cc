@@ -90,6 +90,23 @@ TEST_F(OpenInferenceTest, MetadataNamesServerModelAndTensors) {
     EXPECT_EQ(response.outputs(i).datatype(), model.outputs(i).datatype());
   }
   EXPECT_EQ(Outputs(response)["delta"], "xxxxx");
+  grpc::ClientContext config_context;
+  inference::ModelConfigRequest config_request;
+  config_request.set_name("fake");
+  inference::ModelConfigResponse config;
+  ASSERT_TRUE(infer_->ModelConfig(&config_context, config_request, &config).ok());
+  ASSERT_EQ(config.config().input_size(), model.inputs_size());
+  ASSERT_EQ(config.config().output_size(), model.outputs_size());
+  EXPECT_FALSE(config.config().input(0).optional());
+  EXPECT_TRUE(config.config().input(1).optional());
+  for (int i = 0; i < model.outputs_size(); ++i) {
+    EXPECT_EQ(config.config().output(i).name(), model.outputs(i).name());
+    const auto type = config.config().output(i).data_type();
+    EXPECT_EQ(model.outputs(i).datatype(), type == inference::TYPE_STRING ? "BYTES"
+                                           : type == inference::TYPE_BOOL ? "BOOL"
+                                           : type == inference::TYPE_FP32 ? "FP32"
+                                                                          : "");
+  }
   EXPECT_EQ(Metadata("other", "", &model).error_code(), StatusCode::NOT_FOUND);
   EXPECT_EQ(Metadata("fake", "2", &model).error_code(), StatusCode::INVALID_ARGUMENT);
 }
