@@ -16,6 +16,7 @@ InferCall::InferCall(const RpcEnvironment* environment, grpc::CallbackServerCont
 }
 
 void InferCall::Start(const ServingState& serving, const inference::ModelInferRequest& request) {
+  if (!record_.identity().tenant.ok()) return Fail(record_.identity().tenant.status());
   const absl::StatusOr<v1::AskRequest> ask = AskOf(request);
   if (!ask.ok()) return Fail(ask.status());
   log_.emplace(*ask, record_.environment().log_prompts);

@@ -21,14 +21,16 @@ class OpenInferenceService final : public inference::GRPCInferenceService::Callb
                                        const inference::ServerLiveRequest*,
                                        inference::ServerLiveResponse* response) override {
     response->set_live(true);
-    return Tell("inference.GRPCInferenceService/ServerLive", context, *response);
+    CallRecord record(&environment_, "inference.GRPCInferenceService/ServerLive", context);
+    return EndUnary(record, context, *response, absl::OkStatus());
   }
 
   grpc::ServerUnaryReactor* ServerReady(grpc::CallbackServerContext* context,
                                         const inference::ServerReadyRequest*,
                                         inference::ServerReadyResponse* response) override {
     response->set_ready(IsReady());
-    return Tell("inference.GRPCInferenceService/ServerReady", context, *response);
+    CallRecord record(&environment_, "inference.GRPCInferenceService/ServerReady", context);
+    return EndUnary(record, context, *response, absl::OkStatus());
   }
 
   grpc::ServerUnaryReactor* ModelReady(grpc::CallbackServerContext* context,
@@ -89,12 +91,15 @@ class OpenInferenceService final : public inference::GRPCInferenceService::Callb
  private:
   bool IsReady() const { return serving_->state() == ServerState::kServing; }
 
-  // Ends a call that tells something in every state of the server.
+  // Ends a call that tells callers something in every state of the server. (That it is live and
+  // ready it tells everybody, as health checks do.)
   template <typename Response>
   grpc::ServerUnaryReactor* Tell(const char* method, grpc::CallbackServerContext* context,
-                                 const Response& response) const {
+                                 Response& response) const {
     CallRecord record(&environment_, method, context);
-    return EndUnary(record, context, response, absl::OkStatus());
+    const absl::Status status = record.identity().tenant.status();
+    if (!status.ok()) response.Clear();
+    return EndUnary(record, context, response, status);
   }
 
   // Calls `tell` with the model that the request names.

@@ -95,6 +95,9 @@ inline std::map<std::string, std::string> Outputs(const ModelInferResponse& resp
 
 class OpenInferenceTest : public ServiceTest {
  protected:
+  explicit OpenInferenceTest(RpcEnvironment environment = {})
+      : ServiceTest(std::move(environment)) {}
+
   grpc::Status Infer(const ModelInferRequest& request, ModelInferResponse* response,
                      const std::string& tenant = "") {
     grpc::ClientContext context;

@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "server/base/sha256.h"
 #include "server/rpc/open_inference/tensors.h"
 #include "server/rpc/question_stream.h"
 #include "tests/server/rpc/open_inference_fixture.h"
@@ -46,6 +47,44 @@ TEST_F(OpenInferenceTest, IsLiveAtOnceAndReadyWhileItServes) {
   const auto refused = Stream({Question("q", "mine")});
   ASSERT_EQ(refused.size(), 1u);
   EXPECT_THAT(refused[0].error_message(), testing::StartsWith("request mine: UNAVAILABLE: "));
+}
+
+const AccessTokens* Tokens() {
+  static AccessTokens* const tokens = [] {
+    auto* made = new AccessTokens;
+    EXPECT_TRUE(
+        made->Load(R"({"tokens": [{"tenant": "a", "sha256": ")" + Sha256Hex("secret") + "\"}]}")
+            .ok());
+    return made;
+  }();
+  return tokens;
+}
+
+class OpenInferenceTokensTest : public OpenInferenceTest {
+ protected:
+  OpenInferenceTokensTest() : OpenInferenceTest({.tokens = Tokens()}) {}
+};
+
+TEST_F(OpenInferenceTokensTest, WithoutATokenOnlyLifeAndReadinessAreTold) {
+  Serve();
+  EXPECT_TRUE(ServerReady());
+  grpc::ClientContext server_context, ready_context, stream_context, known_context;
+  inference::ServerMetadataResponse server;
+  EXPECT_EQ(infer_->ServerMetadata(&server_context, {}, &server).error_code(),
+            StatusCode::UNAUTHENTICATED);
+  inference::ModelReadyResponse ready;
+  EXPECT_EQ(infer_->ModelReady(&ready_context, {}, &ready).error_code(),
+            StatusCode::UNAUTHENTICATED);
+  inference::ModelMetadataResponse model;
+  EXPECT_EQ(Metadata("fake", "", &model).error_code(), StatusCode::UNAUTHENTICATED);
+  EXPECT_EQ(Infer(Question("q")).error_code(), StatusCode::UNAUTHENTICATED);
+  EXPECT_EQ(Infer(ModelInferRequest()).error_code(),
+            StatusCode::UNAUTHENTICATED);  // before what it says is looked at
+  auto stream = infer_->ModelStreamInfer(&stream_context);
+  EXPECT_EQ(stream->Finish().error_code(), StatusCode::UNAUTHENTICATED);
+  known_context.AddMetadata("authorization", "Bearer secret");
+  ModelInferResponse response;
+  EXPECT_TRUE(infer_->ModelInfer(&known_context, Question("q"), &response).ok());
 }
 
 TEST_F(OpenInferenceTest, HealthAndMetricsKnowTheService) {
