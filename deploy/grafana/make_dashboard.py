@@ -4,8 +4,7 @@
     deploy/grafana/make_dashboard.py
 
 Rows hold panels, panels hold PromQL. A test fails when the file differs, when an expression does not
-parse, and when it names a metric that the server does not have; another evaluates every expression
-in a Prometheus with data of a real server.
+parse, and when it names a metric that the server does not have.
 """
 import dataclasses
 import json

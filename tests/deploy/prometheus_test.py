@@ -1,5 +1,5 @@
 """Rules and dashboard, without a server: the files are those the generators write, promtool takes them,
-every alert is tested, and every metric exists. alerts_e2e_test.py does it for real.
+every alert is tested, and every metric exists.
 
     prometheus_test.py SOURCE_DIR
 """
