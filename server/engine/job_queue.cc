@@ -130,6 +130,7 @@ absl::Duration JobQueue::EstimatedWait() const {
 void JobQueue::Publish() {
   metrics_->SetLoad(Running(), static_cast<uint32_t>(waiting_.size()));
   metrics_->SetPrefillTokens(WaitingWork().prefill_tokens, RunningWork().prefill_tokens);
+  metrics_->SetEstimatedWait(EstimatedWait());
 }
 
 // When a place in the queue should be free.

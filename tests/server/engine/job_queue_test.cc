@@ -224,6 +224,8 @@ TEST_F(JobQueueTest, BoundInRequests) {
   queue().estimate().Step(100, 0, absl::Seconds(1));  // 10 ms a token
   const Pushed first = Push({.work = {.prefill_tokens = 300}});
   Push({.work = {.prefill_tokens = 300}});
+  EXPECT_NE(metrics_.Render().find("\nlectern_admission_estimated_wait_seconds 6\n"),
+            std::string::npos);
   const ErrorDetails details = Refusal({}, absl::StatusCode::kResourceExhausted);
   EXPECT_EQ(details.reason, "QUEUE_REQUESTS");
   EXPECT_EQ(details.metadata.at("limit"), "2");
