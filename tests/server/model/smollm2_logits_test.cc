@@ -2,8 +2,10 @@
 // dequantised to fp32), in fp32 numerics.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <iterator>
 
 #include "server/model/model_loader.h"
 #include "tests/server/model/real_model.h"
@@ -50,9 +52,21 @@ std::vector<double> LogSoftmax(const float* logits, int64_t count) {
   return result;
 }
 
-// Checks one slice's rows, which are positions [first, first + rows) of the case.
-void CheckRows(const GoldenCase& c, const GoldenTensors& data, const std::vector<float>& logits,
-               int64_t first, int64_t vocabulary) {
+// With top-k attention a row may keep another key than the reference where the k-th and the next
+// score lie closer than the rounding of two fp32 computations (tests/golden: "may legally keep
+// another key"). A position then moves by about the weight of the k-th key, not by rounding. Of the
+// 47,000 selections of a case of 174 tokens some twenty have such a gap (1e-5, where scores near
+// rank k lie some 0.02 apart); few of them matter for a logit. So one position in 100 may differ by
+// ten times the tolerance. Dense cases may not.
+constexpr double kNearTieFactor = 10;
+constexpr int64_t kPositionsPerNearTie = 100;
+
+// Checks one slice's rows, which are positions [first, first + rows) of the case. Returns how many
+// positions of a case with top-k are beyond the tolerance.
+int64_t CheckRows(const GoldenCase& c, const GoldenTensors& data, const std::vector<float>& logits,
+                  int64_t first, int64_t vocabulary) {
+  const bool selects = c.params.at("attention_topk").get<int64_t>() > 0;
+  int64_t near_ties = 0;
   const auto& ids = data["input_ids"].i32;
   const int64_t length = static_cast<int64_t>(ids.size());
   const int64_t rows = static_cast<int64_t>(logits.size()) / vocabulary;
@@ -68,7 +82,10 @@ void CheckRows(const GoldenCase& c, const GoldenTensors& data, const std::vector
           << "position " << position;
     }
     if (position + 1 < length) {
-      EXPECT_NEAR(logprobs[ids[position + 1]], data["next_logprob"].f32[position], next.atol)
+      const double got = logprobs[ids[position + 1]], want = data["next_logprob"].f32[position];
+      const bool near_tie = selects && std::abs(got - want) > next.atol;
+      near_ties += near_tie;
+      EXPECT_NEAR(got, want, next.atol * (near_tie ? kNearTieFactor : 1))
           << "position " << position;
       continue;
     }
@@ -77,6 +94,7 @@ void CheckRows(const GoldenCase& c, const GoldenTensors& data, const std::vector
       EXPECT_NEAR(logprobs[top_ids[i]], data["top20_logprobs"].f32[i], top.atol) << "rank " << i;
     }
   }
+  return near_ties;
 }
 
 TEST_F(Smollm2LogitsTest, Logits) {
@@ -91,11 +109,14 @@ TEST_F(Smollm2LogitsTest, Logits) {
                                 .layer_k = {},
                                 .tail = AttentionPolicy::Tail::kNone});
     constexpr size_t kSlice = 200;
+    int64_t near_ties = 0;
     for (size_t first = 0; first < ids.size(); first += kSlice) {
       const std::span part(ids.data() + first, std::min(kSlice, ids.size() - first));
       const auto logits = AllLogits(*model_, sequence, part);
-      CheckRows(c, data, logits, static_cast<int64_t>(first), model_->info().vocabulary);
+      near_ties +=
+          CheckRows(c, data, logits, static_cast<int64_t>(first), model_->info().vocabulary);
     }
+    EXPECT_LE(near_ties, 1 + std::ssize(ids) / kPositionsPerNearTie);
   }
   EXPECT_GT(checked, 0);
 }

@@ -51,7 +51,7 @@ TensorView FloatsOf(const std::vector<uint16_t>& halves) {
 
 // scale * code + minimum of the codes that a product reads is what Dequantize gives.
 TEST(BlockCodesTest, AreTheNumbersOfTheFile) {
-  int types = 0;
+  int types = 0, rows_read = 0;
   for (const test::GoldenCase& one : test::GoldenCases("dequantize", test::FixtureDir())) {
     const TensorType type = kTypes.at(one.params["type"]);
     if (BlockCodeBits(type) == 0) continue;
@@ -68,7 +68,19 @@ TEST(BlockCodesTest, AreTheNumbersOfTheFile) {
     for (int64_t row = 0; row < rows; ++row) {
       std::vector<float> want(cols), scale(cols / 32), minimum(cols / 32, 0.0f);
       ASSERT_TRUE(Dequantize(view, row, 1, want.data()).ok());
-      ASSERT_TRUE(ReadBlockCodes(view, row, codes).ok());
+      const auto too_large = [](float value) { return !(std::fabs(value) <= 65504.0f); };
+      if (const absl::Status status = ReadBlockCodes(view, row, codes); !status.ok()) {
+        // Q4_0 alone: a minimum that half precision cannot hold (the next test).
+        ASSERT_EQ(type, TensorType::kQ4_0) << status;
+        float largest = 0;
+        for (const float value : want) {
+          largest = too_large(value) ? INFINITY : std::max(largest, std::fabs(value));
+          if (std::isinf(largest)) break;
+        }
+        EXPECT_GT(largest, 8000.0f) << status;
+        continue;
+      }
+      ++rows_read;
       ASSERT_EQ(codes.codes.size(), static_cast<size_t>(cols));
       ASSERT_TRUE(Dequantize(FloatsOf(codes.scale), 0, 1, scale.data()).ok());
       if (BlockCodeBits(type) == 4) {
@@ -82,6 +94,7 @@ TEST(BlockCodesTest, AreTheNumbersOfTheFile) {
     }
   }
   EXPECT_GE(types, 3);
+  EXPECT_GE(rows_read, 6);
 }
 
 // Q4_0 has no minimum: -8 scales, for every scale that half precision can hold eight times.
