@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "server/base/clock.h"
 #include "server/base/sha256.h"
 #include "server/base/status_macros.h"
@@ -69,15 +70,16 @@ absl::StatusOr<std::unique_ptr<FileWatch>> FileWatch::Start(Options options) {
 
 FileWatch::~FileWatch() {
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     stop_ = true;
   }
   if (thread_.joinable()) thread_.join();
 }
 
 bool FileWatch::StoppedWhileWaiting() {
-  absl::MutexLock lock(&mutex_);
-  return mutex_.AwaitWithTimeout(absl::Condition(&stop_), options_.poll);
+  MutexLock lock(&mutex_);
+  return mutex_.AwaitUntil(absl::Now() + options_.poll,
+                           [this]() ABSL_NO_THREAD_SAFETY_ANALYSIS { return stop_; });
 }
 
 void FileWatch::Poll(absl::Duration now) {

@@ -11,8 +11,8 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "server/base/mutex.h"
 
 namespace lectern {
 
@@ -50,7 +50,7 @@ class FileWatch {
   std::string seen_;
   std::string refused_;
   absl::Duration retry_at_;
-  absl::Mutex mutex_;
+  Mutex mutex_;
   bool stop_ ABSL_GUARDED_BY(mutex_) = false;
   std::thread thread_;
 };

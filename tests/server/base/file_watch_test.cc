@@ -1,6 +1,8 @@
 // Files that change under a running process.
 #include "server/base/file_watch.h"
 
+#include "server/base/mutex.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -27,7 +29,7 @@ class FileWatchTest : public testing::Test {
     auto watch = FileWatch::Start({.paths = {Path("a"), Path("b")},
                                    .load =
                                        [this](const std::vector<std::string>& contents) {
-                                         absl::MutexLock lock(&mutex_);
+                                         MutexLock lock(&mutex_);
                                          if (contents[0] == "bad") {
                                            return absl::InvalidArgumentError("bad");
                                          }
@@ -36,7 +38,7 @@ class FileWatchTest : public testing::Test {
                                        },
                                    .reloaded =
                                        [this](const absl::Status& status) {
-                                         absl::MutexLock lock(&mutex_);
+                                         MutexLock lock(&mutex_);
                                          status.ok() ? ++taken_ : ++refused_;
                                        },
                                    .poll = absl::Milliseconds(5),
@@ -45,17 +47,16 @@ class FileWatchTest : public testing::Test {
     return watch.status();
   }
   void Await(int& counter, int count) {
-    absl::MutexLock lock(&mutex_);
-    const auto reached = [&] { return counter >= count; };
-    mutex_.Await(absl::Condition(&reached));
+    MutexLock lock(&mutex_);
+    mutex_.Await([&] { return counter >= count; });
   }
   std::vector<std::string> Loaded() {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     return loaded_;
   }
 
   const TemporaryFolder folder_;
-  absl::Mutex mutex_;
+  Mutex mutex_;
   std::vector<std::string> loaded_;
   int taken_ = 0;
   int refused_ = 0;
