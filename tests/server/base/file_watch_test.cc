@@ -1,14 +1,13 @@
 // Files that change under a running process.
 #include "server/base/file_watch.h"
 
-#include "server/base/mutex.h"
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <filesystem>
 #include <fstream>
 
+#include "server/base/mutex.h"
 #include "tests/testing/temporary_folder.h"
 
 namespace lectern {
