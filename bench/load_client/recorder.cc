@@ -44,7 +44,8 @@ bool IsRefusal(const absl::Status& status) {
   const ErrorDetails details = GetErrorDetails(status);
   if (absl::IsResourceExhausted(status)) {
     return details.reason == "QUEUE_REQUESTS" || details.reason == "QUEUE_TOKENS" ||
-           details.reason == "CACHE_FULL" || details.reason == "UPLOAD_BUFFER";
+           details.reason == "QUEUE_WAIT" || details.reason == "CACHE_FULL" ||
+           details.reason == "UPLOAD_BUFFER";
   }
   const auto stage = details.metadata.find("stage");
   return absl::IsDeadlineExceeded(status) && stage != details.metadata.end() &&

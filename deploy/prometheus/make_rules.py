@@ -107,7 +107,7 @@ def service_alerts():
               "/ sum by (namespace) (lectern_queue_capacity) > 0.8", "5m", "page",
               "{{ $labels.namespace }}: the queue is {{ $value | humanizePercentage }} full"),
         Alert("LecternRejecting",
-              ratio('lectern_admission_total{decision="rejected",reason=~"queue_requests|queue_tokens|'
+              ratio('lectern_admission_total{decision="rejected",reason=~"queue_.*|'
                     'kv_exhausted|deadline"}[5m]', "lectern_admission_total[5m]") + " > 0.05",
               "5m", "ticket",
               "{{ $labels.namespace }}: {{ $value | humanizePercentage }} of the requests are refused"

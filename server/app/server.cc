@@ -214,6 +214,7 @@ class Server {
                    .default_max_new_tokens = options_.default_max_new_tokens,
                    .queue_capacity = options_.queue_capacity,
                    .queue_tokens = options_.queue_tokens,
+                   .queue_wait = options_.queue_wait,
                    .running_questions = options_.max_running,
                    .running_uploads = options_.max_uploads},
         .kv_bytes = options_.kv_bytes,

@@ -21,7 +21,10 @@ constexpr size_t kCoverageSentences = 3;
 
 AskJob::AskJob(const EngineParts& parts, AskOptions options, std::shared_ptr<const Model> model,
                DocumentStore::Lease lease, std::shared_ptr<AskSink> sink)
-    : QueuedJob({.is_upload = false, .priority = options.priority, .tenant = options.tenant},
+    : QueuedJob({.is_upload = false,
+                 .priority = options.priority,
+                 .tenant = options.tenant,
+                 .model = model->info().name},
                 options.deadline, parts.clock),
       parts_(parts),
       options_(std::move(options)),
@@ -377,9 +380,16 @@ void AskJob::RankSentences() {
 }
 
 absl::Status AskJob::CheckError(bool* retry_exact) const {
-  if (!options_.attention.max_error || kept_mass_.count == 0) return absl::OkStatus();
+  if (!options_.attention.max_error) return absl::OkStatus();
+  if (kept_mass_.count == 0) {
+    parts_.metrics->ExactnessChecked(ExactnessResult::kExact);
+    return absl::OkStatus();
+  }
   const double error = 1 - kept_mass_.sum / static_cast<double>(kept_mass_.count);
-  if (error <= *options_.attention.max_error) return absl::OkStatus();
+  const bool within = error <= *options_.attention.max_error;
+  parts_.metrics->ExactnessChecked(within ? ExactnessResult::kWithinBound
+                                          : ExactnessResult::kViolated);
+  if (within) return absl::OkStatus();
   if (options_.attention.fall_back_to_exact) {
     *retry_exact = true;
     return absl::OkStatus();
@@ -478,6 +488,10 @@ void AskJob::FillExactness() {
   const double selected =
       policy_.top_k == 0 ? 1.0 : std::min(1.0, static_cast<double>(policy_.top_k) / keys);
   parts_.metrics->AttentionSampled(answer_.model, exactness.kept_mass_mean, selected);
+  const double units = policy_.ffn_top_k == 0 ? 1.0
+                                              : static_cast<double>(policy_.ffn_top_k) /
+                                                    static_cast<double>(info.ffn_units);
+  parts_.metrics->FfnSampled(answer_.model, std::min(1.0, units));
 }
 
 }  // namespace lectern

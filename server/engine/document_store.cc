@@ -388,6 +388,7 @@ bool DocumentStore::EvictOne() {
     }
   }
   if (oldest == entries_.end()) return false;
+  metrics_->KvCacheEvicted(oldest->second.model->info().name, oldest->second.reads.size());
   if (oldest->second.on_disk) {
     metrics_->DocumentEvicted(EvictionReason::kPressure);
     oldest->second.content = nullptr;

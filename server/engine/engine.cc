@@ -28,6 +28,7 @@ constexpr absl::Duration kIdleTick = absl::Milliseconds(100);
 QueueLimits LimitsOf(const EngineLimits& limits) {
   return {.waiting = limits.queue_capacity,
           .waiting_tokens = limits.queue_tokens,
+          .wait = limits.queue_wait,
           .running_questions = limits.running_questions,
           .running_uploads = limits.running_uploads};
 }

@@ -29,6 +29,18 @@ const char* StageName(WorkStage stage) {
   return "";
 }
 
+// Of the jobs that one of this priority does not pass.
+template <typename Jobs>
+Work Sum(const Jobs& jobs, Priority priority) {
+  Work sum;
+  for (const std::shared_ptr<QueuedJob>& job : jobs) {
+    if (job->kind().priority > priority) continue;
+    sum.prefill_tokens += job->work().prefill_tokens;
+    sum.decode_tokens += job->work().decode_tokens;
+  }
+  return sum;
+}
+
 }  // namespace
 
 absl::Status DrainingError() {
@@ -59,10 +71,20 @@ absl::Duration QueuedJob::SinceCancel() const {
   return at == 0 ? absl::ZeroDuration() : clock_->Steady() - absl::Nanoseconds(at);
 }
 
+// A client whose deadline passes cancels the call, mostly before the server's clock says so: the
+// call took a while to arrive, and gRPC rounds its timeout up by as much as a hundredth.
+bool QueuedJob::CancelledByDeadline() const {
+  if (deadline_ == absl::InfiniteDuration()) return false;
+  const absl::Duration whole = deadline_ - arrival_;
+  const absl::Duration early = std::min(whole / 4, absl::Milliseconds(20) + whole / 100);
+  return absl::Nanoseconds(cancel_nanos_) >= deadline_ - early;
+}
+
 absl::Status QueuedJob::Check(WorkStage stage) const {
-  if (cancelled_) return absl::CancelledError("cancelled by the client");
+  const bool cancelled = cancelled_;
+  if (cancelled && !CancelledByDeadline()) return absl::CancelledError("cancelled by the client");
   if (aborted_) return DrainingError();
-  if (clock_->Steady() >= deadline_) {
+  if (cancelled || clock_->Steady() >= deadline_) {
     return MakeError(absl::StatusCode::kDeadlineExceeded,
                      absl::StrCat("the deadline passed (", StageName(stage), ")"),
                      {.reason = "DEADLINE", .metadata = {{"stage", StageName(stage)}}});
@@ -103,23 +125,8 @@ absl::Status JobQueue::CheckRoom() const {
   return Full();
 }
 
-Work JobQueue::RunningWork() const {
-  Work sum;
-  for (const auto& job : running_) {
-    sum.prefill_tokens += job->work().prefill_tokens;
-    sum.decode_tokens += job->work().decode_tokens;
-  }
-  return sum;
-}
-
-Work JobQueue::WaitingWork() const {
-  Work sum;
-  for (const auto& job : waiting_) {
-    sum.prefill_tokens += job->work().prefill_tokens;
-    sum.decode_tokens += job->work().decode_tokens;
-  }
-  return sum;
-}
+Work JobQueue::RunningWork(Priority priority) const { return Sum(running_, priority); }
+Work JobQueue::WaitingWork(Priority priority) const { return Sum(waiting_, priority); }
 
 absl::Duration JobQueue::EstimatedWait() const {
   const Work running = RunningWork(), waiting = WaitingWork();
@@ -131,6 +138,12 @@ void JobQueue::Publish() {
   metrics_->SetLoad(Running(), static_cast<uint32_t>(waiting_.size()));
   metrics_->SetPrefillTokens(WaitingWork().prefill_tokens, RunningWork().prefill_tokens);
   metrics_->SetEstimatedWait(EstimatedWait());
+  for (auto& [model, load] : model_loads_) load = {};
+  for (const auto& job : running_) ++model_loads_[job->kind().model].running;
+  for (const auto& job : waiting_) ++model_loads_[job->kind().model].waiting;
+  for (const auto& [model, load] : model_loads_) {
+    metrics_->SetModelLoad(model, load.running, load.waiting);
+  }
 }
 
 // When a place in the queue should be free.
@@ -161,17 +174,34 @@ absl::Status JobQueue::CheckTokens(const QueuedJob& job) const {
                     .retry_after = std::clamp(estimate_.Of(tokens, 0), kLeastRetry, kMostRetry)});
 }
 
+// What waits is bounded in time, too, so that a burst is worked off soon after its end. Nobody
+// waits for an upload in this way.
+absl::Status JobQueue::CheckWait(const QueuedJob& job) const {
+  if (limits_.wait == absl::ZeroDuration() || job.kind().priority == Priority::kBulk) {
+    return absl::OkStatus();
+  }
+  const Work waiting = WaitingWork(job.kind().priority);
+  const absl::Duration wait = estimate_.Of(waiting.prefill_tokens, waiting.decode_tokens);
+  if (wait <= limits_.wait) return absl::OkStatus();
+  metrics_->Rejected(AdmissionReason::kQueueWait);
+  return MakeError(
+      absl::StatusCode::kResourceExhausted,
+      absl::StrCat("the queue is full (what waits takes about ", absl::FormatDuration(wait), ", ",
+                   absl::FormatDuration(limits_.wait), " may)"),
+      {.reason = "QUEUE_WAIT",
+       .metadata = {{"limit_ms", absl::StrCat(absl::ToInt64Milliseconds(limits_.wait))},
+                    {"wait_ms", absl::StrCat(absl::ToInt64Milliseconds(wait))}},
+       .retry_after = std::clamp(wait - limits_.wait, kLeastRetry, kMostRetry)});
+}
+
 absl::Status JobQueue::CheckDeadline(const QueuedJob& job) const {
   if (job.deadline() == absl::InfiniteDuration()) return absl::OkStatus();
-  // Questions pass uploads, so uploads do not count before them.
-  Work before = RunningWork();
-  for (const auto& other : waiting_) {
-    if (other->kind().priority > job.kind().priority) continue;
-    before.prefill_tokens += other->work().prefill_tokens;
-    before.decode_tokens += other->work().decode_tokens;
-  }
-  const absl::Duration estimate = estimate_.Of(before.prefill_tokens + job.work().prefill_tokens,
-                                               before.decode_tokens + job.work().decode_tokens);
+  const Work running = RunningWork(job.kind().priority);
+  const Work waiting = WaitingWork(job.kind().priority);
+  const Work own = job.work();
+  const absl::Duration estimate =
+      estimate_.Of(running.prefill_tokens + waiting.prefill_tokens + own.prefill_tokens,
+                   running.decode_tokens + waiting.decode_tokens + own.decode_tokens);
   const absl::Duration left = job.deadline() - clock_->Steady();
   if (estimate <= left) return absl::OkStatus();
   metrics_->Rejected(AdmissionReason::kDeadline);
@@ -193,6 +223,7 @@ absl::Status JobQueue::Push(std::shared_ptr<QueuedJob> job) {
   }
   LECTERN_RETURN_IF_ERROR(Full());
   LECTERN_RETURN_IF_ERROR(CheckTokens(*job));
+  LECTERN_RETURN_IF_ERROR(CheckWait(*job));
   LECTERN_RETURN_IF_ERROR(CheckDeadline(*job));
   shares_.Arrive(job->kind().tenant);
   waiting_.push_back(std::move(job));

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -38,6 +39,7 @@ class QueuedJob : public Job, public std::enable_shared_from_this<QueuedJob> {
     bool is_upload = false;
     Priority priority = Priority::kInteractive;
     std::string tenant;
+    std::string model;
   };
   QueuedJob(Kind kind, absl::Time deadline, const Clock* clock);
 
@@ -45,7 +47,8 @@ class QueuedJob : public Job, public std::enable_shared_from_this<QueuedJob> {
   // The engine stops: the job ends with UNAVAILABLE (DRAINING) within one model step.
   void Abort() { aborted_ = true; }
 
-  // CANCELLED, DEADLINE_EXCEEDED (with `stage`) or UNAVAILABLE once the job should stop.
+  // CANCELLED, DEADLINE_EXCEEDED (with `stage`; also if the client left at about the deadline) or
+  // UNAVAILABLE once the job should stop.
   absl::Status Check(WorkStage stage) const;
 
   // The worker has first seen it: `ahead` jobs run or wait before it. Called once, before all else
@@ -72,6 +75,8 @@ class QueuedJob : public Job, public std::enable_shared_from_this<QueuedJob> {
 
  private:
   friend class JobQueue;
+  bool CancelledByDeadline() const;
+
   const Kind kind_;
   const absl::Duration arrival_;
   const absl::Duration deadline_;
@@ -88,6 +93,7 @@ class QueuedJob : public Job, public std::enable_shared_from_this<QueuedJob> {
 struct QueueLimits {
   uint32_t waiting = 64;
   uint64_t waiting_tokens = 1 << 20;
+  absl::Duration wait;  // that interactive jobs have before them in the queue; 0: no limit
   uint32_t running_questions = 16;
   uint32_t running_uploads = 2;
 };
@@ -98,9 +104,9 @@ class JobQueue : public std::enable_shared_from_this<JobQueue> {
   JobQueue(const QueueLimits& limits, const Clock* clock, ServerMetrics* metrics)
       : limits_(limits), clock_(clock), metrics_(metrics) {}
 
-  // Refuses at once: RESOURCE_EXHAUSTED (QUEUE_REQUESTS, QUEUE_TOKENS; with RetryInfo) when full,
-  // UNAVAILABLE (DRAINING) when closed, DEADLINE_EXCEEDED (DEADLINE, with the estimate) when what
-  // is before it and the job itself take longer than its deadline allows.
+  // Refuses at once: RESOURCE_EXHAUSTED (QUEUE_REQUESTS, QUEUE_TOKENS, QUEUE_WAIT; with RetryInfo)
+  // when full, UNAVAILABLE (DRAINING) when closed, DEADLINE_EXCEEDED (DEADLINE, with the estimate)
+  // when what is before it and the job itself take longer than its deadline allows.
   absl::Status Push(std::shared_ptr<QueuedJob> job) ABSL_LOCKS_EXCLUDED(mutex_);
   // The refusals of Push() that do not depend on the job, before anything is done for it.
   absl::Status CheckRoom() const ABSL_LOCKS_EXCLUDED(mutex_);
@@ -135,15 +141,21 @@ class JobQueue : public std::enable_shared_from_this<JobQueue> {
  private:
   using Waiting = std::deque<std::shared_ptr<QueuedJob>>;
 
+  struct ModelLoad {
+    uint32_t running = 0;
+    uint32_t waiting = 0;
+  };
+
   void Publish() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status Full() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status CheckTokens(const QueuedJob& job) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status CheckWait(const QueuedJob& job) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status CheckDeadline(const QueuedJob& job) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   Waiting::iterator Next() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool MayRun(const QueuedJob& job) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Of what runs and of what waits.
-  Work RunningWork() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  Work WaitingWork() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Of what runs and of what waits, without jobs that others of this priority pass.
+  Work RunningWork(Priority priority = Priority::kBulk) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  Work WaitingWork(Priority priority = Priority::kBulk) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Duration EstimatedWait() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool Idle() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     return waiting_.empty() && running_.empty() && ending_ == 0;
@@ -158,6 +170,7 @@ class JobQueue : public std::enable_shared_from_this<JobQueue> {
   LoadEstimate estimate_;
   mutable Mutex mutex_;
   Waiting waiting_ ABSL_GUARDED_BY(mutex_);
+  std::map<std::string, ModelLoad> model_loads_ ABSL_GUARDED_BY(mutex_);  // as last published
   std::vector<std::shared_ptr<QueuedJob>> running_ ABSL_GUARDED_BY(mutex_);
   uint32_t running_uploads_ ABSL_GUARDED_BY(mutex_) = 0;
   uint32_t ending_ ABSL_GUARDED_BY(mutex_) = 0;  // taken out by Sweep(), their sinks not yet told

@@ -31,7 +31,7 @@ class Checker {
     Require(std::all_of(c.layer_top_k.begin(), c.layer_top_k.end(),
                         [&](int64_t k) { return k >= 0 && k <= limits.max_top_k; }),
             "attention.layer_top_k", absl::StrCat("entries must be 0 to ", limits.max_top_k));
-    Require(!c.ffn_top_k || *c.ffn_top_k == 0 || model.supports_ffn_top_k, "attention.ffn_top_k",
+    Require(!c.ffn_top_k || *c.ffn_top_k == 0 || model.ffn_units > 0, "attention.ffn_top_k",
             absl::StrCat("model ", model.name, " does not offer it"));
     Require(!c.page_budget || (*c.page_budget >= 0 && *c.page_budget <= limits.max_top_k),
             "attention.page_budget", absl::StrCat("must be 0 to ", limits.max_top_k));

@@ -36,7 +36,10 @@ class EndedJob : public Job {
 UploadJob::UploadJob(const EngineParts& parts, UploadOptions options,
                      std::shared_ptr<const Model> model, std::string text, std::string sha256,
                      absl::Duration default_ttl, std::shared_ptr<UploadSink> sink)
-    : QueuedJob({.is_upload = true, .priority = options.priority, .tenant = options.tenant},
+    : QueuedJob({.is_upload = true,
+                 .priority = options.priority,
+                 .tenant = options.tenant,
+                 .model = model->info().name},
                 options.deadline, parts.clock),
       parts_(parts),
       options_(std::move(options)),

@@ -48,8 +48,8 @@ inline constexpr const char* kStatuses[] = {"OK",
                                             "UNAUTHENTICATED"};
 // In the order of the enums of server_metrics.h.
 inline constexpr const char* kReasons[] = {
-    "none",     "queue_requests", "queue_tokens", "kv_exhausted", "client_quota",
-    "deadline", "too_large",      "draining",     "invalid",      "auth"};
+    "none",     "queue_requests", "queue_tokens", "queue_wait", "kv_exhausted", "client_quota",
+    "deadline", "too_large",      "draining",     "invalid",    "auth"};
 inline constexpr const char* kReloads[] = {"ok", "error"};
 inline constexpr const char* kStages[] = {"queue", "ingest", "prefill", "decode"};
 inline constexpr const char* kFinishes[] = {"stop", "length", "cancelled", "deadline", "error"};
@@ -214,10 +214,7 @@ struct EngineMetrics {
                               "model", models};
   ByLabel<Counter> kv_evictions{
       make.Counters("lectern_kv_cache_evictions_total",
-                    "Keys and values of a document under one policy that made room for others."),
-      "model", models};
-  ByLabel<Counter> preemptions{
-      make.Counters("lectern_preemptions_total", "Jobs that gave way to others and wait again."),
+                    "Keys and values that made room for others, of each document and policy."),
       "model", models};
   ByLabel<Histogram> kept_mass{
       make.Histograms("lectern_attention_mass_captured_ratio",

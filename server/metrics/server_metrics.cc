@@ -191,11 +191,8 @@ void ServerMetrics::FfnSampled(const std::string& model, double active_ratio) {
 void ServerMetrics::ExactnessChecked(ExactnessResult result) {
   metrics_->engine.exactness[kExactness[Index(result)]].Increment();
 }
-void ServerMetrics::Preempted(const std::string& model) {
-  metrics_->engine.preemptions[model].Increment();
-}
-void ServerMetrics::KvCacheEvicted(const std::string& model) {
-  metrics_->engine.kv_evictions[model].Increment();
+void ServerMetrics::KvCacheEvicted(const std::string& model, uint64_t policies) {
+  metrics_->engine.kv_evictions[model].Increment(static_cast<double>(policies));
 }
 
 void ServerMetrics::DocumentRead(const std::string& model, uint64_t bytes, uint64_t tokens,

@@ -20,6 +20,7 @@ enum class AdmissionReason {
   kNone,
   kQueueRequests,
   kQueueTokens,
+  kQueueWait,
   kKvExhausted,
   kClientQuota,
   kDeadline,
@@ -117,10 +118,8 @@ class ServerMetrics {
   void FfnSampled(const std::string& model, double active_ratio);
   // An answer was held against the error its request allowed.
   void ExactnessChecked(ExactnessResult result);
-  // A job gave its place and memory to another and waits again.
-  void Preempted(const std::string& model);
-  // Keys and values of a document under one policy made room for others.
-  void KvCacheEvicted(const std::string& model);
+  // Keys and values of a document made room for others, under so many policies.
+  void KvCacheEvicted(const std::string& model, uint64_t policies);
 
   // Documents.
   void DocumentRead(const std::string& model, uint64_t bytes, uint64_t tokens,

@@ -50,7 +50,7 @@ struct ModelInfo {
   int page_tokens = 0;
   size_t page_bytes = 0;  // a multiple of 64; pages must be 64-byte aligned
   AttentionPolicy default_policy;
-  bool supports_ffn_top_k = false;
+  int64_t ffn_units = 0;  // of a feed-forward layer; 0: it has no top-k
 };
 
 // Statistics of the kept softmax mass m over queries of layers that are not dense.

@@ -293,7 +293,7 @@ v1::ModelInfo ToProto(const ModelInfo& model) {
   proto.set_layers(static_cast<uint32_t>(model.layers));
   proto.set_kv_bytes_per_token(model.page_tokens == 0 ? 0 : model.page_bytes / model.page_tokens);
   *proto.mutable_default_policy() = ToProto(model.default_policy);
-  proto.set_supports_ffn_top_k(model.supports_ffn_top_k);
+  proto.set_supports_ffn_top_k(model.ffn_units > 0);
   proto.set_supports_sampling(model.kind != ModelKind::kExtractive);
   return proto;
 }

@@ -179,11 +179,22 @@ TEST_F(AskE2eTest, DeadlineEndsTheAnswer) {
   v1::AskRequest request = Question(upload.document.id(), "Write a long story about this log.");
   request.set_max_new_tokens(1000);
   request.mutable_sampling()->set_temperature(1);  // so that it does not end by itself
+  const auto counted = [] {
+    double sum = 0;
+    for (const char* stage : {"queue", "prefill", "decode"}) {
+      sum +=
+          server_->Metric(std::string("lectern_deadline_exceeded_total{stage=\"") + stage + "\"}");
+    }
+    return sum;
+  };
+  const double earlier = counted();
   grpc::ClientContext context;
   context.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(300));
   const AskResult late = Read(context, request, 1 << 30);
   EXPECT_EQ(late.status.error_code(), grpc::StatusCode::DEADLINE_EXCEEDED);
   ExpectReleased(before);
+  // Not as cancelled, although it is the client's library that ends the call.
+  EXPECT_EQ(counted(), earlier + 1);
 }
 
 TEST_F(AskE2eTest, AWholeReadingBeyondTheWindowIsRefusedWithBothCounts) {

@@ -78,12 +78,7 @@ class SecurityE2eTest : public testing::Test {
     return Call(*stub).error_code();
   }
 
-  // The value of a series of /metrics.
-  double Metric(const std::string& series) const {
-    const std::string text = "\n" + server_->Get("/metrics");
-    const size_t at = text.find("\n" + series + " ");
-    return at == std::string::npos ? -1 : std::atof(text.c_str() + at + series.size() + 2);
-  }
+  double Metric(const std::string& series) const { return server_->Metric(series); }
   void AwaitMetric(const std::string& series, double value) const {
     for (int i = 0; i < 3000 && Metric(series) < value; ++i) {
       std::this_thread::sleep_for(std::chrono::milliseconds(20));

@@ -120,6 +120,12 @@ std::string ServerProcess::Get(const std::string& path, int* code) const {
   return reply.substr(body + 4);
 }
 
+double ServerProcess::Metric(const std::string& series) const {
+  const std::string text = "\n" + Get("/metrics");
+  const size_t at = text.find("\n" + series + " ");
+  return at == std::string::npos ? -1 : std::atof(text.c_str() + at + series.size() + 2);
+}
+
 bool ServerProcess::WaitUntilReady() {
   for (int i = 0; i < kStartSeconds * 50; ++i) {
     int code = 0;

@@ -25,6 +25,8 @@ class ServerProcess {
   std::string http_address() const;
   // Body of GET `path` from the HTTP port; `code` gets the status.
   std::string Get(const std::string& path, int* code = nullptr) const;
+  // The value of a series of /metrics, or -1.
+  double Metric(const std::string& series) const;
   // True once /readyz says so; false after a minute or if the process has ended.
   bool WaitUntilReady();
 

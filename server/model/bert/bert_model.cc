@@ -32,7 +32,7 @@ BertModel::BertModel(BertParts parts)
   info_.page_tokens = kernels::kPageTokens;
   info_.page_bytes = 64;  // nothing is kept
   info_.default_policy = AttentionPolicy::Exact();
-  info_.supports_ffn_top_k = true;
+  info_.ffn_units = config_.intermediate;
   info_.fingerprint = Sha256Hex(absl::StrCat(parts.weights_hash, "\n", info_.numerics, "\n",
                                              kernels::ToString(execution_.isa)));
 }

@@ -37,7 +37,7 @@ LlamaModel::LlamaModel(LlamaParts parts)
   info_.kv_cache = weights_->numerics().kv_name;
   info_.weight_bytes = weights_->bytes();
   info_.window = config_.window;
-  info_.supports_ffn_top_k = true;
+  info_.ffn_units = config_.intermediate;
   info_.vocabulary = config_.vocab;
   info_.layers = static_cast<int>(config_.layers);
   info_.page_tokens = kernels::kPageTokens;

@@ -42,7 +42,7 @@ T5Model::T5Model(T5Parts parts)
   info_.page_tokens = kernels::kPageTokens;
   info_.page_bytes = layout_.PageBytes();
   info_.default_policy = AttentionPolicy::Exact();
-  info_.supports_ffn_top_k = true;
+  info_.ffn_units = config_.intermediate;
   info_.fingerprint =
       Sha256Hex(absl::StrCat(parts.weights_hash, "\n", info_.numerics, "\n",
                              kernels::ToString(execution_.isa), "\n", kPageVersion));

@@ -142,6 +142,7 @@ TEST_F(EngineTest, TheLeastRecentlyUsedIsEvictedAndPinnedStay) {
   clock_.Advance(absl::Seconds(1));
   Ask({.document_id = used, .question = "Q?", .max_new_tokens = 4});
   Upload(d);
+  EXPECT_EQ(Metric("lectern_kv_cache_evictions_total{model=\"fake\"}"), 1);
   EXPECT_EQ(ReasonOf(engine_->GetDocument(old, "").status()), "DOCUMENT_EVICTED");
   EXPECT_EQ(ReasonOf(AskRefused({.document_id = old, .question = "Q?"})), "DOCUMENT_EVICTED");
   EXPECT_TRUE(engine_->GetDocument(pinned, "").ok());

@@ -202,10 +202,17 @@ TEST_F(EngineTest, MaxErrorRefusesOrFallsBack) {
   const absl::Status refused = StartAsk(options).sink->Status();
   EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(ReasonOf(refused), "EXACTNESS");
+  const std::string checks = "lectern_exactness_checks_total{result=\"";
+  EXPECT_EQ(Metric(checks + "violated\"}"), 1);
   options.attention.fall_back_to_exact = true;
   const Answer answer = Ask(options);
   EXPECT_TRUE(answer.exactness.fell_back_to_exact);
   EXPECT_TRUE(answer.exactness.exact);
+  EXPECT_EQ(Metric(checks + "violated\"}"), 2);
+  EXPECT_EQ(Metric(checks + "exact\"}"), 1) << "the second reading";
+  options.attention = {.max_error = 0.5};
+  Ask(options);
+  EXPECT_EQ(Metric(checks + "within_bound\"}"), 1);
   EXPECT_EQ(answer.usage.tokens_computed + answer.usage.tokens_reused,
             answer.usage.document_tokens + answer.usage.question_tokens);
 }
@@ -232,6 +239,7 @@ TEST_F(EngineTest, MetricsMove) {
   EXPECT_EQ(Metric("lectern_prefill_tokens_total{model=\"fake\",source=\"document_cache\"}"),
             static_cast<double>(document.tokens + 3));
   EXPECT_EQ(Metric("lectern_documents_resident{tier=\"host\"}"), 1);
+  EXPECT_EQ(Metric("lectern_ffn_active_ratio_sum{model=\"fake\"}"), 1) << "no top-k there";
   EXPECT_EQ(Metric("lectern_admission_total{decision=\"accepted\",reason=\"none\"}"), 2);
   EXPECT_EQ(Metric("lectern_requests_running"), 0);
   EXPECT_DOUBLE_EQ(Metric("lectern_kv_cache_usage_ratio"),

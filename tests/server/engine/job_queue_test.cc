@@ -185,14 +185,16 @@ class JobQueueTest : public testing::Test {
     Priority priority = Priority::kInteractive;
     bool is_upload = false;
     absl::Duration patience = absl::InfiniteDuration();
+    std::string model = "fake";
   };
 
   Pushed Make(const Ask& ask) {
     const absl::Time deadline = ask.patience == absl::InfiniteDuration()
                                     ? absl::InfiniteFuture()
                                     : clock_.Now() + ask.patience;
-    return std::make_shared<WaitingJob>(QueuedJob::Kind{ask.is_upload, ask.priority, ask.tenant},
-                                        deadline, &clock_, ask.work);
+    return std::make_shared<WaitingJob>(
+        QueuedJob::Kind{ask.is_upload, ask.priority, ask.tenant, ask.model}, deadline, &clock_,
+        ask.work);
   }
   Pushed Push(const Ask& ask) {
     auto job = Make(ask);
@@ -213,11 +215,29 @@ class JobQueueTest : public testing::Test {
 
   QueueLimits limits_;
   FakeClock clock_;
-  ServerMetrics metrics_{{"fake"}};
+  ServerMetrics metrics_{{"fake", "other_fake"}};
 
  private:
   std::shared_ptr<JobQueue> queue_;
 };
+
+TEST_F(JobQueueTest, EveryModelsShareOfTheLoad) {
+  const auto expect_load = [&](const std::string& model, int running, int waiting) {
+    const std::string name = "\nlectern_model_requests_", of = "{model=\"" + model + "\"} ";
+    EXPECT_THAT(
+        metrics_.Render(),
+        testing::AllOf(testing::HasSubstr(name + "running" + of + std::to_string(running) + "\n"),
+                       testing::HasSubstr(name + "waiting" + of + std::to_string(waiting) + "\n")));
+  };
+  const Pushed first = Push({});
+  Push({.model = "other_fake"});
+  Push({.model = "other_fake"});
+  EXPECT_EQ(queue().TakeNext(), first);
+  expect_load("fake", 1, 0);
+  expect_load("other_fake", 0, 2);
+  queue().Done(first);
+  expect_load("fake", 0, 0);
+}
 
 TEST_F(JobQueueTest, BoundInRequests) {
   limits_.waiting = 2;
@@ -330,6 +350,31 @@ TEST_F(JobQueueTest, CancelledAndLateOnesLeave) {
   EXPECT_EQ(queue().CounterOf(*stays), 50);
 }
 
+TEST_F(JobQueueTest, BoundInTime) {
+  limits_.wait = absl::Seconds(5);
+  queue().estimate().Step(100, 0, absl::Seconds(1));  // 10 ms a token
+  const Pushed runs = Push({.work = {.prefill_tokens = 10'000}});
+  EXPECT_EQ(queue().TakeNext(), runs);
+  // Neither what runs nor what is passed counts, and one alone may be longer.
+  Push({.work = {.prefill_tokens = 100'000}, .priority = Priority::kBulk});
+  Push({.work = {.prefill_tokens = 500}});
+  Push({.work = {.prefill_tokens = 100}});
+  const ErrorDetails details = Refusal({}, absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(details.reason, "QUEUE_WAIT");
+  EXPECT_EQ(details.metadata.at("limit_ms"), "5000");
+  EXPECT_EQ(details.metadata.at("wait_ms"), "6000");
+  EXPECT_EQ(details.retry_after, absl::Seconds(1));
+  Push({.priority = Priority::kBulk});
+}
+
+TEST_F(JobQueueTest, AnUploadThatRunsTakesNoTimeFromQuestions) {
+  queue().estimate().Step(100, 0, absl::Seconds(1));
+  const Pushed runs =
+      Push({.work = {.prefill_tokens = 100'000}, .priority = Priority::kBulk, .is_upload = true});
+  EXPECT_EQ(queue().TakeNext(), runs);
+  Push({.work = {.prefill_tokens = 100}, .patience = absl::Seconds(2)});
+}
+
 TEST_F(JobQueueTest, RefusesWhatCannotBeInTime) {
   queue().estimate().Step(100, 0, absl::Seconds(1));         // 10 ms a token
   queue().estimate().Step(0, 10, absl::Milliseconds(1000));  // 100 ms a token
@@ -353,6 +398,22 @@ TEST_F(JobQueueTest, RefusesWhatCannotBeInTime) {
   Refusal({.work = work, .priority = Priority::kBulk, .patience = absl::Minutes(10)},
           absl::StatusCode::kDeadlineExceeded);
   Push({.work = {.prefill_tokens = 1 << 19}});  // no deadline, no refusal
+}
+
+TEST_F(JobQueueTest, AClientThatLeavesAtItsDeadlineWasTooLate) {
+  const auto leaves = [&](absl::Duration patience, absl::Duration after) {
+    const Pushed job = Push({.patience = patience});
+    clock_.Advance(after);
+    job->Cancel();
+    return job->Check(WorkStage::kDecode);
+  };
+  EXPECT_TRUE(absl::IsCancelled(leaves(absl::InfiniteDuration(), absl::Hours(1))));
+  EXPECT_TRUE(absl::IsCancelled(leaves(absl::Seconds(10), absl::Milliseconds(9870))));
+  const absl::Status late = leaves(absl::Seconds(10), absl::Milliseconds(9890));
+  EXPECT_TRUE(absl::IsDeadlineExceeded(late));
+  EXPECT_EQ(GetErrorDetails(late).metadata.at("stage"), "decode");
+  EXPECT_TRUE(absl::IsCancelled(leaves(absl::Milliseconds(8), absl::Milliseconds(5))));
+  EXPECT_TRUE(absl::IsDeadlineExceeded(leaves(absl::Milliseconds(8), absl::Milliseconds(6))));
 }
 
 TEST_F(JobQueueTest, ClosingLeavesWhatIsThere) {

@@ -72,8 +72,7 @@ void MoveEverything(ServerMetrics& metrics) {
   metrics.AttentionSampled("m", 0.97, 0.2);
   metrics.FfnSampled("m", 0.3);
   metrics.ExactnessChecked(ExactnessResult::kWithinBound);
-  metrics.Preempted("m");
-  metrics.KvCacheEvicted("m");
+  metrics.KvCacheEvicted("m", 2);
   metrics.DocumentRead("m", 5000, 1200, absl::Seconds(1));
   metrics.SetDocuments(3, 25);
   metrics.DocumentLookup(LookupResult::kHit);
@@ -156,8 +155,7 @@ TEST(ServerMetricsTest, EveryRecordingMovesItsSeries) {
       {R"(lectern_prefix_cache_hit_tokens_total{model="m"})", 400},
       {R"(lectern_ffn_active_ratio_count{model="m"})", 1},
       {R"(lectern_exactness_checks_total{result="within_bound"})", 1},
-      {R"(lectern_preemptions_total{model="m"})", 1},
-      {R"(lectern_kv_cache_evictions_total{model="m"})", 1},
+      {R"(lectern_kv_cache_evictions_total{model="m"})", 2},
       {R"(lectern_documents_resident{tier="disk"})", 9},
       {R"(lectern_document_cache_bytes{tier="disk"})", 250},
       {R"(lectern_document_reload_seconds_count)", 1},
