@@ -1,0 +1,197 @@
+"""A real Prometheus with the real rules (a minute lasts a second) and real servers that are harmed: alerts
+become pending, fire and resolve. Then every expression of the dashboard is evaluated in what it has
+collected.
+
+    alerts_e2e_test.py SOURCE_DIR BIN_DIR DEPENDENCIES_DIR [--picture=FILE.svg]
+"""
+
+import math
+import pathlib
+import shutil
+import sys
+import tempfile
+import time
+import unittest
+
+sys.dont_write_bytecode = True
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+import faults  # noqa: E402
+import tools  # noqa: E402
+from processes import (CommandLine, Prometheus, Server, default_model, get, golden_model,  # noqa: E402
+                       wait_for)
+
+SOURCE, BIN, DEPENDENCIES = (pathlib.Path(a) for a in sys.argv[1:4])
+PICTURE = next((a.split("=", 1)[1] for a in sys.argv[4:] if a.startswith("--picture=")), None)
+sys.path[:0] = [str(SOURCE / "deploy" / "prometheus"), str(SOURCE / "deploy" / "grafana")]
+import make_dashboard  # noqa: E402
+import make_rules  # noqa: E402
+import plot_panels  # noqa: E402
+
+# No data without a reason. {(panel, legend): why}
+EMPTY = {}
+# A minute lasts a second, and the machine may be busy: a server that is well can be late.
+TIMED = {"LecternEngineStalled", "LecternReplicaDown", "LecternFirstTextBudgetBurn"}
+SMALL = ["--threads=1", "--log_level=warning"]
+
+
+def text_of(number, length):
+    return " ".join(f"Line {i} of text {number}." for i in range(length // 22))
+
+
+class AlertsTest(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.addClassCleanup(cls.folder.cleanup)
+        tiny = golden_model(SOURCE)
+        cls.servers, cls.lines = {}, {}
+        cls.serve("busy", default_model(DEPENDENCIES),
+                  ["--max_running=1", "--queue_capacity=4", "--kv_bytes=256MiB"])
+        cls.serve("small", tiny, ["--kv_bytes=1MiB", f"--cache_dir={cls.folder.name}/cache"])
+        cls.serve("stuck", tiny, [])
+        cls.serve("loop", tiny, [])
+        cls.serve("calm", tiny, [])
+        cls.certificates = pathlib.Path(cls.folder.name)
+        faults.write_certificate(cls.certificates, 60)
+        cls.serve("tls", tiny, [f"--tls_cert={cls.certificates}/tls.crt",
+                                f"--tls_key={cls.certificates}/tls.key"])
+        for server in cls.servers.values():
+            server.wait_until_ready()
+        rules = pathlib.Path(cls.folder.name) / "rules.yml"
+        rules.write_text(make_rules.render(make_rules.Scale(1)), encoding="utf-8")
+        cls.start = time.time()
+        cls.prometheus = Prometheus(cls.folder.name, rules, {
+            f"{name}-0": (name, server.http_port) for name, server in cls.servers.items()})
+        cls.addClassCleanup(cls.prometheus.stop)
+        cls.harm()
+
+    @classmethod
+    def serve(cls, name, model, flags):
+        cls.servers[name] = Server(BIN, cls.folder.name, name, model, [*SMALL, *flags])
+        cls.addClassCleanup(cls.servers[name].stop)
+        cls.lines[name] = CommandLine(BIN, cls.servers[name])
+
+    @classmethod
+    def upload(cls, name, number, length):
+        path = pathlib.Path(cls.folder.name) / f"{name}{number}.txt"
+        path.write_text(text_of(number, length), encoding="utf-8")
+        return cls.lines[name].good("upload", str(path))
+
+    @classmethod
+    def harm(cls):
+        """All faults at once: each has its own server, and its own namespace."""
+        cls.restarts = faults.Restarts(cls.servers["loop"], 4)
+        cls.addClassCleanup(cls.restarts.stop)
+        documents = [cls.upload("small", i, 2500) for i in range(4)]
+        cls.thrash = faults.TooManyDocuments(cls.lines["small"], documents)
+        cls.addClassCleanup(cls.thrash.stop)
+        document = cls.upload("busy", 0, 2000)
+        cls.overload = faults.Overload(cls.lines["busy"], document, 10)
+        cls.addClassCleanup(cls.overload.stop)
+        document = cls.upload("calm", 0, 100)
+        cls.lines["calm"].good("ask", document, "Why?", "--max_new_tokens=2")
+        (cls.certificates / "tls.crt").write_text("garbage", encoding="utf-8")
+
+    def fires(self, alert, namespace):
+        """Fires, or has done so: the faults do their harm while other tests wait."""
+        selector = f'ALERTS{{alertname="{alert}",namespace="{namespace}",alertstate="firing"}}'
+        wait_for(f"{alert} of {namespace} to fire",
+                 lambda: self.prometheus.query(f"max_over_time({selector}[1h])"))
+
+    def resolves(self, alert, namespace, pending=True):
+        wait_for(f"{alert} of {namespace} to resolve",
+                 lambda: not self.prometheus.alert_states(alert, namespace))
+        first = {}
+        for series in self.prometheus.query_range(
+                f'ALERTS{{alertname="{alert}",namespace="{namespace}"}}', self.start, time.time(), 1):
+            first[series["metric"]["alertstate"]] = series["values"][0][0]
+        self.assertIn("firing", first)
+        if pending:
+            self.assertLess(first["pending"], first["firing"])
+
+    def test_1_overload(self):
+        self.fires("LecternQueueSaturated", "busy")
+        self.fires("LecternRejecting", "busy")
+        self.overload.stop()
+        self.resolves("LecternQueueSaturated", "busy")
+        self.resolves("LecternRejecting", "busy")
+
+    def test_2_stalled_engine(self):
+        server = self.servers["stuck"]
+        document = self.upload("stuck", 0, 8000)
+        short = self.upload("stuck", 1, 100)
+        try:
+            stopped = faults.StoppedThread(faults.busiest_thread(server.process.pid))
+        except PermissionError:
+            self.skipTest("ptrace is forbidden here")
+        try:
+            question = self.lines["stuck"].start("ask", short, "Why?", "--max_new_tokens=2")
+            self.fires("LecternEngineStalled", "stuck")
+            self.assertEqual(get(server.http_port, "/livez")[0], 200)  # dead after 60 s, not yet
+            self.assertIsNone(question.poll())
+        finally:
+            stopped.stop()
+        self.assertEqual(question.communicate() and question.returncode, 0)
+        self.resolves("LecternEngineStalled", "stuck")
+        self.assertIn(document, self.lines["stuck"].good("documents"))
+
+    def test_3_eviction_pressure(self):
+        self.fires("LecternEvictionPressure", "small")
+        self.thrash.stop()
+        self.resolves("LecternEvictionPressure", "small")
+
+    def test_4_restart_loop(self):
+        self.fires("LecternRestartLoop", "loop")
+        self.restarts.stop()
+        self.resolves("LecternRestartLoop", "loop", pending=False)
+
+    def test_5_a_replica_is_away(self):
+        self.servers["loop"].stop()
+        self.fires("LecternReplicaDown", "loop")
+        self.servers["loop"].start()
+        self.resolves("LecternReplicaDown", "loop")
+
+    def test_6_certificate(self):
+        self.fires("LecternCertificateExpiring", "tls")
+        self.fires("LecternReloadFailing", "tls")
+        self.fires("LecternCertificateExpired", "tls")
+        faults.write_certificate(self.certificates, 86400)
+        self.resolves("LecternCertificateExpired", "tls")
+        self.resolves("LecternCertificateExpiring", "tls")
+        self.resolves("LecternReloadFailing", "tls")
+
+    def test_7_a_server_that_is_well_alarms_nobody(self):
+        fired = {s["metric"]["alertname"] for s in self.prometheus.query_range(
+            'ALERTS{namespace="calm",alertstate="firing"}', self.start, time.time(), 1)}
+        self.assertLessEqual(fired, TIMED)
+
+    def test_8_the_dashboard_has_data(self):
+        empty = set()
+        seen = 0
+        for title, found, legend in self.expressions(list(self.servers)):
+            values = [float(v) for series in found for _, v in series["values"]]
+            if any(math.isfinite(v) for v in values):
+                seen += 1
+            else:
+                empty.add((title, legend))
+        print(f"{seen} expressions with data")
+        self.assertEqual(empty, set(EMPTY))
+        if PICTURE:
+            plot_panels.write(PICTURE, self.prometheus.query_range, self.start, time.time(), "busy")
+
+    def expressions(self, namespaces):
+        """(title, series of all namespaces, legend) of every expression of the dashboard."""
+        for i, (title, _, legend) in enumerate(make_dashboard.expressions("", "", "")):
+            series = []
+            for namespace in namespaces:
+                expr = make_dashboard.expressions(namespace, ".*", "10s")[i][1]
+                series += self.prometheus.query_range(expr, self.start, time.time(), 1)
+            yield title, series, legend
+
+
+if __name__ == "__main__":
+    if shutil.which("prometheus") is None:
+        sys.exit(tools.skip("prometheus is not installed"))
+    if not default_model(DEPENDENCIES).exists():
+        sys.exit(tools.skip(f"no model at {default_model(DEPENDENCIES)}"))
+    unittest.main(argv=sys.argv[:1], verbosity=2)
