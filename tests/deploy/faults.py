@@ -78,14 +78,31 @@ class TooManyDocuments(Fault):
         self.next += 1
 
 
-class Restarts(Fault):
-    def __init__(self, server, times):
-        self.server, self.left = server, times
+class Impatience(Fault):
+    """Uploads a file with a deadline in which it cannot be read; the server has learned that."""
+
+    def __init__(self, line, path):
+        self.line, self.path = line, path
         super().__init__()
 
     def harm(self):
-        self.server.restart()
-        self.stopped.wait(2)  # long enough for a scrape to see this one
+        self.line.run("upload", self.path, "--timeout=1", "--retries=0")
+
+
+class Crashes(Fault):
+    """Kills a server and starts it again, so many times; the next time only once `seen()`, what the scrapes
+    tell of it, is something and something else."""
+
+    def __init__(self, server, times, seen):
+        self.server, self.left, self.seen = server, times, seen
+        super().__init__()
+
+    def harm(self):
+        before = self.seen()
+        self.server.crash()
+        self.server.start()
+        while not self.stopped.wait(0.1) and self.seen() in (before, []):
+            pass
         self.left -= 1
         return self.left > 0
 

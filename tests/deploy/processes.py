@@ -4,8 +4,8 @@
 import json
 import os
 import pathlib
+import re
 import signal
-import socket
 import subprocess
 import time
 import urllib.error
@@ -38,7 +38,7 @@ def get(port, path, seconds=5):
 
 
 class Server:
-    """lectern-server with the given flags; restart() keeps its HTTP port."""
+    """lectern-server with the given flags; a second start() keeps its HTTP port."""
 
     def __init__(self, bin_dir, folder, name, model, flags):
         self.program = pathlib.Path(bin_dir) / "lectern-server"
@@ -63,10 +63,9 @@ class Server:
     def wait_until_ready(self):
         wait_for("ready", lambda: get(self.http_port, "/readyz")[0] == 200)
 
-    def restart(self):
-        self.stop()
-        self.start()
-        self.wait_until_ready()
+    def crash(self):
+        self.process.kill()
+        self.process.wait()
 
     def stop(self):
         if self.process.poll() is None:
@@ -104,12 +103,6 @@ class CommandLine:
         return out.strip()
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 class Prometheus:
     """A real one, that scrapes and evaluates every second. `targets`: {pod: (namespace, port)}."""
 
@@ -124,14 +117,18 @@ class Prometheus:
                 for pod, (namespace, port) in targets.items()]}],
         }
         (self.folder / "prometheus.yml").write_text(json.dumps(config), encoding="utf-8")
-        self.port = free_port()
         self.log_file = open(self.folder / "log", "wb")
         self.process = subprocess.Popen(
             ["prometheus", f"--config.file={self.folder}/prometheus.yml",
              f"--storage.tsdb.path={self.folder}/data", "--query.lookback-delta=10s",
-             f"--web.listen-address=127.0.0.1:{self.port}"],
-            stdout=self.log_file, stderr=self.log_file)
+             "--web.listen-address=127.0.0.1:0"], stdout=self.log_file, stderr=self.log_file)
+        self.port = int(wait_for("the port of Prometheus", self._port_of_log)[1])
         wait_for("Prometheus", lambda: get(self.port, "/-/ready")[0] == 200)
+
+    def _port_of_log(self):
+        log = (self.folder / "log").read_text(encoding="utf-8")
+        assert self.process.poll() is None, log
+        return re.search(r'"Listening on".* address=127\.0\.0\.1:(\d+)\n', log)
 
     def _api(self, path, **parameters):
         status, body = get(self.port, f"/api/v1/{path}?" + urllib.parse.urlencode(parameters), 20)
@@ -145,12 +142,6 @@ class Prometheus:
 
     def query_range(self, expr, start, end, step):
         return self._api("query_range", query=expr, start=start, end=end, step=step)["result"]
-
-    def alert_states(self, name, namespace):
-        """States of an alert's instances: pending, firing; none when it is quiet."""
-        return {a["state"] for a in self._api("alerts")["alerts"]
-                if a["labels"]["alertname"] == name and
-                a["labels"].get("namespace") == namespace}
 
     def stop(self):
         self.process.terminate()
