@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 import unittest
+import xml.etree.ElementTree
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
@@ -71,12 +72,12 @@ class AlertsTest(unittest.TestCase):
         cls.servers["tls"].wait_until_ready()
         rules = pathlib.Path(cls.folder.name) / "rules.yml"
         rules.write_text(make_rules.render(make_rules.Scale(1)), encoding="utf-8")
-        cls.start = time.time()
         cls.prometheus = Prometheus(cls.folder.name, rules, {
             f"{name}-0": (name, server.http_port) for name, server in cls.servers.items()})
         cls.addClassCleanup(cls.prometheus.stop)
         wait_for("a scrape of every server",
                  lambda: len(cls.prometheus.query("up == 1")) == len(cls.servers))
+        cls.start = time.time()
         cls.harm()
 
     @classmethod
@@ -218,6 +219,22 @@ class AlertsTest(unittest.TestCase):
                 expr = make_dashboard.expressions(namespace, ".*", "10s")[i][1]
                 series += self.prometheus.query_range(expr, self.start, time.time(), 1)
             yield title, series, legend
+
+    def test_11_pictures(self):
+        panels = [(title, "busy") for title in plot_panels.SERVICE_PANELS]
+        panels += [(title, "small") for title in plot_panels.MEMORY_PANELS]
+        data = self.prometheus.query_range, self.start, time.time()
+        dashboard, alerts = plot_panels.dashboard(*data, panels), plot_panels.alerts(*data)
+        for picture in (dashboard, alerts):
+            xml.etree.ElementTree.fromstring(picture)
+            self.assertLess(len(picture), 200_000)
+        for title, namespace in panels:
+            self.assertIn(title, dashboard)
+            self.assertTrue(plot_panels.lines_of(title, namespace, *data), title)
+        self.assertIn("LecternQueueSaturated", alerts)
+        if PICTURES:
+            for name, picture in [("dashboard", dashboard), ("alerts", alerts)]:
+                (pathlib.Path(PICTURES) / f"{name}.svg").write_text(picture, encoding="utf-8")
 
 
 if __name__ == "__main__":
