@@ -167,6 +167,7 @@ inline void TileInt8(const AttentionScratch& s, int64_t first, int padded, const
   const int8_t* query = reinterpret_cast<const int8_t*>(s.query) + first * padded;
   const float* scale = page.Get<float>(page.at.key_scale);
   const __m256i ones = _mm256_set1_epi16(1);
+  const std::byte* ahead = (page.ahead == nullptr ? page.base : page.ahead) + page.at.keys;
   for (int part = 0; part < kPageTokens; part += 16) {
     const int8_t* keys = page.Get<int8_t>(page.at.keys) + part * 4;
     __m256i acc[N][2];
@@ -175,6 +176,7 @@ inline void TileInt8(const AttentionScratch& s, int64_t first, int padded, const
     for (int c = 0; c < padded; c += 4) {
       const __m256i* tile =
           reinterpret_cast<const __m256i*>(keys + static_cast<int64_t>(c) * kPageTokens);
+      __builtin_prefetch(ahead + static_cast<int64_t>(c) * kPageTokens + part * 4);
       const __m256i k0 = _mm256_loadu_si256(tile);
       const __m256i k1 = _mm256_loadu_si256(tile + 1);
 #pragma GCC unroll 4
@@ -185,8 +187,9 @@ inline void TileInt8(const AttentionScratch& s, int64_t first, int padded, const
         const __m256i magnitude = _mm256_abs_epi8(q);
         const __m256i p0 = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(k0, q));
         const __m256i p1 = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(k1, q));
-        acc[n][0] = _mm256_add_epi32(acc[n][0], _mm256_madd_epi16(p0, ones));
-        acc[n][1] = _mm256_add_epi32(acc[n][1], _mm256_madd_epi16(p1, ones));
+        // As intrinsics, GCC 12 keeps a second copy of each sum, part of them in memory.
+        asm("vpaddd %1, %0, %0" : "+x"(acc[n][0]) : "x"(_mm256_madd_epi16(p0, ones)));
+        asm("vpaddd %1, %0, %0" : "+x"(acc[n][1]) : "x"(_mm256_madd_epi16(p1, ones)));
       }
     }
     const Vec s0 = Load(scale + part), s1 = Load(scale + part + 8);

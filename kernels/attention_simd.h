@@ -112,11 +112,35 @@ inline uint32_t MaskGreaterEqual(Vec a, Vec b) {
 #endif
 }
 
+#if defined(LECTERN_ISA_AVX2)
+// Byte i of entry m: the number of the i-th lane whose bit is set in m.
+struct CompressTable {
+  constexpr CompressTable() {
+    for (int mask = 0; mask < 256; ++mask) {
+      int n = 0;
+      for (int lane = 0; lane < 8; ++lane) {
+        if (mask >> lane & 1) order[mask][n++] = static_cast<uint8_t>(lane);
+      }
+    }
+  }
+  uint8_t order[256][8] = {};
+};
+constexpr CompressTable kCompressTable;
+
+inline __m256i CompressOrder(uint32_t mask) {
+  return _mm256_cvtepu8_epi32(
+      _mm_loadl_epi64(reinterpret_cast<const __m128i*>(kCompressTable.order[mask])));
+}
+#endif
+
 // Writes the lanes of `mask` densely to p (which has room for a whole vector); returns how many.
 inline int CompressStore(float* p, uint32_t mask, Vec v) {
 #if defined(LECTERN_ISA_AVX512)
   _mm512_storeu_ps(
       p, _mm512_maskz_compress_ps(static_cast<__mmask16>(mask), reinterpret_cast<__m512>(v)));
+  return __builtin_popcount(mask);
+#elif defined(LECTERN_ISA_AVX2)
+  _mm256_storeu_ps(p, _mm256_permutevar8x32_ps(reinterpret_cast<__m256>(v), CompressOrder(mask)));
   return __builtin_popcount(mask);
 #else
   int n = 0;
@@ -128,6 +152,10 @@ inline void CompressStoreInt(int32_t* p, uint32_t mask, IntVec v) {
 #if defined(LECTERN_ISA_AVX512)
   _mm512_storeu_si512(
       p, _mm512_maskz_compress_epi32(static_cast<__mmask16>(mask), reinterpret_cast<__m512i>(v)));
+#elif defined(LECTERN_ISA_AVX2)
+  _mm256_storeu_si256(
+      reinterpret_cast<__m256i*>(p),
+      _mm256_permutevar8x32_epi32(reinterpret_cast<__m256i>(v), CompressOrder(mask)));
 #else
   int n = 0;
   for (; mask != 0; mask &= mask - 1) p[n++] = v[__builtin_ctz(mask)];

@@ -77,7 +77,7 @@ bool QueuedJob::CancelledByDeadline() const {
   if (deadline_ == absl::InfiniteDuration()) return false;
   const absl::Duration whole = deadline_ - arrival_;
   const absl::Duration early = std::min(whole / 4, absl::Milliseconds(20) + whole / 100);
-  return absl::Nanoseconds(cancel_nanos_) >= deadline_ - early;
+  return absl::Nanoseconds(cancel_nanos_.load()) >= deadline_ - early;
 }
 
 absl::Status QueuedJob::Check(WorkStage stage) const {

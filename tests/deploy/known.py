@@ -7,17 +7,6 @@ import subprocess
 OURS = re.compile(r"\b((?:lectern|grpc_server|process)_[a-z0-9_]+)\b(?!:)")
 PART = re.compile(r"_(bucket|sum|count)$")
 
-# Metrics that no server sets so far. No rule and no panel may use them; a name leaves this list when
-# the server sets it.
-NOT_SET_YET = {
-    "lectern_exactness_checks_total",
-    "lectern_ffn_active_ratio",
-    "lectern_kv_cache_evictions_total",
-    "lectern_model_requests_running",
-    "lectern_model_requests_waiting",
-    "lectern_preemptions_total",
-}
-
 
 def metric_names(source):
     text = (source / "docs" / "metrics.md").read_text(encoding="utf-8")
