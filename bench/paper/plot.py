@@ -1,4 +1,4 @@
-"""Log-log plots as SVG, with the standard library alone."""
+"""Plots as SVG, with the standard library alone: log-log, or percent over a logarithmic axis."""
 
 import math
 from xml.sax.saxutils import escape
@@ -10,17 +10,23 @@ FONT = 'font-family="Helvetica, Arial, sans-serif"'
 
 
 class Series:
-    """Points (x, y) of one legend entry. `kind`: "line", "hollow" (markers of another source) or
-    "cross" (points that could not be run)."""
+    """Points (x, y) of one legend entry; those that a logarithmic axis cannot show are left out.
+    `kind`: "line", "hollow" (markers of another source) or "cross" (points that could not be run)."""
 
     def __init__(self, label, colour, kind, points):
         self.label, self.colour, self.kind = label, colour, kind
-        self.points = [(x, y) for x, y in points if x > 0 and y > 0]
+        self.points = [(x, y) for x, y in points if x > 0]
 
 
 class Panel:
-    def __init__(self, title, x_label, y_label, series):
+    """`percent`: the vertical axis is linear from 0 to 100."""
+
+    def __init__(self, title, x_label, y_label, series, percent=False):
         self.title, self.x_label, self.y_label = title, x_label, y_label
+        self.percent = percent
+        if not percent:
+            for one in series:
+                one.points = [(x, y) for x, y in one.points if y > 0]
         self.series = [s for s in series if s.points]
 
 
@@ -56,12 +62,12 @@ def _marker(kind, x, y, colour):
             f'stroke="{colour}" stroke-width="1.5"/>')
 
 
-def _grid(panel, to_x, to_y, x_range, y_range, left, top):
+def _grid(panel, to_x, to_y, x_range, marks, left, top):
     out = [_text(left + PANEL_WIDTH / 2, top - 10, panel.title, 13, extra='font-weight="bold"')]
-    for power in range(y_range[0], y_range[1] + 1):
-        y = to_y(10.0 ** power)
+    for mark in marks:
+        y = to_y(mark)
         out.append(f'<path d="M{left} {y:.1f}h{PANEL_WIDTH}" stroke="#ddd"/>')
-        out.append(_text(left - 7, y + 4, f"{10.0 ** power:g}", anchor="end"))
+        out.append(_text(left - 7, y + 4, f"{mark:g}", anchor="end"))
     for power in range(x_range[0], x_range[1] + 1):
         x = to_x(2.0 ** power)
         out.append(f'<path d="M{x:.1f} {top}v{PANEL_HEIGHT}" stroke="#eee"/>')
@@ -80,16 +86,22 @@ def _panel(panel, left, top):
     if not points:
         return []
     x_range = _x_range([x for x, _ in points])
-    y_range = _decades([y for _, y in points])
+    if panel.percent:
+        marks = range(0, 101, 20)
+    else:
+        y_range = _decades([y for _, y in points])
+        marks = [10.0 ** power for power in range(y_range[0], y_range[1] + 1)]
 
     def to_x(x):
         return left + PANEL_WIDTH * (math.log2(x) - x_range[0]) / (x_range[1] - x_range[0])
 
     def to_y(y):
+        if panel.percent:
+            return top + PANEL_HEIGHT * (1 - y / 100)
         share = (math.log10(y) - y_range[0]) / (y_range[1] - y_range[0])
         return top + PANEL_HEIGHT * (1 - share)
 
-    out = _grid(panel, to_x, to_y, x_range, y_range, left, top)
+    out = _grid(panel, to_x, to_y, x_range, marks, left, top)
     for series in panel.series:
         if series.kind == "line":
             path = "L".join(f"{to_x(x):.1f} {to_y(y):.1f}" for x, y in series.points)

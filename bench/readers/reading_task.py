@@ -108,12 +108,14 @@ def _cast(rng, split, count):
     return _sample(rng, people, count)
 
 
-def make_passage(rng, split, facts):
-    """Facts as (person, relation, value) and the text of each, in their order in the passage."""
-    people = _cast(rng, split, max(2, min(6, (facts + 2) // 2)))
+def make_passage(rng, split, facts, one_kind=False):
+    """Facts as (person, relation, value) and the text of each, in their order in the passage. All of
+    one kind: each about someone else, at most six."""
+    people = _cast(rng, split, facts if one_kind else max(2, min(6, (facts + 2) // 2)))
+    relations = [_one(rng, list(RELATIONS))] if one_kind else list(RELATIONS)
     pool = {kind: _sample(rng, values, 6 + facts // 2) for kind, values in VALUES.items()}
     pool["person"] = people
-    pairs = _sample(rng, [(p, r) for p in people for r in RELATIONS], facts)
+    pairs = _sample(rng, [(p, r) for p in people for r in relations], facts)
     used, told = set(), []
     for person, relation in pairs:
         kind, statements, _, _ = RELATIONS[relation]
@@ -126,29 +128,44 @@ def make_passage(rng, split, facts):
     return told
 
 
-def make_case(seed, split, number, facts):
-    """One case; `facts` is the range of the number of facts, both ends included."""
+def make_case(seed, split, number, facts, one_kind=False):
+    """One case; `facts` is the range of the number of facts, both ends included. "told" is for
+    training: of every fact where its sentence goes, whether it is about the one asked for, and whether
+    it is of the kind asked for."""
     rng = random.Random(f"{seed}/{split}/{number}")
-    told = make_passage(rng, split, facts[0] + int(rng.random() * (facts[1] - facts[0] + 1)))
+    told = make_passage(rng, split, facts[0] + int(rng.random() * (facts[1] - facts[0] + 1)),
+                        one_kind)
     person, relation, value, _ = asked = _one(rng, told)
     _, _, for_value, for_person = RELATIONS[relation]
     if for_person and rng.random() < 0.3:
-        question, answer, slot = _one(rng, for_person).format(v=value), person, "{p}"
+        question, answer, given = _one(rng, for_person).format(v=value), person, 2
     else:
-        question, answer, slot = _one(rng, for_value).format(p=person), value, "{v}"
-    context = ""
+        question, answer, given = _one(rng, for_value).format(p=person), value, 0
+    context, sentences = "", []
     for place, fact in enumerate(told):
         if place and place % PARAGRAPH == 0:
             context = context[:-1] + "\n\n"
         if rng.random() < 0.15:
             context += _one(rng, EMPTY) + " "
+        sentence = fact[3].format(p=fact[0], v=fact[2])
+        sentences.append(([len(context), len(context) + len(sentence)],
+                          fact[given] == asked[given], fact[1] == relation))
         if fact is asked:
-            before = fact[3].split(slot)[0]
+            before = fact[3].split("{p}" if given else "{v}")[0]
             begin = len(context) + len(before.format(p=person, v=value))
-            sentence = [len(context), len(context) + len(fact[3].format(p=person, v=value))]
-        context += fact[3].format(p=fact[0], v=fact[2]) + " "
+            answered = sentences[-1][0]
+        context += sentence + " "
     return {"id": str(number), "context": context[:-1], "question": question, "answer": answer,
-            "begin": begin, "sentence": sentence}
+            "begin": begin, "sentence": answered, "told": sentences}
+
+
+def words():
+    """Every word of the task, in a fixed order, as written in the middle of a sentence."""
+    texts = [*FIRST, *LAST, *PLACES, *JOBS, *THINGS, *YEARS, *EMPTY]
+    for _, statements, for_value, for_person in RELATIONS.values():
+        texts += [text.format(p="", v="") for text in (*statements, *for_value, *for_person)]
+    return list(dict.fromkeys(w for text in texts for w in text.lower().strip().replace(
+        ".", " ").replace("?", " ").split()))
 
 
 def main():
@@ -163,7 +180,9 @@ def main():
     if not 2 <= low <= high <= 40:
         parser.error(f"--facts={args.facts}: 2 <= low <= high <= 40 is needed")
     for number in range(args.cases):
-        print(json.dumps(make_case(args.seed, args.split, number, (low, high))))
+        case = make_case(args.seed, args.split, number, (low, high))
+        del case["told"]
+        print(json.dumps(case))
 
 
 if __name__ == "__main__":

@@ -82,6 +82,19 @@ class TaskTest(unittest.TestCase):
         self.assertGreater(same_kind, 120)
         self.assertGreater(shared_name, 150)
 
+    def test_passages_of_one_kind_differ_in_the_name_alone(self):
+        for number in range(100):
+            case = reading_task.make_case(5, 'train', number, (2, 6), one_kind=True)
+            self.assertTrue(all(is_kind for _, _, is_kind in case['told']), case)
+            self.assertEqual([sentence for sentence, is_subject, _ in case['told'] if is_subject],
+                             [case['sentence']], case)
+
+    def test_the_questions_of_the_small_readers(self):
+        # The commands of models/readers/README.md.
+        for name, options in (('test.jsonl', ['--seed=2', '--cases=400', '--facts=4,14']),
+                              ('long.jsonl', ['--seed=3', '--cases=50', '--facts=36,40'])):
+            self.assertEqual(drawn(*options)[1], (ROOT / 'models' / 'readers' / name).read_text())
+
 
 if __name__ == '__main__':
     unittest.main(argv=sys.argv[:1])

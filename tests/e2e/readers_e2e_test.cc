@@ -1,8 +1,10 @@
-// T5 and BERT behind the same calls: the tiny models of tests/golden in fp32, whose answers are
-// known, over a real socket: upload, ask, many windows, restart from disk, refusals.
+// T5 and BERT behind the same calls, over a real socket: the tiny models of tests/golden in fp32,
+// whose answers are known (upload, ask, many windows, restart from disk, refusals), and the trained
+// ones of models/readers in int8, whose answers are right.
 #include <fstream>
 #include <nlohmann/json.hpp>
 
+#include "absl/strings/ascii.h"
 #include "server/model/loaders/tokenizer_files.h"
 #include "tests/e2e/e2e_fixture.h"
 #include "tests/testing/temporary_folder.h"
@@ -20,6 +22,10 @@ class ReadersE2eTest : public E2eTest {
     const auto folder = test::GoldenDir() / model;
     LECTERN_REQUIRE_FILE(std::filesystem::exists(folder / "config.json"), folder.string());
     flags.push_back("--numerics=f32");
+    Start(folder, flags);
+  }
+
+  void Start(const std::filesystem::path& folder, const std::vector<std::string>& flags) {
     own_.reset();
     own_ = std::make_unique<test::ServerProcess>(flags, folder.string());
     ASSERT_TRUE(own_->WaitUntilReady()) << own_->Log();
@@ -180,6 +186,80 @@ TEST_F(ReadersE2eTest, T5FusesManyWindows) {
   for (std::thread& thread : threads) thread.join();
   for (const std::string& answer : answers) EXPECT_EQ(answer, answers[0]);
   ExpectReleased(0);
+}
+
+std::filesystem::path TrainedReaders() {
+  return test::FixtureDir().parent_path().parent_path() / "models" / "readers";
+}
+
+// Lines of models/readers/FILE: {"context", "question", "answer", "begin"}, none of them seen in
+// training.
+std::vector<nlohmann::json> QuestionsOf(const std::string& file, size_t count) {
+  std::ifstream stream(TrainedReaders() / file);
+  std::vector<nlohmann::json> cases;
+  for (std::string line; cases.size() < count && std::getline(stream, line);) {
+    cases.push_back(nlohmann::json::parse(line));
+  }
+  EXPECT_EQ(cases.size(), count);
+  return cases;
+}
+
+class TrainedReaderTest : public ReadersE2eTest {
+ protected:
+  // Uploads every passage, puts its question, and counts the right answers (in lower case).
+  int RightAnswers(const std::vector<nlohmann::json>& cases) {
+    int right = 0;
+    for (const nlohmann::json& c : cases) {
+      const std::string context = c.at("context"), answer = c.at("answer");
+      SCOPED_TRACE(c.at("question").get<std::string>());
+      const UploadResult upload = Upload(context);
+      EXPECT_TRUE(upload.status.ok()) << upload.status.error_message();
+      chunks_ = upload.document.chunks();
+      asked_ = Ask(Question(upload.document.id(), c.at("question")));
+      EXPECT_TRUE(asked_.status.ok()) << asked_.status.error_message();
+      if (absl::AsciiStrToLower(asked_.answer.text()) != absl::AsciiStrToLower(answer)) continue;
+      ++right;
+      CheckEvidence(context, c.at("begin"), c.at("begin").get<size_t>() + answer.size());
+    }
+    return right;
+  }
+
+  // Of a right answer: what lies at [begin, end) of the document is in the first piece.
+  void CheckEvidence(const std::string& context, size_t begin, size_t end) {
+    ASSERT_GT(asked_.answer.evidence_size(), 0);
+    const v1::EvidenceSpan& first = asked_.answer.evidence(0);
+    EXPECT_EQ(context.substr(first.begin_byte(), first.end_byte() - first.begin_byte()),
+              first.text());
+    if (spans_) {
+      EXPECT_EQ(first.begin_byte(), begin);
+      EXPECT_EQ(first.end_byte(), end);
+    } else if (first.begin_byte() <= begin && first.end_byte() >= end) {
+      ++found_;
+    }
+  }
+
+  bool spans_ = false;   // the evidence is the answer itself
+  int found_ = 0;        // answers whose sentence is the first piece of evidence
+  uint32_t chunks_ = 0;  // of the last document
+  AskResult asked_;
+};
+
+TEST_F(TrainedReaderTest, BertFindsTheAnswer) {
+  Start(TrainedReaders() / "bert", {});
+  if (HasFatalFailure()) return;
+  spans_ = true;
+  EXPECT_GE(RightAnswers(QuestionsOf("test.jsonl", 20)), 18);
+  EXPECT_GE(RightAnswers(QuestionsOf("long.jsonl", 10)), 8);
+  EXPECT_GT(chunks_, 1u);
+}
+
+TEST_F(TrainedReaderTest, T5WritesTheAnswer) {
+  Start(TrainedReaders() / "t5", {});
+  if (HasFatalFailure()) return;
+  EXPECT_GE(RightAnswers(QuestionsOf("test.jsonl", 20)), 18);
+  EXPECT_GE(found_, 18);
+  EXPECT_GE(RightAnswers(QuestionsOf("long.jsonl", 10)), 8);
+  EXPECT_GT(chunks_, 1u);
 }
 
 }  // namespace
