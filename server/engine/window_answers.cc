@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "server/base/status_macros.h"
 #include "server/engine/ask_job.h"
 #include "server/engine/chunk_reading.h"
@@ -21,6 +22,16 @@ constexpr size_t kOverlapShare = 4;
 // The text of some of the document's tokens.
 ByteRange BytesOf(const Encoding& encoding, const TokenRange& tokens) {
   return {encoding.begin[tokens.begin], encoding.end[tokens.end - 1]};
+}
+
+// The same without the space around it: tokens of byte-level BPE begin with the space before a
+// word.
+ByteRange SpanBytes(const DocumentContent& text, const TokenRange& tokens) {
+  ByteRange bytes = BytesOf(text.encoding, tokens);
+  const auto space = [&](uint64_t at) { return absl::ascii_isspace(text.text[at]); };
+  while (bytes.begin < bytes.end && space(bytes.begin)) ++bytes.begin;
+  while (bytes.begin < bytes.end && space(bytes.end - 1)) --bytes.end;
+  return bytes;
 }
 
 }  // namespace
@@ -223,7 +234,8 @@ void AskJob::ShowSpans(const std::vector<WindowScores>& scores) {
   const DocumentContent& text = content();
   std::vector<std::string_view> passages;
   for (const AnswerSpan& span : BestSpans(scores)) {
-    const ByteRange bytes = BytesOf(text.encoding, span.tokens);
+    const ByteRange bytes = SpanBytes(text, span.tokens);
+    if (bytes.begin == bytes.end) continue;
     const bool known =
         std::any_of(sentences_.begin(), sentences_.end(), [&](const EvidenceSpan& other) {
           return bytes.begin < other.end_byte && other.begin_byte < bytes.end;

@@ -52,7 +52,7 @@ absl::StatusOr<std::shared_ptr<const Model>> Load(const ModelLoadOptions& option
   }
   LECTERN_ASSIGN_OR_RETURN(const std::string type, ModelTypeOf(options.path));
   if (type == "t5") return LoadT5Folder(options);
-  if (type == "bert") return LoadBertFolder(options);
+  if (type == "bert" || type == "roberta") return LoadBertFolder(options);
   return LoadLlamaFolder(options);  // refuses other types
 }
 

@@ -1,6 +1,6 @@
-// T5 and BERT behind the same calls, over a real socket: the tiny models of tests/golden in fp32,
-// whose answers are known (upload, ask, many windows, restart from disk, refusals), and the trained
-// ones of models/readers in int8, whose answers are right.
+// T5, BERT and RoBERTa behind the same calls, over a real socket: the tiny models of tests/golden
+// in fp32, whose answers are known (upload, ask, many windows, restart from disk, refusals), and
+// the trained ones of models/readers in int8, whose answers are right.
 #include <fstream>
 #include <nlohmann/json.hpp>
 
@@ -56,15 +56,19 @@ nlohmann::json CaseOf(const std::string& family, const std::string& name) {
   return {};
 }
 
-TEST_F(ReadersE2eTest, BertAnswersWithTheGoldenSpans) {
-  Serve("bert_qa_tiny/model");
+class ExtractiveE2eTest : public ReadersE2eTest, public testing::WithParamInterface<const char*> {};
+INSTANTIATE_TEST_SUITE_P(Families, ExtractiveE2eTest, testing::Values("bert", "roberta"));
+
+TEST_P(ExtractiveE2eTest, AnswersWithTheGoldenSpans) {
+  const std::string family = GetParam(), golden = family + "_qa_tiny";
+  Serve(golden + "/model");
   if (IsSkipped() || HasFatalFailure()) return;
   const v1::ModelInfo model = Model();
   EXPECT_EQ(model.kind(), v1::ModelInfo::KIND_EXTRACTIVE);
-  EXPECT_EQ(model.family(), "bert");
+  EXPECT_EQ(model.family(), family);
   EXPECT_FALSE(model.supports_sampling());
   EXPECT_TRUE(model.supports_ffn_top_k());
-  const auto params = CaseOf("bert_qa_tiny", "qa_0");
+  const auto params = CaseOf(golden, "qa_0");
   const std::string context = params.at("context");
   const UploadResult upload = Upload(context);
   ASSERT_TRUE(upload.status.ok()) << upload.status.error_message();

@@ -1,5 +1,5 @@
-// rms_norm, layer_norm, rope, silu_mul and hadamard against double precision. u = 2^-24 is the unit
-// roundoff of a float; every bound counts roundings.
+// add_bias, rms_norm, layer_norm, rope, silu_mul and hadamard against double precision. u = 2^-24
+// is the unit roundoff of a float; every bound counts roundings.
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -7,6 +7,7 @@
 #include <random>
 #include <vector>
 
+#include "kernels/add_bias.h"
 #include "kernels/hadamard.h"
 #include "kernels/layer_norm.h"
 #include "kernels/rms_norm.h"
@@ -122,6 +123,24 @@ TEST_P(LayerNormTest, InPlaceAndInvariantToBatchAndThreads) {
   }
   EXPECT_EQ(LayerNorm(x.data(), 1, cols, nullptr, bias.data(), 0, together.data(), Context()),
             LaunchStatus::kBadArgument);
+}
+
+TEST(AddBiasTest, AddsToEveryRowOnAnyNumberOfThreads) {
+  const int64_t rows = 70, cols = 577;
+  const std::vector<float> x = Normal(rows * cols, 5), bias = Normal(cols, 6);
+  for (const int threads : {1, 2, 3}) {
+    std::vector<float> y = x;
+    ExecutionContext context;
+    context.num_threads = threads;
+    ASSERT_EQ(AddBias(bias.data(), rows, cols, y.data(), context), LaunchStatus::kOk);
+    for (int64_t i = 0; i < rows * cols; ++i) ASSERT_EQ(y[i], x[i] + bias[i % cols]) << i;
+  }
+  float y = 0;
+  const ExecutionContext context;
+  EXPECT_EQ(AddBias(bias.data(), 0, 1, nullptr, context), LaunchStatus::kOk);
+  EXPECT_EQ(AddBias(nullptr, 1, 1, &y, context), LaunchStatus::kBadArgument);
+  EXPECT_EQ(AddBias(bias.data(), 1, 1, nullptr, context), LaunchStatus::kBadArgument);
+  EXPECT_EQ(AddBias(bias.data(), 1, 0, &y, context), LaunchStatus::kBadShape);
 }
 
 TEST_P(RmsNormTest, BadArguments) {

@@ -21,7 +21,7 @@ BertModel::BertModel(BertParts parts)
                                                                   : kernels::KvType::kI8),
       info_(std::move(parts.info)) {
   const bool f32 = kv_type_ == kernels::KvType::kF32;
-  info_.family = "bert";
+  info_.family = config_.type;
   info_.kind = ModelKind::kExtractive;
   info_.numerics = f32 ? "f32" : "int8-rotated";
   info_.kv_cache = "none";
@@ -42,7 +42,7 @@ WindowFrame BertModel::FrameOf(std::string_view question) const {
   frame.before = {cls_};
   const Encoding words = tokenizer_->Encode(question, /*parse_special=*/false);
   frame.before.insert(frame.before.end(), words.ids.begin(), words.ids.end());
-  frame.before.push_back(sep_);
+  frame.before.insert(frame.before.end(), config_.is_roberta() ? 2 : 1, sep_);
   frame.after = {sep_};
   return frame;
 }

@@ -1,4 +1,5 @@
-// The BERT family behind the Model interface: spans of the document that answer a question.
+// The BERT family (RoBERTa included) behind the Model interface: spans of the document that answer
+// a question.
 #pragma once
 
 #include <memory>
@@ -33,7 +34,7 @@ class BertModel : public Model {
 
   const ModelInfo& info() const override { return info_; }
   const Tokenizer& tokenizer() const override { return *tokenizer_; }
-  // [CLS] question [SEP] part of the document [SEP]
+  // [CLS] question [SEP] part of the document [SEP]; RoBERTa's: <s> question </s></s> part </s>
   WindowFrame FrameOf(std::string_view question) const override;
   std::unique_ptr<Workspace> NewWorkspace() const override;
   absl::Status Forward(std::span<const ForwardSlice> slices, Workspace& workspace) const override;

@@ -24,7 +24,8 @@ class Plan {
  public:
   Plan(const BertConfig& config, const TensorSource& source) : config_(config), finder_(source) {
     // A whole model has its encoder under a name; the encoder alone has not.
-    if (source.Find("bert.embeddings.word_embeddings.weight") != nullptr) prefix_ = "bert.";
+    const std::string prefix = config.type + ".";
+    if (source.Find(prefix + "embeddings.word_embeddings.weight") != nullptr) prefix_ = prefix;
   }
 
   absl::Status Layer(Linear* layer, const std::vector<std::string>& names, int64_t out,
@@ -94,7 +95,8 @@ absl::StatusOr<std::unique_ptr<const BertWeights>> BertWeights::Load(
   LECTERN_RETURN_IF_ERROR(plan.finder().Find(embeddings + "word_embeddings.weight",
                                              {config.vocab, config.hidden}, &weights->words_));
   LECTERN_RETURN_IF_ERROR(plan.Values(embeddings + "position_embeddings.weight",
-                                      {config.window, config.hidden}, &weights->positions_));
+                                      {config.positions, config.hidden}, &weights->positions_));
+  weights->first_position_ = config.first_position;
   LECTERN_RETURN_IF_ERROR(plan.Values(embeddings + "token_type_embeddings.weight",
                                       {config.types, config.hidden}, &weights->types_));
   LECTERN_RETURN_IF_ERROR(plan.Norm("embeddings.LayerNorm", &weights->embedding_norm));
@@ -125,7 +127,8 @@ absl::Status BertWeights::Embed(std::span<const int32_t> tokens, size_t document
   for (size_t i = 0; i < tokens.size(); ++i, x += hidden) {
     LECTERN_RETURN_IF_ERROR(Dequantize(*words_, tokens[i], 1, x));
     const int64_t type = std::min<int64_t>(i < document_begin ? 0 : 1, last_type);
-    const float* position = positions_.data() + static_cast<int64_t>(i) * hidden;
+    const float* position =
+        positions_.data() + (first_position_ + static_cast<int64_t>(i)) * hidden;
     for (int64_t c = 0; c < hidden; ++c) x[c] += types_[type * hidden + c] + position[c];
   }
   return absl::OkStatus();

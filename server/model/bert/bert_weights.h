@@ -1,4 +1,4 @@
-// The weights of a BERT model, ready to be multiplied by.
+// The weights of a BERT or RoBERTa model, ready to be multiplied by.
 #pragma once
 
 #include <cstdint>
@@ -52,8 +52,9 @@ class BertWeights {
 
   std::unique_ptr<TensorSource> source_;
   const TensorView* words_ = nullptr;
-  std::vector<float> positions_;  // [window, hidden]
-  std::vector<float> types_;      // [types, hidden]
+  std::vector<float> positions_;  // [positions, hidden]
+  int64_t first_position_ = 0;
+  std::vector<float> types_;  // [types, hidden]
 };
 
 }  // namespace lectern

@@ -33,12 +33,15 @@ absl::StatusOr<std::shared_ptr<const Model>> LoadBertFolder(const ModelLoadOptio
   LECTERN_ASSIGN_OR_RETURN(parts.config, ReadBertConfig(config_json, config_path));
   if (!parts.config.reads_spans && !encoder_alone) {
     return UnsupportedFile({.file = config_path, .kind = "key", .name = "architectures"},
-                           "an encoder alone answers no questions; BertForQuestionAnswering does");
+                           "an encoder alone answers no questions; one ForQuestionAnswering does");
   }
   LECTERN_ASSIGN_OR_RETURN(parts.tokenizer, LoadTokenizerFolder(folder, /*eos_id=*/-1));
   LECTERN_RETURN_IF_ERROR(CheckVocabulary(options, *parts.tokenizer, parts.config.vocab));
-  LECTERN_ASSIGN_OR_RETURN(parts.cls, SpecialId(*parts.tokenizer, "[CLS]", options.path));
-  LECTERN_ASSIGN_OR_RETURN(parts.sep, SpecialId(*parts.tokenizer, "[SEP]", options.path));
+  const bool roberta = parts.config.is_roberta();
+  LECTERN_ASSIGN_OR_RETURN(parts.cls,
+                           SpecialId(*parts.tokenizer, roberta ? "<s>" : "[CLS]", options.path));
+  LECTERN_ASSIGN_OR_RETURN(parts.sep,
+                           SpecialId(*parts.tokenizer, roberta ? "</s>" : "[SEP]", options.path));
   LECTERN_ASSIGN_OR_RETURN(auto source, OpenSafetensors(folder, /*ignore_other_types=*/true));
   LECTERN_ASSIGN_OR_RETURN(const LinearForm form,
                            LinearForm::Of(options.numerics, options.threads));

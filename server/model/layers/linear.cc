@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "kernels/add_bias.h"
 #include "kernels/hadamard.h"
 #include "kernels/int8_linear.h"
 #include "server/base/status_macros.h"
@@ -97,10 +98,8 @@ absl::Status Linear::Run(const float* x, int64_t rows, float* y, bool accumulate
                                                         memory_->f32.data(), out_, y, accumulate)
                                          : RunInt8(x, rows, y, accumulate, execution));
   const float* bias = memory_->bias.data();
-  for (int64_t row = 0; bias != nullptr && row < rows; ++row) {
-    for (int64_t i = 0; i < out_; ++i) y[row * out_ + i] += bias[i];
-  }
-  return absl::OkStatus();
+  if (bias == nullptr) return absl::OkStatus();
+  return FromKernel(kernels::AddBias(bias, rows, out_, y, execution), "add_bias");
 }
 
 absl::Status Linear::RunInt8(const float* x, int64_t rows, float* y, bool accumulate,

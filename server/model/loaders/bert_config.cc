@@ -12,12 +12,16 @@ namespace lectern {
 namespace {
 
 absl::Status CheckFeatures(const ConfigReader& reader, BertConfig& config) {
-  LECTERN_RETURN_IF_ERROR(reader.CheckText("model_type", "bert"));
+  LECTERN_ASSIGN_OR_RETURN(config.type, reader.Text("model_type"));
+  if (!config.is_roberta()) LECTERN_RETURN_IF_ERROR(reader.CheckText("model_type", "bert"));
+  const std::string name = config.is_roberta() ? "Roberta" : "Bert";
   const nlohmann::json* names = reader.Find("architectures");
   const bool is_encoder =
-      names != nullptr && names->is_array() && names->size() == 1 && (*names)[0] == "BertModel";
+      names != nullptr && names->is_array() && names->size() == 1 && (*names)[0] == name + "Model";
   config.reads_spans = !is_encoder;
-  if (!is_encoder) LECTERN_RETURN_IF_ERROR(reader.CheckArchitecture("BertForQuestionAnswering"));
+  if (!is_encoder) {
+    LECTERN_RETURN_IF_ERROR(reader.CheckArchitecture(name + "ForQuestionAnswering"));
+  }
   if (reader.Find("hidden_act") != nullptr) {
     LECTERN_RETURN_IF_ERROR(reader.CheckText("hidden_act", "gelu"));
   }
@@ -49,7 +53,16 @@ absl::StatusOr<BertConfig> ReadBertConfig(std::string_view contents, std::string
   }
   LECTERN_ASSIGN_OR_RETURN(config.intermediate, reader.IntIn("intermediate_size", 1, kMaxWidth));
   LECTERN_ASSIGN_OR_RETURN(config.vocab, reader.IntIn("vocab_size", 1, 1 << 22));
-  LECTERN_ASSIGN_OR_RETURN(config.window, reader.IntIn("max_position_embeddings", 8, 1 << 16));
+  LECTERN_ASSIGN_OR_RETURN(config.positions, reader.IntIn("max_position_embeddings", 8, 1 << 16));
+  if (config.is_roberta()) {
+    LECTERN_ASSIGN_OR_RETURN(const int64_t padding, reader.Int("pad_token_id", 1));
+    if (padding < 0 || padding > config.positions - 8) {
+      return reader.Invalid("pad_token_id",
+                            absl::StrCat(padding, " leaves no positions behind it"));
+    }
+    config.first_position = padding + 1;
+  }
+  config.window = config.positions - config.first_position;
   LECTERN_ASSIGN_OR_RETURN(config.types, reader.IntIn("type_vocab_size", 1, 16));
   LECTERN_ASSIGN_OR_RETURN(config.norm_eps, reader.Number("layer_norm_eps", 1e-12));
   if (!(config.norm_eps >= 0 && config.norm_eps < 1)) {

@@ -32,13 +32,22 @@ absl::StatusOr<WordPieceConfig> ParseVocabTxt(std::string_view vocabulary, std::
                                               std::string_view settings_json,
                                               std::string settings_source);
 
+// From the contents of a vocab.json ({"token": id}), the merges.txt beside it and what of
+// tokenizer_config.json there is (empty: nothing); the same errors. Special tokens are RoBERTa's
+// and those that the settings name.
+absl::StatusOr<ByteLevelBpeConfig> ParseVocabJson(std::string_view vocabulary, std::string source,
+                                                  std::string_view merges,
+                                                  std::string_view settings_json,
+                                                  std::string settings_source);
+
 // From the contents of a tokenizer.json of type BPE, Unigram or WordPiece. `eos_id` below 0: what
 // the file says, if it does.
 absl::StatusOr<std::unique_ptr<Tokenizer>> NewTokenizerFromJson(std::string_view contents,
                                                                 std::string source, int32_t eos_id);
 
-// From what a model folder holds: tokenizer.json, else spiece.model, else vocab.txt (the last two
-// with the tokenizer_config.json beside them). INVALID_ARGUMENT if it holds none.
+// From what a model folder holds: tokenizer.json, else spiece.model, else vocab.txt, else
+// vocab.json and merges.txt (all but the first with the tokenizer_config.json beside them).
+// INVALID_ARGUMENT if it holds none.
 absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizerFolder(const std::string& folder,
                                                                int32_t eos_id);
 

@@ -1,7 +1,6 @@
 // Which tokenizer a model folder holds.
 #include <filesystem>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "server/base/mapped_file.h"
 #include "server/base/status_macros.h"
@@ -33,27 +32,12 @@ absl::StatusOr<std::string> ReadFileIfThere(const std::string& path, size_t limi
   return ReadFile(path, limit);
 }
 
-// "added_tokens_decoder" of tokenizer_config.json: {"32099": {"content": "<extra_id_0>", ...}, ...}
+// Of tokenizer_config.json.
 absl::Status AddFromSettings(std::string_view contents, const std::string& source,
                              std::vector<AddedToken>& added) {
   if (contents.empty()) return absl::OkStatus();
   LECTERN_ASSIGN_OR_RETURN(const json settings, ParseJsonObject(contents, source));
-  const json* tokens = Child(settings, "added_tokens_decoder");
-  if (tokens == nullptr) return absl::OkStatus();
-  if (!tokens->is_object()) {
-    return InvalidKey(source, "added_tokens_decoder", "is not an object");
-  }
-  for (const auto& [key, token] : tokens->items()) {
-    AddedToken one;
-    one.text = Text(token, "content", "");
-    one.special = Flag(token, "special", false);
-    if (!absl::SimpleAtoi(key, &one.id) || one.id < 0 || one.text.empty()) {
-      return InvalidKey(source, "added_tokens_decoder",
-                        "an entry lacks its content or a sensible id");
-    }
-    added.push_back(std::move(one));
-  }
-  return absl::OkStatus();
+  return ReadAddedTokensDecoder(settings, source, added);
 }
 
 // added_tokens.json: {"<extra_id_0>": 32099, ...}
@@ -95,6 +79,20 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> LoadVocabTxt(const fs::path& folder, 
   return NewWordPiece(std::move(config));
 }
 
+absl::StatusOr<std::unique_ptr<Tokenizer>> LoadVocabJson(const fs::path& folder, int32_t eos_id) {
+  const std::string path = folder / "vocab.json";
+  const std::string settings_path = folder / "tokenizer_config.json";
+  LECTERN_ASSIGN_OR_RETURN(const std::string contents, ReadFile(path, kMaxTokenizerFileBytes));
+  LECTERN_ASSIGN_OR_RETURN(const std::string merges,
+                           ReadFile(folder / "merges.txt", kMaxTokenizerFileBytes));
+  LECTERN_ASSIGN_OR_RETURN(const std::string settings,
+                           ReadFileIfThere(settings_path, kMaxConfigJsonBytes));
+  LECTERN_ASSIGN_OR_RETURN(ByteLevelBpeConfig config,
+                           ParseVocabJson(contents, path, merges, settings, settings_path));
+  config.eos_id = eos_id;
+  return NewByteLevelBpe(std::move(config));
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> NewTokenizerFromJson(std::string_view contents,
@@ -128,7 +126,10 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizerFolder(const std::string
   }
   if (holds("spiece.model")) return LoadSpiece(path, eos_id);
   if (holds("vocab.txt")) return LoadVocabTxt(path, eos_id);
-  return InvalidFile({.file = folder}, "holds no tokenizer.json, spiece.model or vocab.txt");
+  if (holds("vocab.json") && holds("merges.txt")) return LoadVocabJson(path, eos_id);
+  return InvalidFile(
+      {.file = folder},
+      "holds no tokenizer.json, spiece.model, vocab.txt, or vocab.json with merges.txt");
 }
 
 }  // namespace lectern

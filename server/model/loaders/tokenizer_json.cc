@@ -72,10 +72,12 @@ class Reader {
     return absl::OkStatus();
   }
 
-  // ByteLevel only trims offsets; any other may add tokens to every text.
+  // ByteLevel only trims offsets, RobertaProcessing adds the frame that such a model has anyway;
+  // any other may add tokens to every text.
   absl::Status CheckPostProcessor() const {
     const json* post = Child(root_, "post_processor");
-    if (post == nullptr || TypeOf(post) == "ByteLevel") return absl::OkStatus();
+    if (post == nullptr || TypeOf(post) == "ByteLevel" || TypeOf(post) == "RobertaProcessing")
+      return absl::OkStatus();
     return Unsupported("post_processor", TypeOf(post));
   }
 

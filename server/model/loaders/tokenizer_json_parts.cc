@@ -1,5 +1,6 @@
 #include "server/model/loaders/tokenizer_json_parts.h"
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "server/model/loaders/file_error.h"
 
@@ -55,6 +56,26 @@ absl::StatusOr<std::vector<AddedToken>> ReadAddedTokens(const json& root, std::s
         {content->get<std::string>(), id->get<int32_t>(), Flag(token, "special", false)});
   }
   return tokens;
+}
+
+absl::Status ReadAddedTokensDecoder(const json& settings, std::string_view source,
+                                    std::vector<AddedToken>& added) {
+  const json* tokens = Child(settings, "added_tokens_decoder");
+  if (tokens == nullptr) return absl::OkStatus();
+  if (!tokens->is_object()) {
+    return InvalidKey(source, "added_tokens_decoder", "is not an object");
+  }
+  for (const auto& [key, token] : tokens->items()) {
+    AddedToken one;
+    one.text = Text(token, "content", "");
+    one.special = Flag(token, "special", false);
+    if (!absl::SimpleAtoi(key, &one.id) || one.id < 0 || one.text.empty()) {
+      return InvalidKey(source, "added_tokens_decoder",
+                        "an entry lacks its content or a sensible id");
+    }
+    added.push_back(std::move(one));
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace lectern

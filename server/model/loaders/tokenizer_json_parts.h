@@ -32,6 +32,10 @@ absl::Status UnknownKind(std::string_view source, std::string_view key, const st
 absl::StatusOr<std::vector<AddedToken>> ReadAddedTokens(const nlohmann::json& root,
                                                         std::string_view source);
 
+// "added_tokens_decoder" of tokenizer_config.json: {"32099": {"content": "<extra_id_0>", ...}, ...}
+absl::Status ReadAddedTokensDecoder(const nlohmann::json& settings, std::string_view source,
+                                    std::vector<AddedToken>& added);
+
 // A tokenizer.json whose model is of that type.
 absl::StatusOr<ByteLevelBpeConfig> ReadBpeJson(const nlohmann::json& root,
                                                const std::string& source, int32_t eos_id);

@@ -218,7 +218,10 @@ class Pass {
       std::copy_n(normed_ + workspace_.first_row[i] * hidden(), Tokens(slice) * hidden(),
                   slice.encoded);
     }
-    for (size_t layer = 0; layer < weights_.decoder.size(); ++layer) {
+    const bool remembers =
+        std::any_of(workspace_.slices.begin(), workspace_.slices.end(),
+                    [](const ForwardSlice* slice) { return !slice->pages.empty(); });
+    for (size_t layer = 0; remembers && layer < weights_.decoder.size(); ++layer) {
       BeginLayer();
       LECTERN_RETURN_IF_ERROR(weights_.decoder[layer].cross_key_value.Run(
           normed_, rows_, qkv_, /*accumulate=*/false, execution_));

@@ -1,5 +1,6 @@
-// The tiny random BERT of tests/golden/bert_qa_tiny against float64 results, in fp32: scores of
-// where answers begin and end, dense and with top-k attention, all windows of a case in one batch.
+// The tiny random BERT and RoBERTa of tests/golden/bert_qa_tiny and roberta_qa_tiny against float64
+// results, in fp32: scores of where answers begin and end, dense and with top-k attention, all
+// windows of a case in one batch.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -88,11 +89,16 @@ std::vector<double> Expected(const GoldenTensor& tensor, int64_t first, size_t c
   return {tensor.f64.begin() + first, tensor.f64.begin() + first + static_cast<int64_t>(count)};
 }
 
-TEST(BertGoldenTest, MatchesFloat64) {
-  const auto cases = GoldenCases("bert_qa_tiny");
-  LECTERN_REQUIRE_FILE(!cases.empty(), "golden family bert_qa_tiny");
+class BertGoldenTest : public testing::TestWithParam<const char*> {
+ protected:
+  void SetUp() override { LECTERN_REQUIRE_FILE(!GoldenCases(GetParam()).empty(), GetParam()); }
+};
+INSTANTIATE_TEST_SUITE_P(Families, BertGoldenTest,
+                         testing::Values("bert_qa_tiny", "roberta_qa_tiny"));
+
+TEST_P(BertGoldenTest, MatchesFloat64) {
   int checked = 0;
-  for (const GoldenCase& c : cases) {
+  for (const GoldenCase& c : GoldenCases(GetParam())) {
     if (!c.params.contains("attention_topk")) continue;
     SCOPED_TRACE(c.name);
     const GoldenTensors data = c.Load();
@@ -131,9 +137,36 @@ TEST(BertGoldenTest, MatchesFloat64) {
   EXPECT_GE(checked, 12);
 }
 
-TEST(BertGoldenTest, AWindowDoesNotDependOnItsBatch) {
-  for (const GoldenCase& c : GoldenCases("bert_qa_tiny")) {
-    if (c.name != "qa_5") continue;
+// What the folder's own tokenizer and frame make of a question and a document.
+TEST_P(BertGoldenTest, FolderGivesTheGoldenWindows) {
+  int checked = 0;
+  for (const GoldenCase& c : GoldenCases(GetParam())) {
+    if (!c.params.contains("attention_topk")) continue;
+    SCOPED_TRACE(c.name);
+    const GoldenTensors data = c.Load();
+    const Windows windows = WindowsOf(data);
+    const auto model = LoadModel({.name = "tiny", .path = (c.folder / "model").string()});
+    ASSERT_TRUE(model.ok()) << model.status();
+    const WindowFrame frame = (*model)->FrameOf(c.params.at("question").get<std::string>());
+    const Encoding document =
+        (*model)->tokenizer().Encode(c.params.at("context").get<std::string>(), false);
+    for (size_t i = 0; i < windows.ids.size(); ++i) {
+      const size_t part = windows.ids[i].size() - frame.size();
+      const auto begin = document.ids.begin() + data["window_start"].i32[i];
+      std::vector<int32_t> ids = frame.before;
+      ids.insert(ids.end(), begin, begin + static_cast<int64_t>(part));
+      ids.insert(ids.end(), frame.after.begin(), frame.after.end());
+      EXPECT_EQ(ids, windows.ids[i]) << i;
+      EXPECT_EQ(frame.before.size(), windows.document_begin[i]) << i;
+      ++checked;
+    }
+  }
+  EXPECT_GE(checked, 8);
+}
+
+TEST_P(BertGoldenTest, AWindowDoesNotDependOnItsBatch) {
+  for (const GoldenCase& c : GoldenCases(GetParam())) {
+    if (c.name != "qa_3") continue;
     const Windows windows = WindowsOf(c.Load());
     for (const auto numerics :
          {ModelLoadOptions::Numerics::kF32, ModelLoadOptions::Numerics::kInt8Rotated}) {
@@ -149,7 +182,7 @@ TEST(BertGoldenTest, AWindowDoesNotDependOnItsBatch) {
   }
 }
 
-TEST(BertGoldenTest, RefusesBadSlices) {
+TEST(BertSlicesTest, RefusesBadSlices) {
   const auto model =
       Load(GoldenDir() / "bert_qa_tiny" / "model", ModelLoadOptions::Numerics::kInt8Rotated);
   const auto workspace = model->NewWorkspace();

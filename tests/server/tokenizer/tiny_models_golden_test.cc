@@ -1,5 +1,5 @@
-// golden/t5_tiny and golden/bert_qa_tiny: every string of the golden files, with the tokenizers
-// that the model folders hold.
+// golden/t5_tiny, golden/bert_qa_tiny and golden/roberta_qa_tiny: every string of the golden files,
+// with the tokenizers that the model folders hold.
 #include <gtest/gtest.h>
 
 #include <filesystem>
@@ -97,6 +97,26 @@ TEST(BertQaTinyTokenizerTest, EncodesEveryString) {
       EXPECT_EQ(e.end[i], bytes[c["offsets"][i][1].get<size_t>()]) << i;
     }
     test::ExpectSoundRanges(text, e);
+    test::ExpectStreamDecodes(**tokenizer, e.ids);
+  }
+}
+
+// vocab.json and merges.txt; no tokenizer.json.
+TEST(RobertaQaTinyTokenizerTest, EncodesEveryString) {
+  const fs::path folder = test::GoldenDir() / "roberta_qa_tiny";
+  LECTERN_REQUIRE_FILE(fs::exists(folder / "model" / "vocab.json"), folder);
+  const auto tokenizer = LoadTokenizerFolder(folder / "model", -1);
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
+  EXPECT_EQ((*tokenizer)->Encode("<s></s><pad><unk><mask>", true).ids,
+            (std::vector<int32_t>{0, 2, 1, 3, 4}));
+  const json golden = json::parse(Contents(folder / "tokenizer.json"));
+  ASSERT_GT(golden.size(), 0u);
+  for (const json& c : golden) {
+    const std::string text = c["text"];
+    SCOPED_TRACE(text);
+    const Encoding e = (*tokenizer)->Encode(text, false);
+    EXPECT_EQ(e.ids, c["ids"].get<std::vector<int32_t>>());
+    EXPECT_EQ((*tokenizer)->Decode(e.ids, true), text);
     test::ExpectStreamDecodes(**tokenizer, e.ids);
   }
 }

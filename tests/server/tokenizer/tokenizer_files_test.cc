@@ -73,6 +73,8 @@ TEST(TokenizerJsonTest, PreTokenizersAreTold) {
     return config.ok() ? config->pre_tokenizer : PreTokenizer::kNone;
   };
   EXPECT_EQ(kind(), PreTokenizer::kGpt2);
+  root["post_processor"] = {{"type", "RobertaProcessing"}, {"trim_offsets", true}};
+  EXPECT_EQ(kind(), PreTokenizer::kGpt2);
   root["post_processor"] = {{"type", "ByteLevel"}, {"trim_offsets", false}};
   root["pre_tokenizer"]["use_regex"] = false;
   EXPECT_EQ(kind(), PreTokenizer::kNone);

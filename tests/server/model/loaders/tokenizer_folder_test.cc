@@ -28,6 +28,9 @@ TEST(TokenizerFolderTest, ByWhatIsThere) {
   const test::TempFolder folder;
   test::ExpectRefused(LoadTokenizerFolder(folder.path(), -1).status(), kInvalid, folder.path(),
                       "holds no", "vocab.txt");
+  folder.Write("vocab.json", "{}");
+  test::ExpectRefused(LoadTokenizerFolder(folder.path(), -1).status(), kInvalid, folder.path(),
+                      "holds no", "merges.txt");
   folder.Write("vocab.txt", "[UNK]\na\n");
   EXPECT_EQ(Encode(folder, "a"), Ids{1});
   folder.Write("spiece.model", test::SpieceModel());
@@ -68,9 +71,39 @@ TEST(TokenizerFolderTest, AddedTokensBesideSpieceModel) {
   expect("added_tokens.json", "[]", "not an object");
 }
 
+TEST(TokenizerFolderTest, VocabJsonAndMerges) {
+  json vocabulary = {{"<s>", 256}, {"</s>", 257}, {"ab", 258}};
+  for (int byte = 0; byte < 256; ++byte) vocabulary[ByteAlphabet()[byte]] = byte;
+  const test::TempFolder folder;
+  folder.Write("vocab.json", vocabulary.dump());
+  folder.Write("merges.txt", "#version: 0.2\r\na b\r\n");
+  EXPECT_EQ(Encode(folder, "<s>abb</s>", true), (Ids{256, 258, 'b', 257}));
+  folder.Write("tokenizer_config.json",
+               R"({"added_tokens_decoder": {"256": {"content": "<s>", "special": false},
+                                            "259": {"content": "<mask>", "special": true}}})");
+  EXPECT_EQ(Encode(folder, "<s><mask>", true).back(), 259);
+  const auto expect = [&](const char* name, const std::string& text, absl::StatusCode code,
+                          const char* file, const char* named) {
+    folder.Write(name, text);
+    SCOPED_TRACE(text);
+    test::ExpectRefused(LoadTokenizerFolder(folder.path(), -1).status(), code, folder.path(file),
+                        named, "");
+  };
+  expect("tokenizer_config.json", R"({"add_prefix_space": true})", absl::StatusCode::kUnimplemented,
+         "vocab.json", "add_prefix_space");
+  expect("tokenizer_config.json", "[]", kInvalid, "tokenizer_config.json", "not an object");
+  folder.Write("tokenizer_config.json", "{}");
+  expect("merges.txt", "a b c\n", kInvalid, "vocab.json", "merge");
+  expect("merges.txt", "a q\n", kInvalid, "vocab.json", "merge");
+  folder.Write("merges.txt", "");
+  expect("vocab.json", "[]", kInvalid, "vocab.json", "not an object");
+  expect("vocab.json", R"({"a": "b"})", kInvalid, "vocab.json", "'model.vocab'");
+}
+
 TEST(TokenizerFolderTest, FilesBeyondTheLimits) {
-  for (const char* name : {"tokenizer.json", "spiece.model", "vocab.txt"}) {
+  for (const char* name : {"tokenizer.json", "spiece.model", "vocab.txt", "vocab.json"}) {
     const test::TempFolder folder;
+    folder.Write("merges.txt", "");
     folder.Write(name, "");
     std::filesystem::resize_file(folder.path(name), kMaxTokenizerFileBytes + 1);
     const int64_t before = test::PeakMemoryKib();
