@@ -60,8 +60,7 @@ class AlertsTest(unittest.TestCase):
         tiny = golden_model(SOURCE)
         cls.servers, cls.lines = {}, {}
         cls.serve("busy", default_model(DEPENDENCIES),
-                  ["--max_running=1", "--queue_capacity=4", "--queue_wait=0s",
-                   "--kv_bytes=256MiB"])
+                  ["--max_running=1", "--queue_capacity=4", "--kv_bytes=256MiB"])
         cls.serve("small", tiny, ["--kv_bytes=1MiB", f"--cache_dir={cls.folder.name}/cache"])
         cls.serve("stuck", tiny, [])
         cls.serve("loop", tiny, ["--lame_duck=3s"])  # scrapes see it draining
