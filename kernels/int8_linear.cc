@@ -23,6 +23,7 @@ const Int8LinearOps& Int8LinearOpsOf(Isa isa) {
 namespace {
 
 static_assert(kInt8BlockChannels == kLinearBlockChannels);
+static_assert(kInt8BlockRows == kLinearChunkRows);
 
 // One call on at most a panel of rows.
 struct Panel {

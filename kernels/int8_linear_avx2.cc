@@ -23,7 +23,30 @@ inline __attribute__((always_inline)) __m256i BroadcastGroup(const uint8_t* x) {
   return _mm256_set1_epi32(group);
 }
 
-// Stores channels [first, first + 8) of one row, as many of them as exist.
+inline __attribute__((always_inline)) __m256i LoadWeights(const int8_t* w) {
+  return _mm256_load_si256(reinterpret_cast<const __m256i*>(w));
+}
+
+// sum + x0 . w0 + x1 . w1, eight products a channel. Two vpmaddubsw are added in 16 bits: packing
+// keeps four weights to kInt8QuadSum, and 127 * kInt8QuadSum < 2^15.
+inline __attribute__((always_inline)) __m256i AddProducts(__m256i sum, __m256i x0, __m256i w0,
+                                                          __m256i x1, __m256i w1) {
+  static_assert(127 * kInt8QuadSum < 1 << 15);
+  const __m256i quads =
+      _mm256_add_epi16(_mm256_maddubs_epi16(x0, w0), _mm256_maddubs_epi16(x1, w1));
+  const __m256i eights = _mm256_madd_epi16(quads, _mm256_set1_epi16(1));
+  // As an intrinsic, GCC 12 would add in another order and keep sums in memory.
+  asm("vpaddd %1, %0, %0" : "+x"(sum) : "x"(eights));
+  return sum;
+}
+
+// The same of a last group alone.
+inline __attribute__((always_inline)) __m256i AddProducts(__m256i sum, __m256i x, __m256i w) {
+  const __m256i none = _mm256_setzero_si256();
+  return AddProducts(sum, x, w, none, none);
+}
+
+// y = or += the exact sums of channels [first, first + 8) of one row, as many of them as exist.
 inline void Store(const Int8Block& block, int64_t row, int first, __m256i sum) {
   const int channels = block.channels - first;
   if (channels <= 0) return;
@@ -34,62 +57,116 @@ inline void Store(const Int8Block& block, int64_t row, int first, __m256i sum) {
   const __m256 scale =
       _mm256_mul_ps(_mm256_set1_ps(block.x_scale[row]), _mm256_loadu_ps(block.w_scale + first));
   const __m256 value = _mm256_mul_ps(_mm256_cvtepi32_ps(exact), scale);
+  if (channels >= kLanes) {  // masked stores are slow on some CPUs
+    _mm256_storeu_ps(y, block.accumulate ? _mm256_add_ps(_mm256_loadu_ps(y), value) : value);
+    return;
+  }
   const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
   const __m256i mask = _mm256_cmpgt_epi32(_mm256_set1_epi32(channels), lane);
   const __m256 old = block.accumulate ? _mm256_maskload_ps(y, mask) : _mm256_setzero_ps();
   _mm256_maskstore_ps(y, mask, block.accumulate ? _mm256_add_ps(old, value) : value);
 }
 
-// Rows [row, row + kRows) times kVectors vectors of channels, from vector `first` of the block on.
-template <int kRows, int kVectors>
-void Tile(const Int8Block& block, int64_t row, int first) {
-  const int64_t width = block.groups * kInt8Group;
-  const uint8_t* x = block.x + row * width;
-  const int8_t* w = block.w + first * 32;
-  const __m256i ones = _mm256_set1_epi16(1);
-  __m256i sum[kRows][kVectors];
-  for (int r = 0; r < kRows; ++r) {
-    for (int v = 0; v < kVectors; ++v) sum[r][v] = _mm256_setzero_si256();
-  }
-  for (int64_t i = 0; i < width; i += kInt8Group, w += kInt8Group * kInt8BlockChannels) {
-    __m256i weight[kVectors];
+constexpr int kGroupBytes = kInt8Group * kInt8BlockChannels;  // of weights
+
+// One row streams the weights of kVectors vectors of channels.
+template <int kVectors>
+void OneRow(const Int8Block& block) {
+  __m256i sum[kVectors];
+  for (__m256i& lanes : sum) lanes = _mm256_setzero_si256();
+  const uint8_t* x = block.x;
+  const int8_t* w = block.w;
+  int64_t groups = block.groups;
+  for (; groups > 1; groups -= 2, x += 2 * kInt8Group, w += 2 * kGroupBytes) {
+    const __m256i x0 = BroadcastGroup(x), x1 = BroadcastGroup(x + kInt8Group);
     for (int v = 0; v < kVectors; ++v) {
-      weight[v] = _mm256_load_si256(reinterpret_cast<const __m256i*>(w + v * 32));
+      sum[v] = AddProducts(sum[v], x0, LoadWeights(w + v * 32), x1,
+                           LoadWeights(w + kGroupBytes + v * 32));
     }
+  }
+  for (int v = 0; groups > 0 && v < kVectors; ++v) {
+    sum[v] = AddProducts(sum[v], BroadcastGroup(x), LoadWeights(w + v * 32));
+  }
+  for (int v = 0; v < kVectors; ++v) Store(block, 0, v * kLanes, sum[v]);
+}
+
+// Several rows go through the inputs in pieces, whose weights and sums stay in the L1 cache.
+constexpr int64_t kPieceGroups = 64;
+constexpr int64_t kTileRows = 4;
+constexpr int kTileVectors = 2;  // kTileRows * kTileVectors sums of 16 registers
+
+struct Piece {
+  const uint8_t* x = nullptr;  // [rows, groups * 4] in rows of `width` bytes
+  int64_t width = 0;
+  const int8_t* w = nullptr;
+  int64_t groups = 0;
+  alignas(64) int32_t sums[kInt8BlockRows][kInt8BlockChannels];
+};
+
+// Adds a piece to the sums of rows [row, row + kRows) and 16 channels.
+template <int kRows>
+void Tile(Piece& piece, int64_t row, int first) {
+  __m256i sum[kRows][kTileVectors];
+  for (int r = 0; r < kRows; ++r) {
+    for (int v = 0; v < kTileVectors; ++v) {
+      const int32_t* sums = &piece.sums[row + r][first + v * kLanes];
+      sum[r][v] = _mm256_load_si256(reinterpret_cast<const __m256i*>(sums));
+    }
+  }
+  const int64_t width = piece.width;
+  const uint8_t* x = piece.x + row * width;
+  const int8_t* w = piece.w + first * kInt8Group;
+  int64_t groups = piece.groups;
+  for (; groups > 1; groups -= 2, x += 2 * kInt8Group, w += 2 * kGroupBytes) {
     for (int r = 0; r < kRows; ++r) {
-      const __m256i group = BroadcastGroup(x + r * width + i);
-      for (int v = 0; v < kVectors; ++v) {
-        const __m256i pairs = _mm256_maddubs_epi16(group, weight[v]);
-        sum[r][v] = _mm256_add_epi32(sum[r][v], _mm256_madd_epi16(pairs, ones));
+      const __m256i x0 = BroadcastGroup(x + r * width);
+      const __m256i x1 = BroadcastGroup(x + r * width + kInt8Group);
+      for (int v = 0; v < kTileVectors; ++v) {
+        sum[r][v] = AddProducts(sum[r][v], x0, LoadWeights(w + v * 32), x1,
+                                LoadWeights(w + kGroupBytes + v * 32));
       }
     }
   }
   for (int r = 0; r < kRows; ++r) {
-    for (int v = 0; v < kVectors; ++v) Store(block, row + r, (first + v) * kLanes, sum[r][v]);
+    for (int v = 0; v < kTileVectors; ++v) {
+      if (groups > 0) {
+        sum[r][v] = AddProducts(sum[r][v], BroadcastGroup(x + r * width), LoadWeights(w + v * 32));
+      }
+      int32_t* sums = &piece.sums[row + r][first + v * kLanes];
+      _mm256_store_si256(reinterpret_cast<__m256i*>(sums), sum[r][v]);
+    }
   }
 }
 
-// A single row streams whole groups (or half ones); several rows share two vectors of weights at a
-// time.
-template <int kRows>
-void Rows(const Int8Block& block, int64_t row) {
-  if constexpr (kRows == 1) {
-    if (block.channels > kInt8BlockChannels / 2) return Tile<1, kBlockVectors>(block, row, 0);
+void SeveralRows(const Int8Block& block) {
+  constexpr void (*kTiles[])(Piece&, int64_t, int) = {Tile<1>, Tile<2>, Tile<3>, Tile<4>};
+  const int64_t tiles = (block.rows + kTileRows - 1) / kTileRows;
+  Piece piece;
+  piece.width = block.groups * kInt8Group;
+  __builtin_memset(piece.sums, 0, block.rows * sizeof(piece.sums[0]));
+  for (int64_t begin = 0; begin < block.groups; begin += kPieceGroups) {
+    piece.x = block.x + begin * kInt8Group;
+    piece.w = block.w + begin * kGroupBytes;
+    piece.groups = begin + kPieceGroups < block.groups ? kPieceGroups : block.groups - begin;
+    for (int64_t t = 0; t < tiles; ++t) {  // tiles of nearly equal height
+      const int64_t row = block.rows * t / tiles, end = block.rows * (t + 1) / tiles;
+      for (int first = 0; first < block.channels; first += kTileVectors * kLanes) {
+        kTiles[end - row - 1](piece, row, first);
+      }
+    }
   }
-  constexpr int kVectors = kRows == 1 ? kBlockVectors / 2 : 2;
-  for (int first = 0; first * kLanes < block.channels; first += kVectors) {
-    Tile<kRows, kVectors>(block, row, first);
+  for (int64_t row = 0; row < block.rows; ++row) {
+    for (int first = 0; first < block.channels; first += kLanes) {
+      const auto* sums = reinterpret_cast<const __m256i*>(&piece.sums[row][first]);
+      Store(block, row, first, _mm256_load_si256(sums));
+    }
   }
 }
 
 void Block(const Int8Block& block) {
-  constexpr int64_t kTileRows = 4;  // 4 rows x 2 vectors = 8 accumulators of 16 registers
-  constexpr void (*kRowTiles[])(const Int8Block&, int64_t) = {Rows<1>, Rows<2>, Rows<3>, Rows<4>};
-  const int64_t tiles = (block.rows + kTileRows - 1) / kTileRows;
-  for (int64_t tile = 0; tile < tiles; ++tile) {  // tiles of nearly equal height
-    const int64_t begin = block.rows * tile / tiles, end = block.rows * (tile + 1) / tiles;
-    kRowTiles[end - begin - 1](block, begin);
-  }
+  if (block.rows > 1) return SeveralRows(block);
+  if (block.channels > kInt8BlockChannels / 2) return OneRow<kBlockVectors>(block);
+  OneRow<kBlockVectors / 2>(block);
 }
 
 }  // namespace

@@ -13,13 +13,14 @@ namespace lectern::kernels {
 
 inline constexpr int kInt8BlockChannels = 64;
 inline constexpr int kInt8Group = 4;                // inputs of one dot-product step
+inline constexpr int64_t kInt8BlockRows = 24;       // the most of one call of `block`
 inline constexpr int64_t kInt8MaxInputs = 1 << 17;  // 2^17 * 127 * 127 < 2^31: int32 stays exact
 
 constexpr int64_t Int8PaddedInputs(int64_t k) {
   return (k + kInt8Group - 1) / kInt8Group * kInt8Group;
 }
 
-// A few rows of quantised activations times one block of channels.
+// At most kInt8BlockRows rows of quantised activations times one block of channels.
 struct Int8Block {
   const uint8_t* x = nullptr;  // [rows, groups * 4] as quantize_row wrote them
   int64_t groups = 0;
@@ -40,7 +41,8 @@ struct Int8LinearOps {
   // is all zeros (or below 2^-100) has scale 0; a row that holds an infinity or a NaN has scale
   // NaN.
   float (*quantize_row)(const float* x, int64_t k, uint8_t* q);
-  // A channel of weights: integers as above with L = 127 and no offset, and their sum.
+  // A channel of weights: integers as above without an offset, and their sum. L is 127, or a
+  // smaller integer where a quad of weights needs it (kInt8QuadSum).
   float (*quantize_weights)(const float* w, int64_t k, int8_t* q, int32_t* sum);
   // y = float(sum of integer products) * (x_scale * w_scale), or += that.
   void (*block)(const Int8Block& block);

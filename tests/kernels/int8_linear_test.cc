@@ -80,6 +80,33 @@ QuantizedRow Quantize(const float* x, int64_t k, float limit) {
   return row;
 }
 
+// The largest sum of integers of one sign among inputs 0, 1, 4, 5 or 2, 3, 6, 7 of any eight.
+int32_t LargestQuadSum(const std::vector<int32_t>& q) {
+  int32_t largest = 0;
+  for (size_t first = 0; first < q.size(); first += 2) {
+    if (first % 8 >= 4) continue;
+    for (const int sign : {1, -1}) {
+      int32_t sum = 0;
+      for (const size_t i : {first, first + 1, first + 4, first + 5}) {
+        if (i < q.size()) sum += std::max(sign * q[i], 0);
+      }
+      largest = std::max(largest, sum);
+    }
+  }
+  return largest;
+}
+
+// A channel of weights, as documented.
+QuantizedRow QuantizeChannel(const float* w, int64_t k) {
+  int32_t limit = 127;
+  QuantizedRow row = Quantize(w, k, 127.0f);
+  while (LargestQuadSum(row.q) > 258) {
+    limit = limit * 258 / LargestQuadSum(row.q);
+    row = Quantize(w, k, static_cast<float>(limit));
+  }
+  return row;
+}
+
 // What Int8Linear must return: the exact integer sum, then two float products.
 std::vector<float> Expected(const std::vector<float>& x, int64_t m, const std::vector<float>& w,
                             int64_t n, int64_t k, Isa isa) {
@@ -87,7 +114,7 @@ std::vector<float> Expected(const std::vector<float>& x, int64_t m, const std::v
   for (int64_t i = 0; i < m; ++i) {
     rows.push_back(Quantize(x.data() + i * k, k, ActivationLimit(isa)));
   }
-  for (int64_t c = 0; c < n; ++c) channels.push_back(Quantize(w.data() + c * k, k, 127.0f));
+  for (int64_t c = 0; c < n; ++c) channels.push_back(QuantizeChannel(w.data() + c * k, k));
   std::vector<float> y(m * n);
   for (int64_t i = 0; i < m; ++i) {
     for (int64_t c = 0; c < n; ++c) {
@@ -146,7 +173,7 @@ TEST_P(Int8LinearTest, WithinDerivedBoundOfUnquantisedProduct) {
     const double e_x =
         Quantize(x.data() + i * k, k, ActivationLimit(GetParam())).scale * (0.5 + 127 * 3 * u);
     for (int64_t c = 0; c < n; ++c) {
-      const double e_w = Quantize(w.data() + c * k, k, 127.0f).scale * (0.5 + 127 * 3 * u);
+      const double e_w = QuantizeChannel(w.data() + c * k, k).scale * (0.5 + 127 * 3 * u);
       double exact = 0.0, bound = 0.0;
       for (int64_t j = 0; j < k; ++j) {
         const double a = x[i * k + j], b = w[c * k + j];
@@ -180,6 +207,36 @@ TEST_P(Int8LinearTest, ExtremeRowsDoNotSaturate) {
   // Whole numbers of quantisation steps, so the quantised product is the real one but for rounding.
   EXPECT_NEAR(y[0], 3.0 * k, 3.0 * k * std::ldexp(4.0, -24));
   EXPECT_NEAR(y[1], -3.0 * k, 3.0 * k * std::ldexp(4.0, -24));
+}
+
+// Rows with the signs of a channel make its products add up to the largest sums there are.
+TEST_P(Int8LinearTest, LargestSumsOfEveryChannelStayExact) {
+  const int64_t n = 48, k = 584;
+  std::vector<float> w = Normal(n * k, 21);
+  for (int64_t i = 0; i < n / 2 * k; ++i) w[i] = w[i] * w[i] * w[i];  // few large ones
+  for (int64_t i = n / 2 * k; i < n / 4 * 3 * k; ++i) w[i] = std::copysign(1.0f, w[i]);
+  std::vector<float> x(2 * n * k);
+  for (int64_t i = 0; i < n * k; ++i) {
+    x[i] = std::copysign(1.0f, w[i]);
+    x[n * k + i] = -x[i];
+  }
+  EXPECT_EQ(Run(x, 2 * n, Pack(w, n, k)), Expected(x, 2 * n, w, n, k, GetParam()));
+}
+
+// Scaling down costs normally distributed weights, as of a rotated matrix, next to nothing.
+TEST(Int8PackTest, NormalWeightsKeepTheirPrecision) {
+  const int64_t n = 2000, k = 768;
+  const std::vector<float> w = Normal(n * k, 22);
+  const Packed packed = Pack(w, n, k);
+  double mean_square = 0.0;  // of a channel's rounding, that of full scale being 1
+  for (int64_t c = 0; c < n; ++c) {
+    const QuantizedRow full = Quantize(w.data() + c * k, k, 127.0f);
+    const QuantizedRow row = QuantizeChannel(w.data() + c * k, k);
+    ASSERT_EQ(packed.scale[c], row.scale) << c;
+    const double ratio = row.scale / full.scale;
+    mean_square += ratio * ratio / n;
+  }
+  EXPECT_LT(mean_square, 1.1);
 }
 
 TEST_P(Int8LinearTest, LongestInputStaysExact) {
