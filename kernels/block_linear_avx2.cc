@@ -62,6 +62,10 @@ inline void Store(const BlockProduct& p, int64_t row, int first, __m256 value) {
   const int channels = p.channels - first;
   if (channels <= 0) return;
   float* y = p.y + row * p.y_stride + first;
+  if (channels >= kLanes) {  // masked stores are slow on some CPUs
+    _mm256_storeu_ps(y, p.accumulate ? _mm256_add_ps(_mm256_loadu_ps(y), value) : value);
+    return;
+  }
   const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
   const __m256i mask = _mm256_cmpgt_epi32(_mm256_set1_epi32(channels), lane);
   const __m256 old = p.accumulate ? _mm256_maskload_ps(y, mask) : _mm256_setzero_ps();
