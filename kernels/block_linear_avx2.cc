@@ -116,7 +116,90 @@ void OneRow(const BlockProduct& p) {
   for (int v = 0; v < kVectors; ++v) Store(p, 0, v * kLanes, total[v]);
 }
 
-// 16 channels of the group, unpacked for tiles of several rows.
+// Ends a block of a tile: adds its part to the totals of kRows rows from p.x's `row` on.
+template <int kBits, int kRows>
+inline __attribute__((always_inline)) void EndBlock(const BlockProduct& p, int64_t row, int64_t b,
+                                                    const __m256 (&scale)[kTileVectors],
+                                                    const __m256 (&minimum)[kTileVectors],
+                                                    const __m256i (&sum)[kRows][kTileVectors],
+                                                    __m256 (&total)[kRows][kTileVectors]) {
+  for (int r = 0; r < kRows; ++r) {
+    const __m256 x_scale = _mm256_set1_ps(p.x.scale[(row + r) * p.blocks + b]);
+    const __m256 x_sum = _mm256_set1_ps(p.x.sum[(row + r) * p.blocks + b]);
+    for (int v = 0; v < kTileVectors; ++v) {
+      total[r][v] = AddBlock<kBits>(total[r][v], sum[r][v], scale[v], minimum[v], x_scale, x_sum);
+    }
+  }
+}
+
+// Rows [row, row + kRows) times 16 channels, `first` behind p.first, unpacked in registers.
+template <int kBits, int kRows>
+void DirectTile(const BlockProduct& p, int64_t row, int first) {
+  const __m256i low = _mm256_set1_epi8(15);
+  __m256 total[kRows][kTileVectors];
+  for (auto& lanes : total) lanes[0] = lanes[1] = _mm256_setzero_ps();
+  const int64_t width = p.blocks * kBlockInputs;
+  const int64_t group_bytes = p.blocks * static_cast<int64_t>(BlockBytes(kBits));
+  const int channel = p.first + first;
+  const int8_t* x = p.x.codes + row * width;
+  const uint8_t* block = p.w;
+  for (int64_t b = 0; b < p.blocks; ++b, block += BlockBytes(kBits), x += kBlockInputs) {
+    __m256i sum[kRows][kTileVectors];
+    for (auto& lanes : sum) lanes[0] = lanes[1] = _mm256_setzero_si256();
+    const uint8_t* codes = block + channel * 4;
+    for (int i = 0; i < kBlockInputs; i += kBits == 4 ? 8 : 4, codes += kGroupBytes) {
+      // The same line of the next group of channels.
+      _mm_prefetch(reinterpret_cast<const char*>(codes + group_bytes), _MM_HINT_T0);
+      const __m256i c0 = Load(codes), c1 = Load(codes + 32);
+      if constexpr (kBits == 4) {
+        const __m256i w00 = _mm256_and_si256(c0, low), w10 = _mm256_and_si256(c1, low);
+        const __m256i w01 = _mm256_and_si256(_mm256_srli_epi16(c0, 4), low);
+        const __m256i w11 = _mm256_and_si256(_mm256_srli_epi16(c1, 4), low);
+        for (int r = 0; r < kRows; ++r) {
+          const __m256i x0 = Broadcast4(x + r * width + i), x1 = Broadcast4(x + r * width + i + 4);
+          sum[r][0] = AddProducts<4>(AddProducts<4>(sum[r][0], w00, x0), w01, x1);
+          sum[r][1] = AddProducts<4>(AddProducts<4>(sum[r][1], w10, x0), w11, x1);
+        }
+      } else {
+        for (int r = 0; r < kRows; ++r) {
+          const __m256i four = Broadcast4(x + r * width + i);
+          sum[r][0] = AddProducts<8>(sum[r][0], c0, four);
+          sum[r][1] = AddProducts<8>(sum[r][1], c1, four);
+        }
+      }
+    }
+    const uint8_t* scales = block + BlockCodeBytes(kBits) + channel * 2;
+    const __m256 scale[] = {LoadHalves(scales), LoadHalves(scales + kLanes * 2)};
+    __m256 minimum[] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
+    if constexpr (kBits == 4) {
+      minimum[0] = LoadHalves(scales + kBlockChannels * 2);
+      minimum[1] = LoadHalves(scales + (kBlockChannels + kLanes) * 2);
+    }
+    EndBlock<kBits, kRows>(p, row, b, scale, minimum, sum, total);
+  }
+  for (int r = 0; r < kRows; ++r) {
+    for (int v = 0; v < kTileVectors; ++v) Store(p, row + r, first + v * kLanes, total[r][v]);
+  }
+}
+
+// A few rows: reading the codes again for every four of them is cheaper than keeping them unpacked.
+constexpr int64_t kDirectRows = 8;
+
+template <int kBits>
+void FewRows(const BlockProduct& p) {
+  constexpr int64_t kTileRows = 4;
+  constexpr void (*kTiles[])(const BlockProduct&, int64_t, int) = {
+      DirectTile<kBits, 1>, DirectTile<kBits, 2>, DirectTile<kBits, 3>, DirectTile<kBits, 4>};
+  const int64_t tiles = (p.rows + kTileRows - 1) / kTileRows;
+  for (int first = 0; first < p.channels; first += kTileChannels) {
+    for (int64_t t = 0; t < tiles; ++t) {  // tiles of nearly equal height
+      const int64_t begin = p.rows * t / tiles, end = p.rows * (t + 1) / tiles;
+      kTiles[end - begin - 1](p, begin, first);
+    }
+  }
+}
+
+// 16 channels of the group, unpacked for tiles of many rows.
 struct TileBlock {
   alignas(64) uint8_t codes[kBlockInputs / 4][kTileChannels * 4];
   float scale[kTileChannels];
@@ -153,8 +236,6 @@ void Tile(const BlockProduct& p, const TileBlock* tile, int64_t row, int first) 
   for (auto& lanes : total) lanes[0] = lanes[1] = _mm256_setzero_ps();
   const int64_t width = p.blocks * kBlockInputs;
   const int8_t* x = p.x.codes + row * width;
-  const float* x_scale = p.x.scale + row * p.blocks;
-  const float* x_sum = p.x.sum + row * p.blocks;
   for (int64_t b = 0; b < p.blocks; ++b, ++tile, x += kBlockInputs) {
     __m256i sum[kRows][kTileVectors];
     for (auto& lanes : sum) lanes[0] = lanes[1] = _mm256_setzero_si256();
@@ -166,16 +247,13 @@ void Tile(const BlockProduct& p, const TileBlock* tile, int64_t row, int first) 
         sum[r][1] = AddProducts<kBits>(sum[r][1], w1, four);
       }
     }
-    for (int r = 0; r < kRows; ++r) {
-      const __m256 row_scale = _mm256_set1_ps(x_scale[r * p.blocks + b]);
-      const __m256 row_sum = _mm256_set1_ps(x_sum[r * p.blocks + b]);
-      for (int v = 0; v < kTileVectors; ++v) {
-        total[r][v] = AddBlock<kBits>(
-            total[r][v], sum[r][v], _mm256_loadu_ps(tile->scale + v * kLanes),
-            kBits == 4 ? _mm256_loadu_ps(tile->minimum + v * kLanes) : _mm256_setzero_ps(),
-            row_scale, row_sum);
-      }
+    const __m256 scale[] = {_mm256_loadu_ps(tile->scale), _mm256_loadu_ps(tile->scale + kLanes)};
+    __m256 minimum[] = {_mm256_setzero_ps(), _mm256_setzero_ps()};
+    if constexpr (kBits == 4) {
+      minimum[0] = _mm256_loadu_ps(tile->minimum);
+      minimum[1] = _mm256_loadu_ps(tile->minimum + kLanes);
     }
+    EndBlock<kBits, kRows>(p, row, b, scale, minimum, sum, total);
   }
   for (int r = 0; r < kRows; ++r) {
     for (int v = 0; v < kTileVectors; ++v) Store(p, row + r, first + v * kLanes, total[r][v]);
@@ -199,7 +277,7 @@ TileBlock* TileScratch(int64_t blocks) {
 }
 
 template <int kBits>
-void SeveralRows(const BlockProduct& p) {
+void ManyRows(const BlockProduct& p) {
   constexpr int64_t kTileRows = 6;  // 6 rows x 2 vectors = 12 sums of 16 registers
   constexpr void (*kTiles[])(const BlockProduct&, const TileBlock*, int64_t, int) = {
       Tile<kBits, 1>, Tile<kBits, 2>, Tile<kBits, 3>,
@@ -219,7 +297,8 @@ void SeveralRows(const BlockProduct& p) {
 
 template <int kBits>
 void Multiply(const BlockProduct& p) {
-  if (p.rows > 1) return SeveralRows<kBits>(p);
+  if (p.rows > kDirectRows) return ManyRows<kBits>(p);
+  if (p.rows > 1) return FewRows<kBits>(p);
   if (p.channels > kBlockChannels / 2) return OneRow<kBits, kBlockChannels / kLanes>(p);
   OneRow<kBits, kBlockChannels / kLanes / 2>(p);
 }

@@ -38,10 +38,10 @@ int64_t PaddedChannels(int64_t n);
 
 // Quantises rows [first_row, first_row + rows) of a matrix W [n, k] (w points at first_row, row
 // stride k floats) symmetrically and writes them into packed / scale / row_sum of the whole matrix.
-// A channel's largest magnitude becomes 127, or a smaller integer, so that of the inputs 0, 1, 4, 5 and of
-// 2, 3, 6, 7 of any eight the positive integers come to 258 at most, and the negative ones too:
-// then AVX2 may add their products in 16 bits. Different row ranges may be packed from different
-// threads if first_row is a multiple of 64.
+// A channel's largest magnitude becomes 127, or a smaller integer, so that of the inputs 0, 1, 4, 5
+// and of 2, 3, 6, 7 of any eight the positive integers come to 258 at most, and the negative ones
+// too: then AVX2 may add their products in 16 bits. Different row ranges may be packed from
+// different threads if first_row is a multiple of 64.
 LaunchStatus PackInt8Rows(const float* w, int64_t first_row, int64_t rows, int64_t n, int64_t k,
                           int8_t* packed, float* scale, int32_t* row_sum);
 

@@ -9,10 +9,10 @@ namespace lectern::kernels {
 namespace {
 
 // A quad: four weights of a channel whose products with activations of 7 bits are added in 16 bits
-// (int8_linear_avx2.cc): inputs 0, 1, 4, 5 and 2, 3, 6, 7 of any eight. Neither its positive nor its
-// negative integers come to more than this; a channel that would be beyond is scaled down. With
-// normally distributed weights, as of a rotated matrix, that is one channel in five, and adds 4 % to
-// the mean square of the weights' rounding.
+// (int8_linear_avx2.cc): inputs 0, 1, 4, 5 and 2, 3, 6, 7 of any eight. Neither its positive nor
+// its negative integers come to more than this; a channel that would be beyond is scaled down. With
+// normally distributed weights, as of a rotated matrix, that is one channel in five, and adds 4 %
+// to the mean square of the weights' rounding.
 constexpr int32_t kInt8QuadSum = 258;
 
 // Adding 1.5 * 2^23 leaves the integer nearest to a small float (ties to even) in the low bits.
