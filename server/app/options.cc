@@ -187,8 +187,10 @@ const std::vector<Flag>& Flags() {
        Number(&Options::queue_capacity, 1, 1 << 20)},
       {"queue_tokens", "N", "1M", "tokens that may wait to be read; more are refused at once",
        Bytes(&Options::queue_tokens)},
-      {"queue_wait", "DURATION", "0s",
-       "longest time that waiting questions may take; more are refused at once; 0s = no limit",
+      {"queue_wait", "DURATION", "5s",
+       "longest time that waiting questions may take (uploads: a quarter); more are refused at "
+       "once; "
+       "0s = no limit",
        Duration(&Options::queue_wait)},
       {"max_running", "N", "16", "questions answered in one batch",
        Number(&Options::max_running, 1, 4096)},

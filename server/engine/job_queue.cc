@@ -14,6 +14,9 @@ namespace {
 
 constexpr absl::Duration kLeastRetry = absl::Milliseconds(100);
 constexpr absl::Duration kMostRetry = absl::Seconds(30);
+// Bulk jobs may wait for a share of QueueLimits::wait: what waits of both is worked off after a
+// burst.
+constexpr int kBulkWaitShare = 4;
 
 const char* StageName(WorkStage stage) {
   switch (stage) {
@@ -112,6 +115,13 @@ uint32_t JobQueue::waiting() const {
   return static_cast<uint32_t>(waiting_.size());
 }
 
+bool JobQueue::InteractiveWaits() const {
+  MutexLock lock(&mutex_);
+  return std::any_of(waiting_.begin(), waiting_.end(), [](const auto& job) {
+    return job->kind().priority == Priority::kInteractive;
+  });
+}
+
 absl::Status JobQueue::CheckOpen() const {
   MutexLock lock(&mutex_);
   if (!closed_) return absl::OkStatus();
@@ -174,24 +184,29 @@ absl::Status JobQueue::CheckTokens(const QueuedJob& job) const {
                     .retry_after = std::clamp(estimate_.Of(tokens, 0), kLeastRetry, kMostRetry)});
 }
 
-// What waits is bounded in time, too, so that a burst is worked off soon after its end. Nobody
-// waits for an upload in this way.
+// What waits is bounded in time, too, so that a burst is worked off soon after its end: each
+// priority by itself, or bulk jobs would be refused whenever others come in plenty.
 absl::Status JobQueue::CheckWait(const QueuedJob& job) const {
-  if (limits_.wait == absl::ZeroDuration() || job.kind().priority == Priority::kBulk) {
-    return absl::OkStatus();
+  if (limits_.wait == absl::ZeroDuration()) return absl::OkStatus();
+  absl::Duration limit = limits_.wait;
+  Work waiting = WaitingWork(job.kind().priority);
+  if (job.kind().priority == Priority::kBulk) {
+    limit /= kBulkWaitShare;
+    const Work others = WaitingWork(Priority::kInteractive);
+    waiting.prefill_tokens -= others.prefill_tokens;
+    waiting.decode_tokens -= others.decode_tokens;
   }
-  const Work waiting = WaitingWork(job.kind().priority);
   const absl::Duration wait = estimate_.Of(waiting.prefill_tokens, waiting.decode_tokens);
-  if (wait <= limits_.wait) return absl::OkStatus();
+  if (wait <= limit) return absl::OkStatus();
   metrics_->Rejected(AdmissionReason::kQueueWait);
   return MakeError(
       absl::StatusCode::kResourceExhausted,
       absl::StrCat("the queue is full (what waits takes about ", absl::FormatDuration(wait), ", ",
-                   absl::FormatDuration(limits_.wait), " may)"),
+                   absl::FormatDuration(limit), " may)"),
       {.reason = "QUEUE_WAIT",
-       .metadata = {{"limit_ms", absl::StrCat(absl::ToInt64Milliseconds(limits_.wait))},
+       .metadata = {{"limit_ms", absl::StrCat(absl::ToInt64Milliseconds(limit))},
                     {"wait_ms", absl::StrCat(absl::ToInt64Milliseconds(wait))}},
-       .retry_after = std::clamp(wait - limits_.wait, kLeastRetry, kMostRetry)});
+       .retry_after = std::clamp(wait - limit, kLeastRetry, kMostRetry)});
 }
 
 absl::Status JobQueue::CheckDeadline(const QueuedJob& job) const {

@@ -93,7 +93,7 @@ class QueuedJob : public Job, public std::enable_shared_from_this<QueuedJob> {
 struct QueueLimits {
   uint32_t waiting = 64;
   uint64_t waiting_tokens = 1 << 20;
-  absl::Duration wait;  // that interactive jobs have before them in the queue; 0: no limit
+  absl::Duration wait;  // that jobs have before them in the queue, bulk ones a quarter; 0: no limit
   uint32_t running_questions = 16;
   uint32_t running_uploads = 2;
 };
@@ -137,6 +137,8 @@ class JobQueue : public std::enable_shared_from_this<JobQueue> {
   bool WaitUntilIdle(absl::Time deadline) ABSL_LOCKS_EXCLUDED(mutex_);
   uint32_t running() const ABSL_LOCKS_EXCLUDED(mutex_);
   uint32_t waiting() const ABSL_LOCKS_EXCLUDED(mutex_);
+  // Some interactive job waits for its turn.
+  bool InteractiveWaits() const ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
   using Waiting = std::deque<std::shared_ptr<QueuedJob>>;

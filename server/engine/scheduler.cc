@@ -11,7 +11,7 @@ namespace {
 // What a token costs a tenant: a decoded one takes the time of several that are read together.
 constexpr double kPrefillCost = 1;
 constexpr double kDecodeCost = 4;
-// Beside questions, uploads still get this share of a step's prefill.
+// Beside the prefill of questions, uploads still get this share of a step's.
 constexpr size_t kBulkShare = 4;
 // Fewer tokens at a time are not worth a pass over the weights.
 constexpr size_t kLeastSlice = 16;
@@ -211,11 +211,16 @@ void Scheduler::ChoosePrefill(std::vector<Steps*>& prefill, size_t budget) {
   const auto bulk = std::find_if(prefill.begin(), prefill.end(), [&](const Steps* steps) {
     return priority(steps) == Priority::kBulk;
   });
+  // Questions that wait for their turn have it sooner when those that run are soon done: then an
+  // upload gets no more than is worth a pass.
+  const bool hurry = (bulk != prefill.begin() || !chosen_.empty()) && queue_->InteractiveWaits();
+  const size_t bulk_share = std::min(budget / kBulkShare, hurry ? kLeastSlice : budget);
+  const size_t for_bulk = bulk == prefill.end() ? 0 : bulk_share;
   size_t left = budget;
-  const size_t for_bulk = bulk == prefill.end() ? 0 : budget / kBulkShare;
   for (auto steps = prefill.begin(); steps != bulk && left > for_bulk; ++steps) {
     left -= std::min(left, Take(**steps, left - std::min(left, for_bulk)));
   }
+  if (hurry) left = std::min(left, for_bulk);
   for (auto steps = bulk; steps != prefill.end() && left > 0; ++steps) {
     left -= std::min(left, Take(**steps, left));
   }

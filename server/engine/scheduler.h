@@ -1,7 +1,8 @@
 // Continuous batching: the model steps of all running jobs, put together into one Forward call at a
 // time. Every sequence that decodes takes part in every step; what is left of the step's tokens
 // goes to prefill, questions before uploads, then the tenant that has had least. So a question
-// joins at the next step, and no answer waits longer than one slice for its next token.
+// joins at the next step, and no answer waits longer than one slice for its next token. While
+// questions wait for a place among those that run, uploads get little more than nothing.
 //
 // Used by the engine's worker alone, which runs the jobs' coroutines too; only Background's work
 // runs on another thread.

@@ -155,7 +155,7 @@ struct EngineLimits {
   uint32_t max_title_bytes = 1024;
   uint32_t queue_capacity = 64;     // requests that wait, uploads and questions together
   uint64_t queue_tokens = 1 << 20;  // tokens that wait to be read
-  absl::Duration queue_wait;        // of interactive jobs, at the learned rates; 0: no limit
+  absl::Duration queue_wait;        // at the learned rates, for bulk a quarter; 0: no limit
   uint32_t running_questions = 16;  // answered in one batch
   uint32_t running_uploads = 2;     // read side by side
 };

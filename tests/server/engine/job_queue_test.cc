@@ -356,7 +356,8 @@ TEST_F(JobQueueTest, BoundInTime) {
   const Pushed runs = Push({.work = {.prefill_tokens = 10'000}});
   EXPECT_EQ(queue().TakeNext(), runs);
   // Neither what runs nor what is passed counts, and one alone may be longer.
-  Push({.work = {.prefill_tokens = 100'000}, .priority = Priority::kBulk});
+  Push({.work = {.prefill_tokens = 120}, .priority = Priority::kBulk});
+  EXPECT_FALSE(queue().InteractiveWaits());
   Push({.work = {.prefill_tokens = 500}});
   Push({.work = {.prefill_tokens = 100}});
   const ErrorDetails details = Refusal({}, absl::StatusCode::kResourceExhausted);
@@ -364,7 +365,14 @@ TEST_F(JobQueueTest, BoundInTime) {
   EXPECT_EQ(details.metadata.at("limit_ms"), "5000");
   EXPECT_EQ(details.metadata.at("wait_ms"), "6000");
   EXPECT_EQ(details.retry_after, absl::Seconds(1));
-  Push({.priority = Priority::kBulk});
+  EXPECT_TRUE(queue().InteractiveWaits());
+  // Bulk ones count for themselves, and have a quarter.
+  Push({.work = {.prefill_tokens = 10}, .priority = Priority::kBulk});
+  const ErrorDetails bulk =
+      Refusal({.priority = Priority::kBulk}, absl::StatusCode::kResourceExhausted);
+  EXPECT_EQ(bulk.reason, "QUEUE_WAIT");
+  EXPECT_EQ(bulk.metadata.at("limit_ms"), "1250");
+  EXPECT_EQ(bulk.metadata.at("wait_ms"), "1300");
 }
 
 TEST_F(JobQueueTest, AnUploadThatRunsTakesNoTimeFromQuestions) {

@@ -202,6 +202,33 @@ TEST_F(SchedulerTest, InteractiveGoesBeforeBulkWhichKeepsAQuarter) {
   EXPECT_THAT(Next(), ElementsAre(std::pair(1, 32)));
 }
 
+TEST_F(SchedulerTest, AnUploadHoldsBackWhileQuestionsWait) {
+  Scheduler scheduler(&clock_, &metrics_, queue_, /*slice_tokens=*/256);
+  const auto push = [&](const StepsJob::Plan& plan) {
+    auto job = std::make_shared<StepsJob>(plan, &clock_, &scheduler, &model_);
+    EXPECT_TRUE(queue_->Push(job).ok());
+    return job;
+  };
+  const auto next = [&] {
+    scheduler.RunOnce();
+    return model_.steps.back();
+  };
+  const auto upload = push({.number = 9, .prefill = 2000, .is_upload = true});
+  EXPECT_THAT(next(), ElementsAre(std::pair(9, 256)));
+  for (int i = 1; i <= 3; ++i) push({.number = i, .prefill = 1, .decode = 2});
+  EXPECT_THAT(next(),
+              ElementsAre(std::pair(1, 1), std::pair(2, 1), std::pair(3, 1), std::pair(9, 253)))
+      << "nobody waits";
+  const auto waits = push({.number = 4, .prefill = 1, .decode = 1});
+  EXPECT_THAT(next(),
+              ElementsAre(std::pair(1, 1), std::pair(2, 1), std::pair(3, 1), std::pair(9, 16)));
+  next();
+  EXPECT_THAT(next(), ElementsAre(std::pair(4, 1), std::pair(9, 255)));
+  while (!upload->over) next();
+  EXPECT_TRUE(waits->over);
+  EXPECT_EQ(Sum()[9], 2000u);
+}
+
 TEST_F(SchedulerTest, ACancelledJobTakesPartInNoFurtherStep) {
   const auto reads = Push({.number = 1, .prefill = 200});
   const auto answers = Push({.number = 2, .prefill = 1, .decode = 100});
