@@ -38,7 +38,7 @@ int main(int argc, char** argv) {
   setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);
   const auto options =
       lectern::ParseCommandLine(std::vector<std::string>(argv + 1, argv + argc),
-                                std::getenv("LECTERN_SERVER"), std::getenv("LECTERN_TOKEN"));
+                                [](const char* name) { return std::getenv(name); });
   if (!options.ok()) {
     std::fprintf(stderr, "lectern: %s\nlectern --help shows the usage.\n",
                  std::string(options.status().message()).c_str());

@@ -198,6 +198,26 @@ absl::Status CheckCommand(const CliOptions& options, const std::vector<const Opt
                    ", not ", options.words.size(), " (put a question in quotes)"));
 }
 
+// What options that were not given take from the environment.
+absl::Status ReadEnvironment(const Environment& environment,
+                             const std::vector<const OptionSpec*>& used, CliOptions& options) {
+  const auto value_of = [&](const char* name) -> std::string {
+    const char* const value = environment(name);
+    return value == nullptr ? "" : value;
+  };
+  if (options.token.empty()) options.token = value_of("LECTERN_TOKEN");
+  for (const char* const name : {"server", "tls_ca", "tls_cert", "tls_key", "tls_server_name"}) {
+    const OptionSpec* const spec = FindOption(name);
+    const std::string variable = absl::StrCat("LECTERN_", absl::AsciiStrToUpper(name));
+    const std::string value = value_of(variable.c_str());
+    if (value.empty() || std::find(used.begin(), used.end(), spec) != used.end()) continue;
+    if (!spec->set(options, value)) {
+      return absl::InvalidArgumentError(absl::StrCat("bad value in ", variable, ": '", value, "'"));
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckSecurity(const CliOptions& options) {
   LECTERN_RETURN_IF_ERROR(CheckConnection(options.server, options.connection));
   if (options.token.empty() || !options.connection.authorities.empty() || options.insecure_token) {
@@ -268,13 +288,17 @@ const std::vector<OptionSpec>& OptionSpecs() {
       {"server", "HOST:PORT", "",
        "the server (127.0.0.1:8001, or $LECTERN_SERVER); several addresses, or any gRPC target",
        [](CliOptions& o, const std::string& v) { return !(o.server = v).empty(); }},
-      {"tls_ca", "FILE", "", "TLS, to servers with a certificate issued by one of these (PEM)",
+      {"tls_ca", "FILE", "",
+       "TLS, to servers with a certificate issued by one of these (PEM); this and the next three: "
+       "or $LECTERN_TLS_CA and so on",
        [](CliOptions& o, const std::string& v) { return ReadInto(o.connection.authorities, v); }},
-      {"tls_cert", "FILE", "", "the certificate to show to servers that ask for one (PEM)",
+      {"tls_cert", "FILE", "",
+       "the certificate to show to servers that ask for one (or $LECTERN_TLS_CERT)",
        [](CliOptions& o, const std::string& v) { return ReadInto(o.connection.certificate, v); }},
-      {"tls_key", "FILE", "", "its key (PEM)",
+      {"tls_key", "FILE", "", "its key (or $LECTERN_TLS_KEY)",
        [](CliOptions& o, const std::string& v) { return ReadInto(o.connection.key, v); }},
-      {"tls_server_name", "NAME", "", "the name in the server's certificate, if not --server's",
+      {"tls_server_name", "NAME", "",
+       "the name in the server's certificate, if not --server's (or $LECTERN_TLS_SERVER_NAME)",
        [](CliOptions& o, const std::string& v) { return !(o.connection.server_name = v).empty(); }},
       {"token_file", "FILE", "", "holds the token that the server asks for (or $LECTERN_TOKEN)",
        SetTokenFile},
@@ -300,10 +324,8 @@ bool BelongsTo(const OptionSpec& spec, std::string_view command) {
 }
 
 absl::StatusOr<CliOptions> ParseCommandLine(const std::vector<std::string>& arguments,
-                                            const char* default_server, const char* default_token) {
+                                            const Environment& environment) {
   CliOptions options;
-  if (default_token != nullptr) options.token = default_token;
-  if (default_server != nullptr && *default_server != '\0') options.server = default_server;
   std::vector<const OptionSpec*> used;
   bool options_ended = false;
   for (size_t i = 0; i < arguments.size(); ++i) {
@@ -325,6 +347,7 @@ absl::StatusOr<CliOptions> ParseCommandLine(const std::vector<std::string>& argu
   }
   if (options.help && IsCommand(options.command)) return options;
   LECTERN_RETURN_IF_ERROR(CheckCommand(options, used));
+  LECTERN_RETURN_IF_ERROR(ReadEnvironment(environment, used, options));
   LECTERN_RETURN_IF_ERROR(CheckSecurity(options));
   return options;
 }

@@ -62,10 +62,15 @@ struct CommandSpec {
 };
 const std::vector<CommandSpec>& CommandSpecs();
 
-// `arguments` is argv without the program's name; `default_server` comes from LECTERN_SERVER
-// and `default_token` from LECTERN_TOKEN; both may be null. Files of certificates and tokens are
-// read here. INVALID_ARGUMENT says what is wrong, and with which option.
+// The value of an environment variable, or null: std::getenv, or a test's.
+using Environment = std::function<const char*(const char* name)>;
+
+// `arguments` is argv without the program's name. LECTERN_SERVER, LECTERN_TLS_CA, LECTERN_TLS_CERT,
+// LECTERN_TLS_KEY and LECTERN_TLS_SERVER_NAME stand for the options of these names that are not
+// given, LECTERN_TOKEN for what --token_file would hold; empty ones count as not set. Files of
+// certificates and tokens are read here. INVALID_ARGUMENT says what is wrong, and with which
+// option.
 absl::StatusOr<CliOptions> ParseCommandLine(const std::vector<std::string>& arguments,
-                                            const char* default_server, const char* default_token);
+                                            const Environment& environment);
 
 }  // namespace lectern

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <fstream>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -17,8 +18,12 @@ namespace {
 using testing::ElementsAre;
 using testing::HasSubstr;
 
-absl::StatusOr<CliOptions> Parse(const std::vector<std::string>& arguments) {
-  return ParseCommandLine(arguments, nullptr, nullptr);
+absl::StatusOr<CliOptions> Parse(const std::vector<std::string>& arguments,
+                                 const std::map<std::string, std::string>& environment = {}) {
+  return ParseCommandLine(arguments, [&](const char* name) {
+    const auto found = environment.find(name);
+    return found == environment.end() ? nullptr : found->second.c_str();
+  });
 }
 
 std::string Problem(const std::vector<std::string>& arguments) {
@@ -86,9 +91,9 @@ TEST(CliOptionsTest, TwoDashesEndTheOptionsAndOneDashIsAWord) {
 }
 
 TEST(CliOptionsTest, TheEnvironmentNamesTheServerUnlessAnOptionDoes) {
-  EXPECT_EQ(ParseCommandLine({"status"}, "env:1", nullptr)->server, "env:1");
-  EXPECT_EQ(ParseCommandLine({"status", "--server=o:2"}, "env:1", nullptr)->server, "o:2");
-  EXPECT_EQ(ParseCommandLine({"status"}, "", nullptr)->server, "127.0.0.1:8001");
+  EXPECT_EQ(Parse({"status"}, {{"LECTERN_SERVER", "env:1"}})->server, "env:1");
+  EXPECT_EQ(Parse({"status", "--server=o:2"}, {{"LECTERN_SERVER", "env:1"}})->server, "o:2");
+  EXPECT_EQ(Parse({"status"}, {{"LECTERN_SERVER", ""}})->server, "127.0.0.1:8001");
 }
 
 TEST(CliOptionsTest, SecretsComeFromFilesOrTheEnvironment) {
@@ -99,9 +104,21 @@ TEST(CliOptionsTest, SecretsComeFromFilesOrTheEnvironment) {
   };
   const std::string token = file("token", " abc\n");
   EXPECT_EQ(Parse({"status", "--token_file=" + token})->token, "abc");
-  EXPECT_EQ(ParseCommandLine({"status"}, nullptr, "env")->token, "env");
-  EXPECT_EQ(ParseCommandLine({"status", "--token_file=" + token}, nullptr, "env")->token, "abc");
+  EXPECT_EQ(Parse({"status"}, {{"LECTERN_TOKEN", "env"}})->token, "env");
+  EXPECT_EQ(Parse({"status", "--token_file=" + token}, {{"LECTERN_TOKEN", "env"}})->token, "abc");
   const std::string ca = "--tls_ca=" + file("ca", "CA");
+  const std::map<std::string, std::string> environment = {
+      {"LECTERN_TLS_CA", file("other", "OTHER")},
+      {"LECTERN_TLS_CERT", file("cert", "C")},
+      {"LECTERN_TLS_KEY", file("key", "K")},
+      {"LECTERN_TLS_SERVER_NAME", "other"}};
+  EXPECT_EQ(Parse({"status"}, environment)->connection.authorities, "OTHER");
+  EXPECT_EQ(Parse({"status"}, environment)->connection.certificate, "C");
+  EXPECT_EQ(Parse({"status"}, environment)->connection.key, "K");
+  EXPECT_EQ(Parse({"status"}, environment)->connection.server_name, "other");
+  EXPECT_EQ(Parse({"status", ca}, environment)->connection.authorities, "CA");
+  EXPECT_THAT(Parse({"status"}, {{"LECTERN_TLS_CA", "/absent"}}).status().message(),
+              HasSubstr("LECTERN_TLS_CA"));
   const auto options = Parse({"status", ca, "--tls_cert=" + file("cert", "C"),
                               "--tls_key=" + file("key", "K"), "--tls_server_name=lectern"});
   ASSERT_TRUE(options.ok()) << options.status();
@@ -117,7 +134,7 @@ TEST(CliOptionsTest, SecretsComeFromFilesOrTheEnvironment) {
 
 TEST(CliOptionsTest, ATokenIsNotSentInPlainTextToOthers) {
   const auto problem = [](const std::vector<std::string>& arguments) {
-    return std::string(ParseCommandLine(arguments, nullptr, "secret").status().message());
+    return std::string(Parse(arguments, {{"LECTERN_TOKEN", "secret"}}).status().message());
   };
   EXPECT_EQ(problem({"status"}), "");
   EXPECT_EQ(problem({"status", "--server=127.0.0.1:1,127.0.0.1:2"}), "");

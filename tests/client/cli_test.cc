@@ -44,7 +44,7 @@ class CliTest : public testing::Test {
   // Runs `lectern ARGUMENTS --server=...` in this process.
   int Run(std::vector<std::string> arguments, bool terminal = false) {
     arguments.push_back("--server=" + target_);
-    const auto options = ParseCommandLine(arguments, nullptr, nullptr);
+    const auto options = ParseCommandLine(arguments, [](const char*) { return nullptr; });
     EXPECT_TRUE(options.ok()) << options.status();
     std::FILE* out = std::tmpfile();
     std::FILE* err = std::tmpfile();

@@ -170,7 +170,7 @@ TEST_F(TlsE2eTest, TheCommandLineSpeaksMutualTls) {
   Write("text", "The sky is blue.");
   const auto run = [&](std::vector<std::string> arguments, std::string* out) {
     arguments.push_back("--server=" + server_->grpc_address());
-    const auto options = ParseCommandLine(arguments, nullptr, nullptr);
+    const auto options = ParseCommandLine(arguments, [](const char*) { return nullptr; });
     if (!options.ok()) return kExitUsage;
     char* text = nullptr;
     size_t size = 0;
