@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "absl/status/statusor.h"
+#include "kernels/execution_context.h"
 #include "server/model/model.h"
 
 namespace lectern {
@@ -22,7 +23,8 @@ struct ModelLoadOptions {
                    // else kInt8Rotated
   };
   Numerics numerics = Numerics::kAuto;
-  int threads = 2;  // OpenMP threads of one Forward call
+  int threads = 2;                           // OpenMP threads of one Forward call
+  kernels::Isa isa = kernels::DefaultIsa();  // class of CPU kernels
   AttentionPolicy default_policy{
       .top_k = 128, .layer_k = {0}, .tail = AttentionPolicy::Tail::kMean};
 };

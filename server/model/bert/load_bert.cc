@@ -48,6 +48,7 @@ absl::StatusOr<std::shared_ptr<const Model>> LoadBertFolder(const ModelLoadOptio
   parts.info = InfoOfFiles(options, "safetensors", *source);
   parts.numerics = options.numerics;
   parts.execution.num_threads = options.threads;
+  parts.execution.isa = options.isa;
   LECTERN_ASSIGN_OR_RETURN(parts.weights_hash, HashFiles(ModelFilesOf(folder)));
   LECTERN_ASSIGN_OR_RETURN(parts.weights, BertWeights::Load(parts.config, std::move(source), form));
   return std::make_shared<const BertModel>(std::move(parts));

@@ -126,6 +126,7 @@ absl::StatusOr<std::shared_ptr<const Model>> Load(const ModelLoadOptions& option
   }
   kernels::ExecutionContext execution;
   execution.num_threads = options.threads;
+  execution.isa = options.isa;
   // Beside the weights, which take longest.
   auto tokenizer = std::async(std::launch::async,
                               [&] { return MakeTokenizer(options, config, files.vocabulary); });

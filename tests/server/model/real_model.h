@@ -15,9 +15,9 @@ inline std::string RealModelPath(const std::string& file = "SmolLM2-135M-Instruc
 }
 
 inline absl::StatusOr<std::shared_ptr<const Model>> LoadRealModel(
-    ModelLoadOptions::Numerics numerics) {
+    ModelLoadOptions::Numerics numerics, kernels::Isa isa = kernels::DefaultIsa()) {
   return LoadModel(
-      {.name = "smollm2", .path = RealModelPath(), .numerics = numerics, .threads = 2});
+      {.name = "smollm2", .path = RealModelPath(), .numerics = numerics, .threads = 2, .isa = isa});
 }
 
 }  // namespace lectern::test
