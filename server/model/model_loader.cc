@@ -31,6 +31,9 @@ absl::Status CheckOptions(const ModelLoadOptions& options) {
   if (options.threads < 1 || options.threads > 1024) {
     return bad("threads", absl::StrCat(options.threads, " is not in [1, 1024]"));
   }
+  if (options.device != nullptr && options.numerics != ModelLoadOptions::Numerics::kInt8Rotated) {
+    return bad("device", "multiplies with numerics int8 only");
+  }
   return absl::OkStatus();
 }
 
@@ -73,8 +76,12 @@ bool ParseNumerics(std::string_view word, ModelLoadOptions::Numerics& numerics) 
 }
 
 absl::StatusOr<std::shared_ptr<const Model>> LoadModel(const ModelLoadOptions& options) {
+  ModelLoadOptions chosen = options;
+  if (options.device != nullptr && options.numerics == ModelLoadOptions::Numerics::kAuto) {
+    chosen.numerics = ModelLoadOptions::Numerics::kInt8Rotated;
+  }
   try {
-    return Load(options);
+    return Load(chosen);
   } catch (const std::bad_alloc&) {
     return absl::ResourceExhaustedError(absl::StrCat(options.path, ": out of memory"));
   } catch (const fs::filesystem_error& error) {

@@ -12,6 +12,8 @@
 
 namespace lectern {
 
+class Int8Device;
+
 struct ModelLoadOptions {
   std::string name;
   std::string path;  // a .gguf file, or a folder with config.json and safetensors
@@ -25,6 +27,9 @@ struct ModelLoadOptions {
   Numerics numerics = Numerics::kAuto;
   int threads = 2;                           // OpenMP threads of one Forward call
   kernels::Isa isa = kernels::DefaultIsa();  // class of CPU kernels
+  // Where int8 products of many rows are made (device/int8_device.h); null: on the CPU. The model
+  // keeps it open. kAuto is kInt8Rotated then, other numerics are refused.
+  std::shared_ptr<Int8Device> device;
   AttentionPolicy default_policy{
       .top_k = 128, .layer_k = {0}, .tail = AttentionPolicy::Tail::kMean};
 };

@@ -44,7 +44,7 @@ absl::StatusOr<std::shared_ptr<const Model>> LoadBertFolder(const ModelLoadOptio
                            SpecialId(*parts.tokenizer, roberta ? "</s>" : "[SEP]", options.path));
   LECTERN_ASSIGN_OR_RETURN(auto source, OpenSafetensors(folder, /*ignore_other_types=*/true));
   LECTERN_ASSIGN_OR_RETURN(const LinearForm form,
-                           LinearForm::Of(options.numerics, options.threads));
+                           LinearForm::Of(options.numerics, options.threads, options.device.get()));
   parts.info = InfoOfFiles(options, "safetensors", *source);
   parts.numerics = options.numerics;
   parts.execution.num_threads = options.threads;

@@ -4,7 +4,6 @@
 
 #include "kernels/add_bias.h"
 #include "kernels/hadamard.h"
-#include "kernels/int8_linear.h"
 #include "server/base/status_macros.h"
 #include "server/model/aligned_buffer.h"
 #include "server/model/f32_product/row_product.h"
@@ -29,11 +28,13 @@ struct Linear::Memory {
   AlignedBuffer<int8_t> packed;  // kernels::PackedInt8Bytes
   AlignedBuffer<float> scale;
   AlignedBuffer<int32_t> row_sum;
+  DeviceMatrix on_device;
   AlignedBuffer<float> bias;  // [out], or empty
 };
 
-absl::StatusOr<LinearForm> LinearForm::Of(ModelLoadOptions::Numerics numerics, int threads) {
-  LinearForm form{.numerics = numerics, .threads = threads};
+absl::StatusOr<LinearForm> LinearForm::Of(ModelLoadOptions::Numerics numerics, int threads,
+                                          Int8Device* device) {
+  LinearForm form{.numerics = numerics, .threads = threads, .device = device};
   if (form.is_f32()) {
     LECTERN_ASSIGN_OR_RETURN(form.product, LoadF32Product());
   }
@@ -80,6 +81,9 @@ absl::Status Linear::Load(const LinearForm& form, const TensorSource& source,
                                          memory->scale.data(), memory->row_sum.data()),
                    "pack_int8"));
     memory->f32 = {};
+    if (form_.device != nullptr) {
+      LECTERN_ASSIGN_OR_RETURN(memory->on_device, form_.device->Upload(MatrixOf(*memory)));
+    }
   }
   memory_ = std::move(memory);
   return absl::OkStatus();
@@ -102,13 +106,14 @@ absl::Status Linear::Run(const float* x, int64_t rows, float* y, bool accumulate
   return FromKernel(kernels::AddBias(bias, rows, out_, y, execution), "add_bias");
 }
 
+kernels::Int8Matrix Linear::MatrixOf(const Memory& memory) const {
+  return {out_, in_, memory.packed.data(), memory.scale.data(), memory.row_sum.data()};
+}
+
 absl::Status Linear::RunInt8(const float* x, int64_t rows, float* y, bool accumulate,
                              const kernels::ExecutionContext& execution) const {
-  const kernels::Int8Matrix matrix{out_, in_, memory_->packed.data(), memory_->scale.data(),
-                                   memory_->row_sum.data()};
   const kernels::LinearInput input{.x = x, .m = rows, .stride = in_, .hadamard = hadamard_};
-  return FromKernel(kernels::Int8Linear(input, matrix, y, out_, accumulate, execution),
-                    "int8_linear");
+  return memory_->on_device.Multiply(input, MatrixOf(*memory_), y, out_, accumulate, execution);
 }
 
 }  // namespace lectern

@@ -14,6 +14,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "kernels/execution_context.h"
+#include "kernels/int8_linear.h"
+#include "server/model/device/int8_device.h"
 #include "server/model/f32_product/f32_product.h"
 #include "server/model/loaders/tensor_source.h"
 #include "server/model/model_loader.h"
@@ -25,9 +27,11 @@ struct LinearForm {
   ModelLoadOptions::Numerics numerics = ModelLoadOptions::Numerics::kInt8Rotated;
   F32ProductFunction* product = nullptr;  // of kF32
   int threads = 1;                        // of kF32: its bits depend on how many there are
+  Int8Device* device = nullptr;           // of kInt8Rotated; null: none
 
   // Loads what the numerics need.
-  static absl::StatusOr<LinearForm> Of(ModelLoadOptions::Numerics numerics, int threads);
+  static absl::StatusOr<LinearForm> Of(ModelLoadOptions::Numerics numerics, int threads,
+                                       Int8Device* device = nullptr);
   bool is_f32() const { return numerics == ModelLoadOptions::Numerics::kF32; }
 };
 
@@ -57,6 +61,7 @@ class Linear {
 
  private:
   struct Memory;
+  kernels::Int8Matrix MatrixOf(const Memory& memory) const;  // of kInt8Rotated
   absl::Status RunInt8(const float* x, int64_t rows, float* y, bool accumulate,
                        const kernels::ExecutionContext& execution) const;
 

@@ -40,6 +40,16 @@ class PackedMatrix {
         "pack_int8");
   }
 
+  absl::Status Upload(Int8Device& device) {
+    LECTERN_ASSIGN_OR_RETURN(on_device_, device.Upload(view()));
+    return absl::OkStatus();
+  }
+
+  absl::Status Multiply(const kernels::LinearInput& input, float* y, bool accumulate,
+                        const kernels::ExecutionContext& execution) const {
+    return on_device_.Multiply(input, view(), y, n_, accumulate, execution);
+  }
+
   kernels::Int8Matrix view() const { return {n_, k_, packed_, scale_.data(), row_sum_.data()}; }
   uint64_t scale_bytes() const { return 8 * scale_.capacity(); }
 
@@ -49,6 +59,7 @@ class PackedMatrix {
   int8_t* packed_ = nullptr;
   AlignedBuffer<float> scale_;
   AlignedBuffer<int32_t> row_sum_;
+  DeviceMatrix on_device_;
 };
 
 class Int8Weights : public LlamaWeights {
@@ -63,13 +74,14 @@ class Int8Weights : public LlamaWeights {
                  .fuses_inputs = true};
   }
 
-  absl::Status Load(int threads) {
+  absl::Status Load(int threads, Int8Device* device) {
     LayOut();
     const int64_t matrices = config_.layers * kMatricesPerLayer;
     const int64_t head_blocks = (config_.vocab + kHeadBlockRows - 1) / kHeadBlockRows;
-    return ParallelFor(matrices + head_blocks, threads, [&](int64_t task) {
+    LECTERN_RETURN_IF_ERROR(ParallelFor(matrices + head_blocks, threads, [&](int64_t task) {
       return task < matrices ? PackLayer(task) : PackHead(task - matrices);
-    });
+    }));
+    return device == nullptr ? absl::OkStatus() : Upload(*device);
   }
 
   const LlamaNumerics& numerics() const override { return numerics_; }
@@ -95,7 +107,7 @@ class Int8Weights : public LlamaWeights {
                         bool accumulate) const override {
     const PackedMatrix& weight = MatrixOf(matrix, call);
     const kernels::LinearInput input{.x = x, .m = call.rows, .stride = weight.view().k};
-    return Product(weight, input, y, accumulate, call.execution);
+    return weight.Multiply(input, y, accumulate, call.execution);
   }
 
   absl::Status MultiplyNormed(Matrix matrix, const Call& call, const float* x,
@@ -105,7 +117,7 @@ class Int8Weights : public LlamaWeights {
                                      .stride = config_.hidden,
                                      .step = kernels::LinearInput::Step::kRmsNorm,
                                      .rms_eps = static_cast<float>(config_.rms_eps)};
-    return Product(MatrixOf(matrix, call), input, y, /*accumulate=*/false, call.execution);
+    return MatrixOf(matrix, call).Multiply(input, y, /*accumulate=*/false, call.execution);
   }
 
   absl::Status MultiplySwiGlu(const Call& call, const float* gate_up, float* y,
@@ -115,12 +127,12 @@ class Int8Weights : public LlamaWeights {
                                      .stride = 2 * config_.intermediate,
                                      .step = kernels::LinearInput::Step::kSwiGlu,
                                      .hadamard = std::max<int64_t>(1, numerics_.down_hadamard)};
-    return Product(MatrixOf(Matrix::kDown, call), input, y, accumulate, call.execution);
+    return MatrixOf(Matrix::kDown, call).Multiply(input, y, accumulate, call.execution);
   }
 
   absl::Status Head(const Call& call, const float* x, float* logits) const override {
-    return Product(head_, {.x = x, .m = call.rows, .stride = config_.hidden}, logits,
-                   /*accumulate=*/false, call.execution);
+    return head_.Multiply({.x = x, .m = call.rows, .stride = config_.hidden}, logits,
+                          /*accumulate=*/false, call.execution);
   }
 
   const float* AttentionNorm(int) const override { return nullptr; }
@@ -152,6 +164,13 @@ class Int8Weights : public LlamaWeights {
     head_ = PackedMatrix(config_.vocab, config_.hidden, at);
   }
 
+  absl::Status Upload(Int8Device& device) {
+    for (auto& layer : layers_) {
+      for (PackedMatrix& matrix : layer) LECTERN_RETURN_IF_ERROR(matrix.Upload(device));
+    }
+    return head_.Upload(device);
+  }
+
   absl::Status PackLayer(int64_t task) {
     const int layer = static_cast<int>(task / kMatricesPerLayer);
     const auto matrix = static_cast<Matrix>(task % kMatricesPerLayer);
@@ -171,13 +190,6 @@ class Int8Weights : public LlamaWeights {
     return head_.Pack(values.data(), first, rows);
   }
 
-  absl::Status Product(const PackedMatrix& weight, const kernels::LinearInput& input, float* y,
-                       bool accumulate, const kernels::ExecutionContext& execution) const {
-    const kernels::Int8Matrix view = weight.view();
-    return FromKernel(kernels::Int8Linear(input, view, y, view.n, accumulate, execution),
-                      "int8_linear");
-  }
-
   const std::shared_ptr<const LlamaReader> reader_;
   const LlamaConfig& config_;
   const RotatedMatrices rotated_;
@@ -190,9 +202,9 @@ class Int8Weights : public LlamaWeights {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<LlamaWeights>> LoadLlamaInt8Weights(
-    std::shared_ptr<const LlamaReader> reader, int threads) {
+    std::shared_ptr<const LlamaReader> reader, int threads, Int8Device* device) {
   auto weights = std::make_unique<Int8Weights>(std::move(reader));
-  LECTERN_RETURN_IF_ERROR(weights->Load(threads));
+  LECTERN_RETURN_IF_ERROR(weights->Load(threads, device));
   return std::unique_ptr<LlamaWeights>(std::move(weights));
 }
 

@@ -93,14 +93,15 @@ Numerics FastestNumerics(const LlamaReader& reader, kernels::Isa isa) {
 }
 
 absl::StatusOr<std::unique_ptr<LlamaWeights>> LoadWeights(
-    std::shared_ptr<const LlamaReader> reader, Numerics numerics,
+    std::shared_ptr<const LlamaReader> reader, const ModelLoadOptions& options,
     const kernels::ExecutionContext& execution) {
+  Numerics numerics = options.numerics;
   if (numerics == Numerics::kAuto) numerics = FastestNumerics(*reader, execution.isa);
   switch (numerics) {
     case Numerics::kF32:
       return LoadLlamaF32Weights(*reader, execution.num_threads);
     case Numerics::kInt8Rotated:
-      return LoadLlamaInt8Weights(std::move(reader), execution.num_threads);
+      return LoadLlamaInt8Weights(std::move(reader), execution.num_threads, options.device.get());
     case Numerics::kBlocks:
       return LoadLlamaBlockWeights(std::move(reader), execution.num_threads);
     case Numerics::kAuto:
@@ -133,7 +134,7 @@ absl::StatusOr<std::shared_ptr<const Model>> Load(const ModelLoadOptions& option
   auto fingerprint = std::async(std::launch::async, [&] { return HashFiles(files.hashed_files); });
   ModelInfo info = InfoOfFiles(options, files.format, files.reader->source());
   info.default_policy = options.default_policy;
-  LECTERN_ASSIGN_OR_RETURN(auto weights, LoadWeights(files.reader, options.numerics, execution));
+  LECTERN_ASSIGN_OR_RETURN(auto weights, LoadWeights(files.reader, options, execution));
   LECTERN_ASSIGN_OR_RETURN(auto made_tokenizer, tokenizer.get());
   LECTERN_ASSIGN_OR_RETURN(std::string digest, fingerprint.get());
   return std::make_shared<const LlamaModel>(

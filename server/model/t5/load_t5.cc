@@ -24,7 +24,7 @@ absl::StatusOr<std::shared_ptr<const Model>> LoadT5Folder(const ModelLoadOptions
   if (parts.config.lower_case) parts.tokenizer = NewLowerCase(std::move(parts.tokenizer));
   LECTERN_ASSIGN_OR_RETURN(auto source, OpenSafetensors(folder, /*ignore_other_types=*/true));
   LECTERN_ASSIGN_OR_RETURN(const LinearForm form,
-                           LinearForm::Of(options.numerics, options.threads));
+                           LinearForm::Of(options.numerics, options.threads, options.device.get()));
   parts.info = InfoOfFiles(options, "safetensors", *source);
   parts.numerics = options.numerics;
   parts.execution.num_threads = options.threads;

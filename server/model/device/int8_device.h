@@ -1,0 +1,103 @@
+// A processor beside the CPU that makes the integer sums of int8 products: a GPU with CUDA, behind
+// a library that is loaded when it is asked for (kernels/cuda/int8_plugin.h).
+//
+// Only the products of kMinDeviceRows rows or more go there: prompts, documents and encoders.
+// Single tokens, attention and everything else stay on the CPU, where the keys and values are. Rows
+// are rounded to integers on the CPU and sums to floats, so that a product is the same bits with a
+// device as without (kernels/int8_offload.h).
+//
+// A device that fails is not asked again: that product and all later ones are the CPU's.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "kernels/cuda/int8_plugin.h"
+#include "kernels/execution_context.h"
+#include "kernels/int8_linear.h"
+#include "kernels/linear_input.h"
+#include "server/base/mutex.h"
+
+namespace lectern {
+
+// Fewer rows cost the way to the device and back more than they save. Chosen, not measured.
+inline constexpr int64_t kMinDeviceRows = 16;
+
+class DeviceMatrix;
+
+// Thread-safe: a device has one stream and one pair of staging buffers, so that products and
+// uploads wait for each other.
+class Int8Device : public std::enable_shared_from_this<Int8Device> {
+ public:
+  // Told the code of the error when the device fails, at most once; from any thread.
+  using ErrorObserver = std::function<void(std::string_view code)>;
+
+  // `library` as LoadPluginFunction's. FAILED_PRECONDITION when it is not there, is of another
+  // version, or finds no device; RESOURCE_EXHAUSTED when the device's memory is full.
+  static absl::StatusOr<std::shared_ptr<Int8Device>> Open(const std::string& library,
+                                                          ErrorObserver on_error);
+  // The same of liblectern_cuda.so; the errors name --device=cuda.
+  static absl::StatusOr<std::shared_ptr<Int8Device>> OpenCuda(ErrorObserver on_error);
+
+  ~Int8Device();
+  Int8Device(const Int8Device&) = delete;
+  Int8Device& operator=(const Int8Device&) = delete;
+
+  std::string name() const { return device_.name; }
+
+  // Copies the weights of a packed matrix. One whose rows are too long for the staging buffers
+  // stays on the CPU: the result then is as one that was made without a device. Errors are Open's.
+  absl::StatusOr<DeviceMatrix> Upload(const kernels::Int8Matrix& w);
+
+ private:
+  friend class DeviceMatrix;
+
+  Int8Device(const kernels::Int8Plugin& plugin, ErrorObserver on_error)
+      : plugin_(plugin), on_error_(std::move(on_error)) {}
+
+  // Makes the first rows of the product, all of them unless the device fails; returns how many.
+  int64_t Multiply(const void* matrix, const kernels::LinearInput& input,
+                   const kernels::Int8Matrix& w, float* y, int64_t y_stride, bool accumulate,
+                   const kernels::ExecutionContext& execution);
+  void Release(void* matrix);
+  void Fail(const kernels::Int8PluginError& error);
+
+  const kernels::Int8Plugin& plugin_;
+  const ErrorObserver on_error_;
+  kernels::Int8PluginDevice device_{};  // constant once it is open, but for what the buffers hold
+  std::atomic<bool> failed_ = false;
+  Mutex mutex_;  // held for every call of plugin_ and while the buffers are in use
+  std::vector<float> x_scale_ ABSL_GUARDED_BY(mutex_);
+};
+
+// The weights of one matrix in a device's memory, or nowhere. Const after it was made; any thread
+// may multiply by it. Keeps its device open.
+class DeviceMatrix {
+ public:
+  DeviceMatrix() = default;
+  DeviceMatrix(std::shared_ptr<Int8Device> device, void* matrix)
+      : device_(std::move(device)), matrix_(matrix) {}
+  ~DeviceMatrix();
+  DeviceMatrix(DeviceMatrix&& other) noexcept { *this = std::move(other); }
+  DeviceMatrix& operator=(DeviceMatrix&& other) noexcept;
+
+  // kernels::Int8Linear(input, w, ...), on the device where that is worth it. `w` is the matrix
+  // that was uploaded.
+  absl::Status Multiply(const kernels::LinearInput& input, const kernels::Int8Matrix& w, float* y,
+                        int64_t y_stride, bool accumulate,
+                        const kernels::ExecutionContext& execution) const;
+
+ private:
+  std::shared_ptr<Int8Device> device_;
+  void* matrix_ = nullptr;
+};
+
+}  // namespace lectern
