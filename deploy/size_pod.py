@@ -18,6 +18,7 @@ DEFAULT_MODEL = {"weightBytes": 136117248, "kvBytesPerToken": 13230, "vocabulary
 DEFAULT_FLAGS = {"kv_bytes": "1GiB", "upload_bytes": "256MiB", "max_running": "16"}
 TEXT_BYTES_PER_TOKEN = 28          # text, token ids, ranges, sentences of a stored document
 PROCESS_BYTES = 192 << 20          # program, libraries, stacks, gRPC's buffers
+CUDA_BYTES = 512 << 20             # with --device=cuda: runtime, driver, buffers; assumed, not measured
 MARGIN = 1.1
 STEP = 128 << 20                   # requests are multiples of it
 
@@ -42,8 +43,9 @@ def needed_bytes(flags, models):
     weights = sum(int(model["weightBytes"]) for model in models)
     tokens = kv_bytes / min(int(model["kvBytesPerToken"]) for model in models)
     answers = int(flags["max_running"]) * 4 * max(int(model["vocabulary"]) for model in models)
+    cuda = CUDA_BYTES if flags.get("device") == "cuda" else 0
     return math.ceil(weights + kv_bytes + parse_bytes(flags["upload_bytes"]) +
-                     tokens * TEXT_BYTES_PER_TOKEN + answers + PROCESS_BYTES)
+                     tokens * TEXT_BYTES_PER_TOKEN + answers + PROCESS_BYTES + cuda)
 
 
 def memory_request(flags, models):

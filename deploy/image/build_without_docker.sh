@@ -4,13 +4,13 @@
 # and what ccache holds is used again. --timestamp=0 makes the image's digest repeatable, and ccache's
 # compilers others than the host's.
 #
-#   deploy/image/build_without_docker.sh FOLDER [--build-arg=NAME=VALUE...]
+#   deploy/image/build_without_docker.sh FOLDER [--target=cpu|cuda] [--build-arg=NAME=VALUE...]
 #
-# FOLDER keeps the base and the layers for the next build, and gets image.json (`buildah inspect`) and
+# The target is cpu unless told otherwise. FOLDER keeps the base and the layers for the next build, and gets image.json (`buildah inspect`) and
 # bundle/, which `runc run -b FOLDER/bundle NAME` starts.
 set -euo pipefail
 case "${1:-}" in
-  "" | -*) sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 2 ;;
+  "" | -*) sed -n '2,12s/^# \{0,1\}//p' "$0"; exit 2 ;;
 esac
 folder=$(realpath -m "$1")
 shift
@@ -59,7 +59,7 @@ fi
 image bud --isolation chroot --layers --pull-never --format docker --build-arg BASE=$base \
   --build-arg VERSION="$(sed -n 's/^project(lectern VERSION \([^ ]*\) .*/\1/p' CMakeLists.txt)" \
   --build-arg REVISION="$(git rev-parse HEAD 2>/dev/null || echo unknown)" \
-  "${volumes[@]}" "$@" --target cpu -t localhost/lectern:latest -f Dockerfile . >"$folder/build.log" 2>&1 ||
+  "${volumes[@]}" --target cpu "$@" -t localhost/lectern:latest -f Dockerfile . >"$folder/build.log" 2>&1 ||
   { tail -n 40 "$folder/build.log" >&2; exit 1; }
 image inspect --type image localhost/lectern:latest >"$folder/image.json"
 echo "image: $(seconds) s"

@@ -137,6 +137,10 @@ def resource_alerts():
               'sum by (namespace, pod) (increase(lectern_document_cache_rejected_total{'
               'reason=~"unreadable|truncated|corrupt"}[1h])) > 0',
               "", "ticket", "{{ $labels.pod }}: damaged files in the cache folder"),
+        # Until the server is restarted: it does not try its GPU again.
+        Alert("LecternCudaErrors",
+              "sum by (namespace, pod, code) (lectern_cuda_errors_total) > 0", "", "page",
+              "{{ $labels.pod }}: {{ $labels.code }}; its CPU does the work of its GPU"),
         Alert("LecternMemoryGrowth",
               'predict_linear(process_resident_memory_bytes{job="lectern"}[6h], $(24h))\n'
               "> on (namespace, pod) group_left () (lectern_memory_limit_bytes > 0)\n"

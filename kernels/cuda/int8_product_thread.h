@@ -1,5 +1,6 @@
 // One thread of the GPU's int8 product: exact integer sums of x W^T. The same code runs on the CPU
-// in tests (tests/testing/int8_product_on_host.h), which is all that has been run of it: never on a GPU.
+// in tests (tests/testing/int8_product_on_host.h), which is all that has been run of it: never on a
+// GPU.
 //
 // A group of kInt8ProductThreads threads makes a tile of kInt8TileRows rows by one packed block of
 // 64 channels (int8_linear_isa.h). It walks along the inputs in chunks: all threads load a chunk of

@@ -139,6 +139,14 @@ const std::vector<Flag>& Flags() {
          if (ParseNumerics(v, o.numerics)) return std::string();
          return OneOf(v, {"auto", "blocks", "int8", "f32"});
        }},
+      {"device", "cpu|cuda", "cpu",
+       "cuda: matrix products of prompts, documents and encoders on an NVIDIA GPU, with numerics "
+       "int8; "
+       "the same answers; has not run on a GPU yet",
+       [](Options& o, const std::string& v) {
+         o.device = v == "cuda" ? Options::Device::kCuda : Options::Device::kCpu;
+         return OneOf(v, {"cpu", "cuda"});
+       }},
       {"threads", "N", "one for each CPU", "threads of a model step",
        Number(&Options::threads, 1, 1024)},
       {"kv_bytes", "BYTES", "1GiB", "memory for keys and values of documents and answers",
@@ -299,6 +307,15 @@ absl::Status CheckAddress(const char* flag, const std::string& address) {
   return absl::OkStatus();
 }
 
+absl::Status CheckDevice(const Options& options) {
+  using Numerics = ModelLoadOptions::Numerics;
+  if (options.device == Options::Device::kCuda && options.numerics != Numerics::kAuto &&
+      options.numerics != Numerics::kInt8Rotated) {
+    return Bad("--device=cuda: multiplies int8 alone; --numerics must be int8 or auto");
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckSecurity(const Options& options) {
   if (options.tls_cert.empty() != options.tls_key.empty()) {
     return Bad("--tls_cert and --tls_key: one needs the other");
@@ -358,6 +375,7 @@ absl::StatusOr<Options> ParseOptions(const std::vector<std::string>& arguments) 
        {std::pair{"listen", options.listen}, {"metrics_listen", options.metrics_listen}}) {
     if (absl::Status status = CheckAddress(flag, address); !status.ok()) return status;
   }
+  if (absl::Status status = CheckDevice(options); !status.ok()) return status;
   if (absl::Status status = CheckSecurity(options); !status.ok()) return status;
   return options;
 }

@@ -18,7 +18,9 @@ struct Options {
   std::string metrics_listen = "127.0.0.1:8002";
   std::vector<std::pair<std::string, std::string>> models;  // name, path
   ModelLoadOptions::Numerics numerics = ModelLoadOptions::Numerics::kAuto;
-  int threads = 0;  // 0: one for each CPU
+  enum class Device { kCpu, kCuda };
+  Device device = Device::kCpu;  // of int8 products of many rows
+  int threads = 0;               // 0: one for each CPU
   AttentionPolicy policy{.top_k = 128, .layer_k = {0}, .tail = AttentionPolicy::Tail::kMean};
   uint64_t kv_bytes = uint64_t{1} << 30;
   bool kv_populate = false;

@@ -27,6 +27,7 @@
 #include "server/engine/engine.h"
 #include "server/metrics/memory_limit.h"
 #include "server/metrics/server_metrics.h"
+#include "server/model/device/int8_device.h"
 #include "server/model/model_loader.h"
 #include "server/rpc/document_qa_service.h"
 #include "server/rpc/open_inference/service.h"
@@ -99,6 +100,7 @@ class Server {
 
   int Run(ShutdownSignals& signals) {
     if (const absl::Status status = Listen(); !status.ok()) return Fail(status, 1);
+    if (const absl::Status status = OpenDevice(); !status.ok()) return Fail(status, 1);
     if (const absl::Status status = LoadModels(); !status.ok()) return Fail(status, 3);
     if (const absl::Status status = WarmUp(); !status.ok()) return Fail(status, 1);
     signals.StartDraining();
@@ -184,6 +186,14 @@ class Server {
     return absl::OkStatus();
   }
 
+  absl::Status OpenDevice() {
+    if (options_.device != Options::Device::kCuda) return absl::OkStatus();
+    LECTERN_ASSIGN_OR_RETURN(
+        device_, Int8Device::OpenCuda([this](std::string_view code) { metrics_.CudaError(code); }));
+    LogInfo("device opened", {{"device", device_->name()}});
+    return absl::OkStatus();
+  }
+
   absl::Status LoadModels() {
     for (const auto& [name, path] : options_.models) {
       const absl::Time start = absl::Now();
@@ -191,6 +201,7 @@ class Server {
                                                       .path = path,
                                                       .numerics = options_.numerics,
                                                       .threads = threads_,
+                                                      .device = device_,
                                                       .default_policy = options_.policy}));
       const ModelInfo& info = model->info();
       metrics_.SetModel(name, info.format, info.quantization, info.fingerprint.substr(0, 16));
@@ -293,6 +304,7 @@ class Server {
   ServerMetrics metrics_;
   const int threads_;
   ServingState serving_;
+  std::shared_ptr<Int8Device> device_;  // null: the CPU alone
   std::vector<std::shared_ptr<const Model>> models_;
   // Destroyed in reverse order: gRPC and HTTP before what their handlers use.
   std::unique_ptr<Engine> engine_;

@@ -61,6 +61,12 @@ inline constexpr const char* kTiers[] = {"host", "disk"};
 inline constexpr const char* kEvictions[] = {"pressure", "ttl", "deleted", "quota", "corrupt"};
 inline constexpr const char* kPhases[] = {"prefill", "decode", "mixed"};
 inline constexpr const char* kExactness[] = {"exact", "within_bound", "violated"};
+// The errors of a GPU at work; whatever else CUDA reports counts as "other".
+inline constexpr const char* kCudaErrors[] = {
+    "cudaErrorMemoryAllocation",   "cudaErrorLaunchFailure",
+    "cudaErrorIllegalAddress",     "cudaErrorECCUncorrectable",
+    "cudaErrorHardwareStackError", "cudaErrorLaunchTimeout",
+    "cudaErrorDevicesUnavailable", "other"};
 inline constexpr const char* kPromptClasses[] = {"le_4k", "le_32k", "le_128k", "gt_128k"};
 
 // Every list ends a bucket at the objectives and alarms that count on it.
@@ -237,6 +243,10 @@ struct EngineMetrics {
       models,
       {},
       kRatios};
+  ByLabel<Counter> cuda_errors{
+      make.Counters("lectern_cuda_errors_total",
+                    "Errors of the GPU; from the first one on, the CPU makes all products."),
+      "code", kCudaErrors};
   ByLabel<Counter> exactness{make.Counters("lectern_exactness_checks_total",
                                            "Answers held against the error they were allowed."),
                              "result", kExactness};

@@ -188,6 +188,9 @@ void ServerMetrics::AttentionSampled(const std::string& model, double kept_mass,
 void ServerMetrics::FfnSampled(const std::string& model, double active_ratio) {
   metrics_->engine.ffn_active[model].Observe(active_ratio);
 }
+void ServerMetrics::CudaError(std::string_view code) {
+  metrics_->engine.cuda_errors[code].Increment();
+}
 void ServerMetrics::ExactnessChecked(ExactnessResult result) {
   metrics_->engine.exactness[kExactness[Index(result)]].Increment();
 }

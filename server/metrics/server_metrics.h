@@ -116,6 +116,8 @@ class ServerMetrics {
   void SetKvCache(uint64_t used_bytes, uint64_t capacity_bytes, uint64_t page_tokens);
   void AttentionSampled(const std::string& model, double kept_mass, double selected_ratio);
   void FfnSampled(const std::string& model, double active_ratio);
+  // The GPU failed with this error of CUDA's.
+  void CudaError(std::string_view code);
   // An answer was held against the error its request allowed.
   void ExactnessChecked(ExactnessResult result);
   // Keys and values of a document made room for others, under so many policies.

@@ -36,6 +36,7 @@ import plot_panels  # noqa: E402
 NOT_PROVOKED = {
     "lectern_auth_tokens_reload_total": "tokens_e2e_test",
     "lectern_cache_disk_errors_total": "document_restart_test",
+    "lectern_cuda_errors_total": "device_e2e_test",
     "lectern_deadline_exceeded_total": "ask_e2e_test",  # here such calls are refused before
     "lectern_document_cache_rejected_total": "backup_e2e_test",
     "lectern_exactness_checks_total": "engine_test",

@@ -201,6 +201,11 @@ class ManifestsTest(unittest.TestCase):
                    spec["metrics"][1]["pods"]["target"]["averageValue"])
         self.assertEqual(int(running), 3 * int(o.flags["max_running"]) // 4)
 
+    def test_the_gpu_is_used(self):
+        with_gpu = [o.name for o in self.overlays if "nvidia.com/gpu" in o.server["resources"]["limits"]]
+        told_so = [o.name for o in self.overlays if o.flags.get("device") == "cuda"]
+        self.assertEqual((with_gpu, told_so), (["gpu"], ["gpu"]))
+
     def test_no_metric_is_named_that_does_not_exist(self):
         metrics = known.metric_names(SOURCE)
         for path in sorted((SOURCE / "deploy").rglob("*.yaml")):

@@ -39,6 +39,7 @@ TEST(OptionsTest, EveryBadFlagIsNamedInOneLine) {
       {"--top_k=-1", "--top_k"},
       {"--layer_top_k=1,x", "--layer_top_k"},
       {"--numerics=f16", "--numerics"},
+      {"--device=gpu", "--device"},
       {"--listen=8001", "--listen"},
       {"--listen=host:70000", "--listen"},
       {"--metrics_listen=:1", "--metrics_listen"},
@@ -55,6 +56,11 @@ TEST(OptionsTest, EveryBadFlagIsNamedInOneLine) {
     EXPECT_EQ(error.find('\n'), std::string::npos) << flag;
   }
   EXPECT_THAT(ErrorOf({"--threads=1", "--threads=2"}), HasSubstr("given twice"));
+  for (const char* numerics : {"--numerics=f32", "--numerics=blocks"}) {
+    const std::string error = ErrorOf({"--device=cuda", numerics});
+    EXPECT_THAT(error, HasSubstr("--device"));
+    EXPECT_THAT(error, HasSubstr("--numerics"));
+  }
   EXPECT_THAT(std::string(ParseOptions({}).status().message()), HasSubstr("--model"));
 }
 

@@ -71,6 +71,7 @@ void MoveEverything(ServerMetrics& metrics) {
   metrics.SetKvCache(25, 100, 64);
   metrics.AttentionSampled("m", 0.97, 0.2);
   metrics.FfnSampled("m", 0.3);
+  metrics.CudaError("cudaErrorLaunchFailure");
   metrics.ExactnessChecked(ExactnessResult::kWithinBound);
   metrics.KvCacheEvicted("m", 2);
   metrics.DocumentRead("m", 5000, 1200, absl::Seconds(1));
