@@ -33,7 +33,8 @@ RUN mkdir -p /image/models && if [ "$BAKE_MODEL" = 1 ]; then \
 FROM build AS build-cuda
 RUN cmake/setup cuda
 RUN cmake --preset release -DLECTERN_BUILD_CUDA=ON && cmake --build build/release --target lectern_cuda \
- && install -m 644 build/release/bin/liblectern_cuda.so /image/usr/local/bin/
+ && install -m 644 build/release/bin/liblectern_cuda.so /image/usr/local/bin/ \
+ && install -m 644 /deps/cuda/nvidia_cuda_runtime-*.dist-info/licenses/License.txt /image/usr/local/share/doc/lectern/cuda_license
 
 FROM scratch AS cuda
 ARG VERSION=unknown
