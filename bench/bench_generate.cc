@@ -1,7 +1,7 @@
 // bench_generate: what one model does on this machine, without a server around it.
 //
 //   bench_generate --model=FILE [--threads=2] [--numerics=auto|blocks|int8|f32]
-//                  [--exact | --top_k=K] [--ids=FILE] [--runs=3] [--median]
+//                  [--device=cuda] [--exact | --top_k=K] [--ids=FILE] [--runs=3] [--median]
 //                  [--only=ROW,ROW...] [--json]
 //
 // Rows: seconds from the start of the process to the first token of a 16-token prompt ("load");

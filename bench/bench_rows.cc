@@ -9,6 +9,7 @@
 #include <fstream>
 
 #include "bench/bench_session.h"
+#include "server/model/device/int8_device.h"
 
 namespace lectern {
 namespace {
@@ -36,6 +37,11 @@ BenchOptions ParseBenchOptions(int argc, char** argv, const AttentionPolicy& pol
     } else if (key == "--threads") {
       options.model.threads = std::atoi(value.c_str());
     } else if (key == "--numerics" && ParseNumerics(value, options.model.numerics)) {
+    } else if (arg == "--device=cuda") {
+      auto device = Int8Device::OpenCuda(
+          [](std::string_view code) { BenchFail("the device failed: " + std::string(code)); });
+      if (!device.ok()) BenchFail(std::string(device.status().message()));
+      options.model.device = *std::move(device);
     } else if (key == "--exact") {
       options.policy = AttentionPolicy::Exact();
     } else if (key == "--top_k") {

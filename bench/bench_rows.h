@@ -11,9 +11,8 @@
 
 namespace lectern {
 
-// --model=PATH --threads=N --numerics=auto|blocks|int8|f32 --exact --top_k=K --ids=FILE --runs=N
-// --median
-// --only=ROW,ROW... --json
+// --model=PATH --threads=N --numerics=auto|blocks|int8|f32 --device=cuda --exact --top_k=K
+// --ids=FILE --runs=N --median --only=ROW,ROW... --json
 struct BenchOptions {
   ModelLoadOptions model;
   AttentionPolicy policy;

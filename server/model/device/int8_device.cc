@@ -69,7 +69,7 @@ absl::StatusOr<DeviceMatrix> Int8Device::Upload(const kernels::Int8Matrix& w) {
   {
     const MutexLock lock(&mutex_);
     if (!plugin_.upload(&device_, w.packed, kernels::PackedInt8Bytes(w.n, w.k), &matrix, &error)) {
-      return ErrorOf(error, "--device: a matrix of the model does not fit");
+      return ErrorOf(error, "--device: a copy of the weights");
     }
   }
   return DeviceMatrix(shared_from_this(), matrix);

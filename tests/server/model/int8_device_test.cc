@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "server/model/aligned_buffer.h"
@@ -174,6 +175,19 @@ TEST_F(Int8DeviceTest, PartsOfAProduct) {
     EXPECT_EQ(Difference(got, want), "") << fails_at;
     EXPECT_EQ(Fake().multiplications, fails_at == 1 ? 1 : 2);
   }
+}
+
+// Threads that share a device wait for each other; none sees another's rows.
+TEST_F(Int8DeviceTest, ThreadsShareADevice) {
+  const auto want = Load(tiny_, nullptr);
+  const auto device = Open();
+  ASSERT_TRUE(device.ok()) << device.status();
+  const auto one = Load(tiny_, *device), two = Load(tiny_, *device);
+  std::vector<std::thread> threads;
+  for (const auto& model : {one, two, one}) {
+    threads.emplace_back([&, model] { ExpectSameAnswers(*model, *want, 50); });
+  }
+  for (std::thread& thread : threads) thread.join();
 }
 
 TEST_F(Int8DeviceTest, OpeningFailsWithAReason) {
