@@ -14,6 +14,10 @@
 namespace lectern::kernels {
 namespace {
 
+// The staging buffers: 16 and 64 MiB.
+constexpr int64_t kXWords = int64_t{4} << 20;
+constexpr int64_t kSumsWords = int64_t{16} << 20;
+
 __global__ void __launch_bounds__(kInt8ProductThreads) Int8Sums(Int8SumsProblem problem) {
   __shared__ int32_t tile[kInt8TileWords];
   Int8ProductThread thread(problem, blockIdx.x, blockIdx.y, threadIdx.x);
@@ -71,15 +75,17 @@ bool Open(Int8PluginDevice* device, Int8PluginError* error) {
   std::unique_ptr<State> state(new (std::nothrow) State);
   if (state == nullptr) return Succeeded(cudaErrorMemoryAllocation, error);
   if (!Succeeded(cudaStreamCreateWithFlags(&state->stream, cudaStreamNonBlocking), error) ||
-      !Succeeded(AllocateHost(&state->host_x, kInt8StagingInputs), error) ||
-      !Succeeded(AllocateHost(&state->host_sums, kInt8StagingSums), error) ||
-      !Succeeded(Allocate(&state->x, kInt8StagingInputs), error) ||
-      !Succeeded(Allocate(&state->sums, kInt8StagingSums), error)) {
+      !Succeeded(AllocateHost(&state->host_x, kXWords), error) ||
+      !Succeeded(AllocateHost(&state->host_sums, kSumsWords), error) ||
+      !Succeeded(Allocate(&state->x, kXWords), error) ||
+      !Succeeded(Allocate(&state->sums, kSumsWords), error)) {
     return false;
   }
   std::snprintf(device->name, sizeof(device->name), "%s", properties.name);
   device->x = state->host_x;
+  device->x_words = kXWords;
   device->sums = state->host_sums;
+  device->sums_words = kSumsWords;
   device->state = state.release();
   return true;
 }
@@ -118,6 +124,8 @@ bool Multiply(const Int8PluginDevice* device, const void* matrix, int64_t rows, 
           error)) {
     return false;
   }
+  // The second dimension is at most 65,535, which 5 rows of sums reach; the caller sends 16 or
+  // more.
   const dim3 grid(static_cast<unsigned>(problem.row_tiles()), static_cast<unsigned>(blocks));
   Int8Sums<<<grid, kInt8ProductThreads, 0, state.stream>>>(problem);
   return Succeeded(cudaGetLastError(), error) &&

@@ -15,10 +15,6 @@ namespace lectern::kernels {
 inline constexpr uint32_t kInt8PluginVersion = 1;
 inline constexpr char kInt8PluginFunction[] = "lectern_int8_plugin";
 
-// The sizes of a device's staging buffers in words of four bytes: 16 and 64 MiB.
-inline constexpr int64_t kInt8StagingInputs = int64_t{4} << 20;
-inline constexpr int64_t kInt8StagingSums = int64_t{16} << 20;
-
 struct Int8PluginError {
   char code[64];   // the name of CUDA's error, as "cudaErrorMemoryAllocation"
   char text[256];  // for people
@@ -29,8 +25,10 @@ struct Int8PluginDevice {
   void* state;     // of the plug-in
   char name[256];  // for people
   // Memory of the CPU that the device reaches quickly.
-  int32_t* x;     // [kInt8StagingInputs]
-  int32_t* sums;  // [kInt8StagingSums]
+  int32_t* x;  // [x_words]
+  int64_t x_words;
+  int32_t* sums;  // [sums_words]
+  int64_t sums_words;
 };
 
 // Functions return true when they succeed, else they fill `error`.

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "absl/synchronization/mutex.h"
+#include "server/base/mutex.h"
 
 namespace lectern {
 
@@ -19,7 +19,7 @@ namespace lectern {
 template <typename Work>
 absl::Status ParallelFor(int64_t tasks, int threads, const Work& work) {
   std::atomic<int64_t> next = 0;
-  absl::Mutex mutex;
+  Mutex mutex;
   absl::Status result;
   const auto run = [&] {
     for (int64_t task = next++; task < tasks; task = next++) {
@@ -31,7 +31,7 @@ absl::Status ParallelFor(int64_t tasks, int threads, const Work& work) {
       }
       if (status.ok()) continue;
       next = tasks;
-      absl::MutexLock lock(&mutex);
+      const MutexLock lock(&mutex);
       result.Update(status);
     }
   };

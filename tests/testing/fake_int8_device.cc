@@ -32,14 +32,19 @@ bool Fail(const char* code, bool out_of_memory, Int8PluginError* error) {
 }
 
 struct State {
-  std::vector<int32_t> x = std::vector<int32_t>(kernels::kInt8StagingInputs);
-  std::vector<int32_t> sums = std::vector<int32_t>(kernels::kInt8StagingSums);
+  std::vector<int32_t> x = std::vector<int32_t>(kFakeStagingWords);
+  std::vector<int32_t> sums = std::vector<int32_t>(kFakeStagingWords);
 };
 
 bool Open(Int8PluginDevice* device, Int8PluginError* error) {
   if (!Fake().present) return Fail("cudaErrorNoDevice", false, error);
   auto* state = new State;
-  *device = {.state = state, .name = "fake", .x = state->x.data(), .sums = state->sums.data()};
+  *device = {.state = state,
+             .name = "fake",
+             .x = state->x.data(),
+             .x_words = kFakeStagingWords,
+             .sums = state->sums.data(),
+             .sums_words = kFakeStagingWords};
   ++Fake().open_devices;
   return true;
 }

@@ -6,6 +6,9 @@
 
 namespace lectern::test {
 
+// Of each of its two staging buffers: small, so that products of tests need several parts.
+inline constexpr int64_t kFakeStagingWords = 1 << 18;
+
 // Of the library as loaded into the process; not thread-safe, as the plug-in.
 struct FakeInt8Device {
   // What the test sets.

@@ -19,12 +19,6 @@ constexpr char kCudaLibrary[] = "liblectern_cuda.so";
 
 int64_t GroupsOf(const kernels::Int8Matrix& w) { return (w.k + 3) / 4; }
 
-// Rows of one product that the staging buffers hold.
-int64_t StagedRows(const kernels::Int8Matrix& w) {
-  return std::min(kernels::kInt8StagingInputs / GroupsOf(w),
-                  kernels::kInt8StagingSums / kernels::PaddedChannels(w.n));
-}
-
 absl::Status ErrorOf(const Int8PluginError& error, const char* what) {
   const std::string message = absl::StrCat(what, ": ", error.code, ": ", error.text);
   return error.out_of_memory ? absl::ResourceExhaustedError(message)
@@ -60,6 +54,10 @@ absl::StatusOr<std::shared_ptr<Int8Device>> Int8Device::OpenCuda(ErrorObserver o
 
 Int8Device::~Int8Device() {
   if (device_.state != nullptr) plugin_.close(&device_);
+}
+
+int64_t Int8Device::StagedRows(const kernels::Int8Matrix& w) const {
+  return std::min(device_.x_words / GroupsOf(w), device_.sums_words / kernels::PaddedChannels(w.n));
 }
 
 absl::StatusOr<DeviceMatrix> Int8Device::Upload(const kernels::Int8Matrix& w) {

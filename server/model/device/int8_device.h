@@ -67,6 +67,8 @@ class Int8Device : public std::enable_shared_from_this<Int8Device> {
   int64_t Multiply(const void* matrix, const kernels::LinearInput& input,
                    const kernels::Int8Matrix& w, float* y, int64_t y_stride, bool accumulate,
                    const kernels::ExecutionContext& execution);
+  // Rows of one product that the staging buffers hold.
+  int64_t StagedRows(const kernels::Int8Matrix& w) const;
   void Release(void* matrix);
   void Fail(const kernels::Int8PluginError& error);
 

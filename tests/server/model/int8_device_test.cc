@@ -150,11 +150,12 @@ TEST_F(Int8DeviceTest, FailureIsTheCpusWorkFromThenOn) {
 
 // More rows than the staging buffers hold go in parts; a part that fails is not added twice.
 TEST_F(Int8DeviceTest, PartsOfAProduct) {
-  const int64_t n = 8, k = 30'000, m = 600;  // 559 rows fit
-  std::vector<float> w(n * k), x(m * k), scale(64);
+  const int64_t n = 4096, k = 40, m = 70;
+  ASSERT_EQ(kFakeStagingWords / n, 64);  // so many rows fit
+  std::vector<float> w(n * k), x(m * k), scale(n);
   for (size_t i = 0; i < w.size(); ++i) w[i] = static_cast<float>(i % 251) - 125;
   for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i % 241) - 120;
-  std::vector<int32_t> row_sum(64);
+  std::vector<int32_t> row_sum(n);
   AlignedBuffer<int8_t> packed(kernels::PackedInt8Bytes(n, k));
   ASSERT_TRUE(
       Ok(kernels::PackInt8Rows(w.data(), 0, n, n, k, packed.data(), scale.data(), row_sum.data())));
