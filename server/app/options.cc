@@ -195,7 +195,7 @@ const std::vector<Flag>& Flags() {
        Number(&Options::queue_capacity, 1, 1 << 20)},
       {"queue_tokens", "N", "1M", "tokens that may wait to be read; more are refused at once",
        Bytes(&Options::queue_tokens)},
-      {"queue_wait", "DURATION", "5s",
+      {"queue_wait", "DURATION", "0s",
        "longest time that waiting questions may take (uploads: a quarter); more are refused at "
        "once; "
        "0s = no limit",

@@ -34,7 +34,7 @@ struct Options {
   uint32_t default_max_new_tokens = 128;
   uint32_t queue_capacity = 64;
   uint64_t queue_tokens = 1 << 20;
-  absl::Duration queue_wait = absl::Seconds(5);  // 0: no limit
+  absl::Duration queue_wait = absl::ZeroDuration();  // 0: no limit
   uint32_t max_running = 16;
   uint32_t max_uploads = 2;
   int prefill_slice_tokens = 256;
