@@ -8,7 +8,6 @@
 #include <unistd.h>
 
 #include <cstdlib>
-#include <filesystem>
 #include <fstream>
 #include <iterator>
 
@@ -45,9 +44,7 @@ std::string ProxyProcess::Program() {
 
 ProxyProcess::ProxyProcess(const std::string& configuration,
                            const std::vector<const ServerProcess*>& replicas) {
-  std::string pattern = (std::filesystem::temp_directory_path() / "proxy-XXXXXX").string();
-  folder_ = mkdtemp(pattern.data());
-  const std::string log = folder_ + "/log", program = Program();
+  const std::string log = folder_.path() + "/log", program = Program();
   std::vector<std::string> variables = {"LECTERN_ROUTER_LISTEN=fd@" + std::to_string(kListener)};
   for (size_t i = 0; i < replicas.size(); ++i) {
     const std::string name = "LECTERN_REPLICA_" + std::to_string(i + 1);
@@ -76,13 +73,12 @@ ProxyProcess::ProxyProcess(const std::string& configuration,
 ProxyProcess::~ProxyProcess() {
   kill(pid_, SIGKILL);
   waitpid(pid_, nullptr, 0);
-  std::filesystem::remove_all(folder_);
 }
 
 std::string ProxyProcess::address() const { return "127.0.0.1:" + std::to_string(port_); }
 
 std::string ProxyProcess::Log() const {
-  std::ifstream file(folder_ + "/log");
+  std::ifstream file(folder_.path() + "/log");
   return {std::istreambuf_iterator<char>(file), {}};
 }
 

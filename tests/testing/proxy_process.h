@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "tests/testing/server_process.h"
+#include "tests/testing/temporary_folder.h"
 
 namespace lectern::test {
 
@@ -26,7 +27,7 @@ class ProxyProcess {
   std::string Log() const;
 
  private:
-  std::string folder_;
+  TemporaryFolder folder_;
   pid_t pid_ = -1;
   int port_ = 0;
 };

@@ -10,7 +10,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
-#include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -45,10 +44,8 @@ std::string DefaultModelPath() {
 }
 
 ServerProcess::ServerProcess(std::vector<std::string> flags, const std::string& model) {
-  std::string pattern = (std::filesystem::temp_directory_path() / "lectern-XXXXXX").string();
-  folder_ = mkdtemp(pattern.data());
   const std::string program = Environment("LECTERN_BIN_DIR") + "/lectern-server";
-  std::vector<std::string> arguments = {program, "--port_file=" + folder_ + "/ports.json"};
+  std::vector<std::string> arguments = {program, "--port_file=" + folder_.path() + "/ports.json"};
   for (const std::string name : {"--listen=", "--metrics_listen="}) {
     const auto names_it = [&](const std::string& flag) { return flag.rfind(name, 0) == 0; };
     if (std::none_of(flags.begin(), flags.end(), names_it)) {
@@ -60,7 +57,7 @@ ServerProcess::ServerProcess(std::vector<std::string> flags, const std::string& 
   std::vector<char*> argv;
   for (std::string& argument : arguments) argv.push_back(argument.data());
   argv.push_back(nullptr);
-  const std::string log = folder_ + "/log";
+  const std::string log = folder_.path() + "/log";
   pid_ = fork();
   if (pid_ == 0) {
     const int file = open(log.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
@@ -77,11 +74,10 @@ ServerProcess::~ServerProcess() {
     kill(pid_, SIGKILL);
     WaitForExit(10);
   }
-  std::filesystem::remove_all(folder_);
 }
 
 bool ServerProcess::ReadPorts() {
-  const std::string text = ReadFile(folder_ + "/ports.json");
+  const std::string text = ReadFile(folder_.path() + "/ports.json");
   if (text.empty()) return false;
   const auto ports = nlohmann::json::parse(text);
   grpc_port_ = ports["grpc"];
@@ -153,6 +149,6 @@ int ServerProcess::WaitForExit(int seconds) {
   return exit_code_;
 }
 
-std::string ServerProcess::Log() const { return ReadFile(folder_ + "/log"); }
+std::string ServerProcess::Log() const { return ReadFile(folder_.path() + "/log"); }
 
 }  // namespace lectern::test

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "tests/testing/temporary_folder.h"
+
 namespace lectern::test {
 
 // $LECTERN_MODEL, or the default model among the unpacked dependencies; it may be absent.
@@ -37,7 +39,7 @@ class ServerProcess {
 
  private:
   bool ReadPorts();
-  std::string folder_;
+  TemporaryFolder folder_;
   pid_t pid_ = -1;
   int exit_code_ = -1;
   bool ended_ = false;

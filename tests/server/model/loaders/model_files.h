@@ -11,6 +11,8 @@
 #include <utility>
 #include <vector>
 
+#include "tests/testing/temporary_folder.h"
+
 namespace lectern::test {
 
 template <typename T>
@@ -159,14 +161,6 @@ inline nlohmann::json LlamaConfigJson() {
 // A folder of its own that is removed at the end.
 class TempFolder {
  public:
-  TempFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "lectern_loaders.XXXXXX").string();
-    folder_ = mkdtemp(name.data());
-  }
-  ~TempFolder() { std::filesystem::remove_all(folder_); }
-  TempFolder(const TempFolder&) = delete;
-  TempFolder& operator=(const TempFolder&) = delete;
-
   std::string path(const std::string& name = "") const { return (folder_ / name).string(); }
   std::string Write(const std::string& name, const std::string& bytes) const {
     // A new file each time: file systems flush a file that is truncated and written again.
@@ -176,7 +170,8 @@ class TempFolder {
   }
 
  private:
-  std::filesystem::path folder_;
+  const TemporaryFolder owner_;
+  const std::filesystem::path folder_ = owner_.path();
 };
 
 }  // namespace lectern::test
