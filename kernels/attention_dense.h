@@ -111,11 +111,15 @@ inline void WeighPage(const AttentionTask& task, const AttentionScratch& s, cons
   for (; q < queries; ++q) WeighTile<1>(s, q, slot, d, partial);
 }
 
-#if defined(LECTERN_ISA_AVX512)
+#if defined(LECTERN_ISA_AVX512) || defined(LECTERN_ISA_AVX2)
 // Int8 values times weights of 15 bits, summed exactly within a page. A weight is e^(s - max) times
 // the scale of the value, in units of its row's largest in this page.
+constexpr bool kIntegerValues = true;
 
+#if defined(LECTERN_ISA_AVX512)
+using IntegerSums = __m512i;
 constexpr int kPairChannels = 64;
+constexpr int kPairQueries = 6;  // of a tile: 24 sums in registers
 
 // Two rows of values side by side, 64 channels: [32 pairs][64] of two int16. Of every 32 channels
 // those with bit 2 clear come first (UnpermuteChannels).
@@ -145,30 +149,80 @@ inline void UnpermuteChannels(float* x) {
   }
 }
 
+inline void StoreRounded(int16_t* p, Vec x) {
+  const __m512i rounded = _mm512_cvtps_epi32(reinterpret_cast<__m512>(x));
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(rounded));
+}
+
+inline __attribute__((always_inline)) void AddPairs(IntegerSums& sums, const int16_t* values,
+                                                    IntegerSums weights) {
+  asm("vpdpwssd %1, %2, %0" : "+v"(sums) : "v"(_mm512_load_si512(values)), "v"(weights));
+}
+inline IntegerSums SetPair(int32_t two) { return _mm512_set1_epi32(two); }
+#else
+using IntegerSums = __m256i;
+constexpr int kPairChannels = 32;
+constexpr int kPairQueries = 3;  // of a tile: 12 sums in registers
+
+// Two rows of values side by side, 32 channels: [32 pairs][32] of two int16. The halves of 16
+// channels change places first as unpacking will change them.
+__attribute__((noinline)) void PairValues(const PageView& page, int d, int channel,
+                                          int16_t* pairs) {
+  constexpr int kHalves = _MM_SHUFFLE(3, 1, 2, 0);
+  const int8_t* rows = page.Get<int8_t>(page.at.values) + channel;
+  for (int64_t j = 0; j < kPageTokens; j += 2, pairs += 2 * kPairChannels) {
+    for (int half = 0; half < 2; ++half) {
+      const __m128i* row = reinterpret_cast<const __m128i*>(rows + j * d + half * 16);
+      const __m128i* next = reinterpret_cast<const __m128i*>(rows + (j + 1) * d + half * 16);
+      const __m256i a = _mm256_cvtepi8_epi16(_mm_shuffle_epi32(_mm_loadu_si128(row), kHalves));
+      const __m256i b = _mm256_cvtepi8_epi16(_mm_shuffle_epi32(_mm_loadu_si128(next), kHalves));
+      __m256i* to = reinterpret_cast<__m256i*>(pairs + half * 32);
+      _mm256_store_si256(to, _mm256_unpacklo_epi16(a, b));
+      _mm256_store_si256(to + 1, _mm256_unpackhi_epi16(a, b));
+    }
+  }
+}
+
+inline void UnpermuteChannels(float*) {}
+
+inline void StoreRounded(int16_t* p, Vec x) {
+  const __m256i rounded = _mm256_cvtps_epi32(reinterpret_cast<__m256>(x));
+  _mm_storeu_si128(
+      reinterpret_cast<__m128i*>(p),
+      _mm_packs_epi32(_mm256_castsi256_si128(rounded), _mm256_extracti128_si256(rounded, 1)));
+}
+
+inline __attribute__((always_inline)) void AddPairs(IntegerSums& sums, const int16_t* values,
+                                                    IntegerSums weights) {
+  const __m256i two = _mm256_load_si256(reinterpret_cast<const __m256i*>(values));
+  // As an intrinsic, GCC 12 keeps a second copy of each sum, part of them in memory.
+  asm("vpaddd %1, %0, %0" : "+x"(sums) : "x"(_mm256_madd_epi16(two, weights)));
+}
+inline IntegerSums SetPair(int32_t two) { return _mm256_set1_epi32(two); }
+#endif
+
 // Weights of a page as integers, and what one is worth.
 inline void RoundWeights(const AttentionTask& task, const AttentionScratch& s, const PageView& page,
                          int64_t slot) {
+  constexpr int kVectors = kPageTokens / kWidth;
   const float* scale = page.Get<float>(page.at.value_scale);
   for (int64_t q = 0; q < TaskQueries(task); ++q) {
     const float* e = s.Scores(q, slot);
-    __m512 weight[4];
-    __m512 largest = _mm512_setzero_ps();
-#pragma GCC unroll 4
-    for (int v = 0; v < 4; ++v) {
-      const __m512 x = _mm512_loadu_ps(e + v * 16);
+    Vec weight[kVectors];
+    Vec largest = {};
+#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; ++v) {
+      const Vec x = Load(e + v * kWidth);
       // Scales of keys that are not seen may be anything.
-      const __mmask16 seen = _mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_GT_OQ);
-      weight[v] = _mm512_maskz_mul_ps(seen, x, _mm512_maskz_loadu_ps(seen, scale + v * 16));
-      largest = _mm512_max_ps(largest, weight[v]);
+      weight[v] = x > Vec{} ? x * Load(scale + v * kWidth) : Vec{};
+      largest = Max(weight[v], largest);
     }
-    const float unit = _mm512_reduce_max_ps(largest) / 32767.0f;
+    const float unit = LargestLane(largest) / 32767.0f;
     s.weight_unit[q] = unit;
-    const __m512 inverse = _mm512_set1_ps(unit > 0 ? 1.0f / unit : 0.0f);
-#pragma GCC unroll 4
-    for (int v = 0; v < 4; ++v) {
-      const __m512i rounded = _mm512_cvtps_epi32(_mm512_mul_ps(weight[v], inverse));
-      _mm256_storeu_si256(reinterpret_cast<__m256i*>(s.weights + q * kPageTokens + v * 16),
-                          _mm512_cvtepi32_epi16(rounded));
+    const Vec inverse = Set(unit > 0 ? 1.0f / unit : 0.0f);
+#pragma GCC unroll 8
+    for (int v = 0; v < kVectors; ++v) {
+      StoreRounded(s.weights + q * kPageTokens + v * kWidth, weight[v] * inverse);
     }
   }
 }
@@ -176,27 +230,22 @@ inline void RoundWeights(const AttentionTask& task, const AttentionScratch& s, c
 template <int N>
 inline void WeighPairs(const AttentionScratch& s, int64_t first, const int16_t* pairs, int channel,
                        DensePartial* partial) {
+  constexpr int kVectors = kPairChannels / kWidth;
   const int16_t* weights = s.weights + first * kPageTokens;
-  __m512i acc[N][4];
+  IntegerSums acc[N][kVectors];
 #pragma GCC unroll 8
   for (int n = 0; n < N; ++n) {
 #pragma GCC unroll 4
-    for (int v = 0; v < 4; ++v) acc[n][v] = _mm512_setzero_si512();
+    for (int v = 0; v < kVectors; ++v) acc[n][v] = IntegerSums{};
   }
   for (int j = 0; j < kPageTokens; j += 2, pairs += 2 * kPairChannels) {
-    const __m512i v0 = _mm512_load_si512(pairs);
-    const __m512i v1 = _mm512_load_si512(pairs + 32);
-    const __m512i v2 = _mm512_load_si512(pairs + 64);
-    const __m512i v3 = _mm512_load_si512(pairs + 96);
 #pragma GCC unroll 8
     for (int n = 0; n < N; ++n) {
       int32_t two;
       std::memcpy(&two, weights + n * kPageTokens + j, 4);
-      const __m512i w = _mm512_set1_epi32(two);
-      asm("vpdpwssd %1, %2, %0" : "+v"(acc[n][0]) : "v"(v0), "v"(w));
-      asm("vpdpwssd %1, %2, %0" : "+v"(acc[n][1]) : "v"(v1), "v"(w));
-      asm("vpdpwssd %1, %2, %0" : "+v"(acc[n][2]) : "v"(v2), "v"(w));
-      asm("vpdpwssd %1, %2, %0" : "+v"(acc[n][3]) : "v"(v3), "v"(w));
+      const IntegerSums w = SetPair(two);
+#pragma GCC unroll 4
+      for (int v = 0; v < kVectors; ++v) AddPairs(acc[n][v], pairs + v * 2 * kWidth, w);
     }
   }
 #pragma GCC unroll 8
@@ -204,8 +253,9 @@ inline void WeighPairs(const AttentionScratch& s, int64_t first, const int16_t* 
     float* out = partial[first + n].out + channel;
     const Vec unit = Set(s.weight_unit[first + n]);
 #pragma GCC unroll 4
-    for (int v = 0; v < 4; ++v) {
-      Store(out + v * 16, Load(out + v * 16) + ToFloat(reinterpret_cast<IntVec>(acc[n][v])) * unit);
+    for (int v = 0; v < kVectors; ++v) {
+      Store(out + v * kWidth,
+            Load(out + v * kWidth) + ToFloat(reinterpret_cast<IntVec>(acc[n][v])) * unit);
     }
   }
 }
@@ -219,11 +269,19 @@ inline void WeighPageInt8(const AttentionTask& task, const AttentionScratch& s,
   for (int channel = 0; channel < d; channel += kPairChannels) {
     PairValues(page, d, channel, pairs);
     int64_t q = 0;
-    for (; q + 6 <= queries; q += 6) WeighPairs<6>(s, q, pairs, channel, partial);
+    for (; q + kPairQueries <= queries; q += kPairQueries) {
+      WeighPairs<kPairQueries>(s, q, pairs, channel, partial);
+    }
     for (; q + 3 <= queries; q += 3) WeighPairs<3>(s, q, pairs, channel, partial);
     for (; q < queries; ++q) WeighPairs<1>(s, q, pairs, channel, partial);
   }
 }
+#else
+constexpr bool kIntegerValues = false;
+constexpr int kPairChannels = 1;
+inline void WeighPageInt8(const AttentionTask&, const AttentionScratch&, const PageView&, int64_t,
+                          DensePartial*) {}
+inline void UnpermuteChannels(float*) {}
 #endif
 
 void DenseScan(const AttentionTask& task, float* scratch, DensePartial* partial) {
@@ -232,6 +290,7 @@ void DenseScan(const AttentionTask& task, float* scratch, DensePartial* partial)
   const KvHeadLayout at = HeadLayout(a.layout);
   const int64_t queries = TaskQueries(task);
   const int d = a.layout.value_dim;
+  const bool integers = kIntegerValues && a.layout.type == KvType::kI8 && d % kPairChannels == 0;
   Vec sums[256];
   for (int64_t q = 0; q < queries; ++q) {
     sums[q] = Vec{};
@@ -250,20 +309,15 @@ void DenseScan(const AttentionTask& task, float* scratch, DensePartial* partial)
     const int64_t left = a.table.num_tokens - p * kPageTokens;
     const int64_t tokens = left < kPageTokens ? left : kPageTokens;
     ExponentialsOfPage(task, s, slot, partial, sums);
-#if defined(LECTERN_ISA_AVX512)
-    if (a.layout.type == KvType::kI8 && d % kPairChannels == 0) {
+    if (integers) {
       WeighPageInt8(task, s, page, slot, partial);
-      continue;
+    } else {
+      WeighPage(task, s, page, tokens, slot, partial);
     }
-#endif
-    WeighPage(task, s, page, tokens, slot, partial);
   }
   for (int64_t q = 0; q < queries; ++q) {
     partial[q].sum.sum = Sum(sums[q]);
-#if defined(LECTERN_ISA_AVX512)
-    if (a.layout.type != KvType::kI8 || d % kPairChannels != 0) continue;
-    for (int c = 0; c < d; c += kPairChannels) UnpermuteChannels(partial[q].out + c);
-#endif
+    for (int c = 0; integers && c < d; c += kPairChannels) UnpermuteChannels(partial[q].out + c);
   }
 }
 

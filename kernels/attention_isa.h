@@ -79,6 +79,7 @@ struct AttentionScratch {
   float* merged;       // [row_pages, 16]
   float* query;        // [queries, head_dim] fp32, or int8 rows (attention_scores.h)
   float* unit;         // [queries]: what a stored score is worth
+  int32_t* query_sum;  // [queries], AVX2: of the numbers of an int8 row
   int32_t* pages;      // the pages that are read, ascending
   float* page_bound;   // [queries, all pages], if the task bounds pages
   float* page_rank;    // [all pages], if the task bounds pages
@@ -113,6 +114,7 @@ static inline AttentionScratch CutScratch(const AttentionTask& task, float* scra
   s.merged = take(s.row_pages * kGroupsPerPage);
   s.query = take(queries * (layout.head_dim + 8));
   s.unit = take(queries);
+  s.query_sum = reinterpret_cast<int32_t*>(take(queries));
   s.pages = reinterpret_cast<int32_t*>(take(pages));
   const int64_t bounded = task.bounds_pages ? 1 : 0;
   s.page_bound = take(bounded * queries * pages);

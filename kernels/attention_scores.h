@@ -34,28 +34,95 @@ inline const float* QueryRow(const AttentionTask& task, int64_t row, int64_t hea
          (task.kv_head * group + head) * a.layout.head_dim;
 }
 
-// Rounds a query to int8 (AVX-512: 128 more, unsigned, as its products want); returns the step.
-inline float RoundQuery(const float* row, int d, int8_t* out) {
-  float largest = 0;
-  for (int c = 0; c < d; ++c) {
-    const float magnitude = __builtin_fabsf(row[c]);
-    largest = magnitude > largest ? magnitude : largest;
+#if defined(LECTERN_ISA_AVX2)
+// Four products of a query with bytes up to 255 are added in 16 bits: numbers of one sign among
+// them may come to 128. Each was rounded up by half at most.
+constexpr float kQueryQuad = 126;
+
+// Eight channels of a row, 0 behind its end.
+inline __m256 LoadChannels(const float* row, int first, int d) {
+  if (first + 8 <= d) return _mm256_loadu_ps(row + first);
+  float last[8] = {};
+  for (int c = first; c < d; ++c) last[c - first] = row[c];
+  return _mm256_loadu_ps(last);
+}
+
+// The step to which a query is rounded, at least: the largest sum of magnitudes of one sign among
+// channels 0, 1, 4, 5 or 2, 3, 6, 7 of any eight, which are those that TileInt8 adds, is kQueryQuad
+// steps.
+inline float QuadStep(const float* row, int d) {
+  const __m256 zero = _mm256_setzero_ps();
+  const auto add_halves = [](__m256 v) {
+    return _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+  };
+  __m128 most = _mm_setzero_ps();
+  for (int c = 0; c < d; c += 8) {
+    // Scaled first, so that no sum of four overflows.
+    const __m256 x = _mm256_mul_ps(LoadChannels(row, c, d), _mm256_set1_ps(1.0f / kQueryQuad));
+    const __m256 above = _mm256_max_ps(x, zero);
+    const __m256 below = _mm256_max_ps(_mm256_sub_ps(zero, x), zero);
+    most = _mm_max_ps(_mm_hadd_ps(add_halves(above), add_halves(below)), most);
   }
-  // Below 1e-36 the inverse would overflow; such a row scores 0.
-  const bool usable = largest > 1e-36f && largest <= kLargest;
-  const float inverse = usable ? 127.0f / largest : 0.0f;
+  most = _mm_max_ps(most, _mm_movehl_ps(most, most));
+  return _mm_cvtss_f32(_mm_max_ss(most, _mm_movehdup_ps(most)));
+}
+
+// Writes a query in multiples of 1 / inverse, eight channels at a time; returns their sum.
+inline int32_t WriteRounded(const float* row, int d, float inverse, int8_t* out) {
+  __m256i sum = _mm256_setzero_si256();
+  for (int c = 0; c < d; c += 8) {
+    __m256 x = _mm256_mul_ps(LoadChannels(row, c, d), _mm256_set1_ps(inverse));
+    x = _mm256_and_ps(x, _mm256_cmp_ps(x, x, _CMP_ORD_Q));  // NaN has no integer
+    const __m256i rounded = _mm256_cvtps_epi32(x);
+    sum = _mm256_add_epi32(sum, rounded);
+    const __m128i words =
+        _mm_packs_epi32(_mm256_castsi256_si128(rounded), _mm256_extracti128_si256(rounded, 1));
+    _mm_storel_epi64(reinterpret_cast<__m128i*>(out + c), _mm_packs_epi16(words, words));
+  }
+  int32_t lanes[8], total = 0;
+  std::memcpy(lanes, &sum, sizeof lanes);
+  for (const int32_t lane : lanes) total += lane;
+  return total;
+}
+#else
+constexpr float kQueryOffset = kWidth == 16 ? 128 : 0;  // of the stored numbers
+
+inline float QuadStep(const float*, int) { return 0; }
+
+// Writes a query in multiples of 1 / inverse, kQueryOffset more.
+inline int32_t WriteRounded(const float* row, int d, float inverse, int8_t* out) {
   const int padded = PaddedHeadDim(d);
   for (int c = 0; c < padded; ++c) {
     const float scaled = c < d ? row[c] * inverse : 0.0f;
     const float x = scaled == scaled ? scaled : 0.0f;  // NaN has no integer
-    const float rounded = (x + 12582912.0f) - 12582912.0f;
-#if defined(LECTERN_ISA_AVX512)
-    out[c] = static_cast<int8_t>(static_cast<uint8_t>(static_cast<int>(rounded) + 128));
-#else
-    out[c] = static_cast<int8_t>(rounded);
-#endif
+    const float rounded = (x + 12582912.0f) - 12582912.0f + kQueryOffset;
+    out[c] = static_cast<int8_t>(static_cast<uint8_t>(static_cast<int>(rounded)));
   }
-  return largest / 127.0f;
+  return 0;
+}
+#endif
+
+// Rounds query q of a task to int8 (AVX-512: 128 more, unsigned, as its products want).
+inline void RoundQuery(const float* row, int d, float scale, int64_t q, const AttentionScratch& s) {
+  Vec magnitudes = {};
+  float largest = 0;
+  int c = 0;
+  for (; c + kWidth <= d; c += kWidth) {
+    const Vec x = Load(row + c);
+    magnitudes = Max(Max(x, -x), magnitudes);
+  }
+  largest = LargestLane(magnitudes);
+  for (; c < d; ++c) {
+    const float magnitude = __builtin_fabsf(row[c]);
+    largest = magnitude > largest ? magnitude : largest;
+  }
+  const float all_channels = largest / 127.0f, quads = QuadStep(row, d);
+  const float step = quads > all_channels ? quads : all_channels;
+  // Below 1e-36 the inverse would overflow; such a row scores 0.
+  const bool usable = largest > 1e-36f && largest <= kLargest;
+  int8_t* const out = reinterpret_cast<int8_t*>(s.query) + q * PaddedHeadDim(d);
+  s.query_sum[q] = WriteRounded(row, d, usable ? 1.0f / step : 0.0f, out);
+  s.unit[q] = step * scale;
 }
 
 void Prepare(const AttentionTask& task, float* scratch) {
@@ -69,8 +136,7 @@ void Prepare(const AttentionTask& task, float* scratch) {
       for (int c = 0; c < d; ++c) s.query[q * d + c] = row[c];
       s.unit[q] = a.scale;
     } else {
-      int8_t* rounded = reinterpret_cast<int8_t*>(s.query) + q * PaddedHeadDim(d);
-      s.unit[q] = RoundQuery(row, d, rounded) * a.scale;
+      RoundQuery(row, d, a.scale, q, s);
     }
   }
 }
@@ -159,48 +225,77 @@ inline void TileInt8(const AttentionScratch& s, int64_t first, int padded, const
 }
 constexpr int kInt8Queries = 6;
 #elif defined(LECTERN_ISA_AVX2)
-// N queries against 16 keys at a time. |q| * sign(k): pairs of products stay below
-// 2 * 127 * 127 < 2^15, so nothing saturates.
+inline __attribute__((always_inline)) __m256i Broadcast4(const int8_t* bytes) {
+  int32_t four;
+  std::memcpy(&four, bytes, 4);
+  return _mm256_set1_epi32(four);
+}
+
+// sum + eight products of each of 8 keys. RoundQuery has seen to it that 16 bits hold four.
+inline __attribute__((always_inline)) __m256i AddProducts(__m256i sum, __m256i k0, __m256i q0,
+                                                          __m256i k1, __m256i q1) {
+  const __m256i four = _mm256_add_epi16(_mm256_maddubs_epi16(k0, q0), _mm256_maddubs_epi16(k1, q1));
+  const __m256i eight = _mm256_madd_epi16(four, _mm256_set1_epi16(1));
+  // As an intrinsic, GCC 12 keeps a second copy of each sum, part of them in memory.
+  asm("vpaddd %1, %0, %0" : "+x"(sum) : "x"(eight));
+  return sum;
+}
+
+// Four channels of 8 keys, 128 more, unsigned.
+inline __attribute__((always_inline)) __m256i LoadKeys(const int8_t* keys) {
+  return _mm256_xor_si256(_mm256_load_si256(reinterpret_cast<const __m256i*>(keys)),
+                          _mm256_set1_epi8(-128));
+}
+
+// N queries against 16 keys at a time. Offset keys give 128 times the sum of a query too much,
+// which the sums start below zero by.
 template <int N>
 inline void TileInt8(const AttentionScratch& s, int64_t first, int padded, const PageView& page,
                      int64_t slot) {
   const int8_t* query = reinterpret_cast<const int8_t*>(s.query) + first * padded;
+  const int32_t* query_sum = s.query_sum + first;
   const float* scale = page.Get<float>(page.at.key_scale);
-  const __m256i ones = _mm256_set1_epi16(1);
   const std::byte* ahead = (page.ahead == nullptr ? page.base : page.ahead) + page.at.keys;
+  constexpr int kNext = 4 * kPageTokens;  // bytes to the next four channels
+  float* const scores = s.Scores(first, slot);
+  const int64_t stride = s.Scores(first + 1, slot) - scores;
   for (int part = 0; part < kPageTokens; part += 16) {
     const int8_t* keys = page.Get<int8_t>(page.at.keys) + part * 4;
     __m256i acc[N][2];
 #pragma GCC unroll 4
-    for (int n = 0; n < N; ++n) acc[n][0] = acc[n][1] = _mm256_setzero_si256();
-    for (int c = 0; c < padded; c += 4) {
-      const __m256i* tile =
-          reinterpret_cast<const __m256i*>(keys + static_cast<int64_t>(c) * kPageTokens);
+    for (int n = 0; n < N; ++n) acc[n][0] = acc[n][1] = _mm256_set1_epi32(-128 * query_sum[n]);
+    int c = 0;
+    for (; c + 8 <= padded; c += 8, keys += 2 * kNext) {
       __builtin_prefetch(ahead + static_cast<int64_t>(c) * kPageTokens + part * 4);
-      const __m256i k0 = _mm256_loadu_si256(tile);
-      const __m256i k1 = _mm256_loadu_si256(tile + 1);
+      __builtin_prefetch(ahead + static_cast<int64_t>(c + 4) * kPageTokens + part * 4);
+      const __m256i k00 = LoadKeys(keys), k01 = LoadKeys(keys + 32);
+      const __m256i k10 = LoadKeys(keys + kNext), k11 = LoadKeys(keys + kNext + 32);
 #pragma GCC unroll 4
       for (int n = 0; n < N; ++n) {
-        int32_t four;
-        std::memcpy(&four, query + static_cast<int64_t>(n) * padded + c, 4);
-        const __m256i q = _mm256_set1_epi32(four);
-        const __m256i magnitude = _mm256_abs_epi8(q);
-        const __m256i p0 = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(k0, q));
-        const __m256i p1 = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(k1, q));
-        // As intrinsics, GCC 12 keeps a second copy of each sum, part of them in memory.
-        asm("vpaddd %1, %0, %0" : "+x"(acc[n][0]) : "x"(_mm256_madd_epi16(p0, ones)));
-        asm("vpaddd %1, %0, %0" : "+x"(acc[n][1]) : "x"(_mm256_madd_epi16(p1, ones)));
+        const int8_t* q = query + static_cast<int64_t>(n) * padded + c;
+        const __m256i q0 = Broadcast4(q), q1 = Broadcast4(q + 4);
+        acc[n][0] = AddProducts(acc[n][0], k00, q0, k10, q1);
+        acc[n][1] = AddProducts(acc[n][1], k01, q0, k11, q1);
+      }
+    }
+    if (c < padded) {
+      const __m256i k0 = LoadKeys(keys), k1 = LoadKeys(keys + 32), none = _mm256_setzero_si256();
+#pragma GCC unroll 4
+      for (int n = 0; n < N; ++n) {
+        const __m256i q = Broadcast4(query + static_cast<int64_t>(n) * padded + c);
+        acc[n][0] = AddProducts(acc[n][0], k0, q, none, none);
+        acc[n][1] = AddProducts(acc[n][1], k1, q, none, none);
       }
     }
     const Vec s0 = Load(scale + part), s1 = Load(scale + part + 8);
 #pragma GCC unroll 4
     for (int n = 0; n < N; ++n) {
-      float* scores = s.Scores(first + n, slot) + part;
-      Store(scores, ToFloat(reinterpret_cast<IntVec>(acc[n][0])) * s0);
-      Store(scores + 8, ToFloat(reinterpret_cast<IntVec>(acc[n][1])) * s1);
+      float* of_query = scores + n * stride + part;
+      Store(of_query, ToFloat(reinterpret_cast<IntVec>(acc[n][0])) * s0);
+      Store(of_query + 8, ToFloat(reinterpret_cast<IntVec>(acc[n][1])) * s1);
     }
   }
-  for (int n = 0; n < N; ++n) WriteMaxima(s.Scores(first + n, slot), s.Maxima(first + n, slot));
+  for (int n = 0; n < N; ++n) WriteMaxima(scores + n * stride, s.Maxima(first + n, slot));
 }
 constexpr int kInt8Queries = 4;
 #else

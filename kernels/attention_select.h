@@ -38,6 +38,28 @@ inline uint64_t ReachingKeys(const float* scores, Vec bound) {
   return mask;
 }
 
+// The same from the maxima of the groups of a page, of which few reach the bound as a rule.
+inline uint64_t ReachingKeysOfPage(const float* scores, const float* maxima, float bound) {
+  const Vec b = Set(bound);
+#if !defined(LECTERN_ISA_AVX512)
+  uint32_t groups = 0;
+  for (int g = 0; g < kGroupsPerPage; g += kWidth) {
+    groups |= MaskGreaterEqual(Load(maxima + g), b) << g;
+  }
+  constexpr int kFewGroups = 3;
+  if (__builtin_popcount(groups) <= kFewGroups) {
+    uint64_t mask = 0;
+    for (; groups != 0; groups &= groups - 1) {
+      for (int j = __builtin_ctz(groups); j < kPageTokens; j += kGroupsPerPage) {
+        mask |= static_cast<uint64_t>(scores[j] >= bound) << j;
+      }
+    }
+    return mask;
+  }
+#endif
+  return ReachingKeys(scores, b);
+}
+
 // The least float that is larger than a finite one.
 inline float Above(float x) { return FromOrderedKey(x == 0.0f ? 1 : OrderedKey(x) + 1); }
 
@@ -193,16 +215,14 @@ void Absorb(Candidates& c, int64_t k, const int32_t* page, int64_t pages, const 
     if (c.threshold > -kInfinity && Above(c.threshold) > least) least = Above(c.threshold);
   };
   raise();
-  Vec bound = Set(least);
   for (int64_t p = 0; p < pages; ++p) {
     const float* of_page = scores + p * kPageTokens;
-    const uint64_t keys = ReachingKeys(of_page, bound);
+    const uint64_t keys = ReachingKeysOfPage(of_page, maxima + p * kGroupsPerPage, least);
     if (keys == 0) continue;
     Append(c, keys, page[p] * kPageTokens, of_page);
     if (c.count > Capacity(k) - kPageTokens - kWidth) {
       Prune(c, k, false);
       raise();
-      bound = Set(least);
     }
   }
 }

@@ -64,6 +64,11 @@ inline Vec LoadInt8(const int8_t* p) {
 inline float Sum(Vec v) {
 #if defined(LECTERN_ISA_AVX512)
   return _mm512_reduce_add_ps(reinterpret_cast<__m512>(v));
+#elif defined(LECTERN_ISA_AVX2)
+  const __m256 x = reinterpret_cast<__m256>(v);
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
 #else
   float lane[kWidth];
   Store(lane, v);
@@ -76,6 +81,11 @@ inline float Sum(Vec v) {
 inline float LargestLane(Vec v) {
 #if defined(LECTERN_ISA_AVX512)
   return _mm512_reduce_max_ps(reinterpret_cast<__m512>(v));
+#elif defined(LECTERN_ISA_AVX2)
+  const __m256 x = reinterpret_cast<__m256>(v);
+  const __m128 four = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
+  const __m128 two = _mm_max_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)));
 #else
   float lane[kWidth];
   Store(lane, v);
@@ -168,34 +178,37 @@ inline IntVec LaneNumbers() {
   return v;
 }
 
-// 2^x for x <= 0: 2^floor(x) times a polynomial of degree 5 in what is left (relative error below
-// 1.5e-7, of which 7.5e-8 is the least that degree allows). 0 for -inf, NaN for NaN; on AVX-512
-// down to the smallest float, elsewhere 0 below -126.
+// 2^x for x <= 0: 2^n times a polynomial of degree 5 in x - n (relative error below 2.1e-7, of
+// which 7.5e-8 is the least that degree allows). 0 for -inf. On AVX-512 n is floor(x), NaN gives
+// NaN, and the result goes down to the smallest float; elsewhere n is the nearest integer, and
+// below -126 (and for NaN) it is 0.
 inline Vec Exp2(Vec x) {
 #if defined(LECTERN_ISA_AVX512)
   constexpr int kDown = 0x09;  // round down, to integers, quietly; -inf leaves 0
   const Vec r = reinterpret_cast<Vec>(_mm512_reduce_ps(reinterpret_cast<__m512>(x), kDown));
-#else
-  const IntVec tiny = x < Set(-126.0f);
-  const Vec clamped = tiny ? Set(-126.0f) : x;
-  const Vec magic = Set(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
-  const Vec n = (clamped - Set(0.5f) + magic) - magic;
-  const Vec r = clamped - n;
-#endif
   Vec p = Set(1.877576658e-3f);
   p = p * r + Set(8.989340131e-3f);
   p = p * r + Set(5.582631802e-2f);
   p = p * r + Set(2.401536171e-1f);
   p = p * r + Set(6.931530732e-1f);
   p = p * r + Set(0.9999999251f);
-#if defined(LECTERN_ISA_AVX512)
   return reinterpret_cast<Vec>(
       _mm512_scalef_ps(reinterpret_cast<__m512>(p), reinterpret_cast<__m512>(x)));
 #else
-  const IntVec exponent = (__builtin_convertvector(n, IntVec) + 127) << 23;
-  Vec scale;
-  std::memcpy(&scale, &exponent, sizeof scale);
-  return tiny ? Vec{} : p * scale;
+  const Vec magic = Set(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
+  const Vec bounded = Max(x, Set(-126.0f));
+  const Vec shifted = bounded + magic;
+  const Vec r = bounded - (shifted - magic);
+  Vec p = Set(1.327647198e-3f);
+  p = p * r + Set(9.675541334e-3f);
+  p = p * r + Set(5.550713274e-2f);
+  p = p * r + Set(2.402211972e-1f);
+  p = p * r + Set(6.931469671e-1f);
+  p = p * r + Set(1.000000072f);
+  // The low bits of `shifted` are n; the exponent of p, 0 or -1, bears it.
+  const IntVec bits = reinterpret_cast<IntVec>(p) + (reinterpret_cast<IntVec>(shifted) << 23);
+  const IntVec in_range = x >= Set(-126.0f);
+  return reinterpret_cast<Vec>(bits & in_range);
 #endif
 }
 inline float Exp2Scalar(float x) { return Exp2(Set(x))[0]; }

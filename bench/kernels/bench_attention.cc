@@ -136,7 +136,7 @@ void BM_Composition(benchmark::State& state) {
 void Shapes(benchmark::internal::Benchmark* b) {
   const int64_t all = std::thread::hardware_concurrency();
   b->ArgNames({"L", "rows", "threads"})
-      ->ArgsProduct({{2048, 8192}, {1, 256}, {1, all}})
+      ->ArgsProduct({{512, 1024, 2048, 8192}, {1, 256}, {1, all}})
       ->UseRealTime();
 }
 

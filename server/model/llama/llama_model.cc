@@ -11,7 +11,7 @@ namespace {
 
 // Raised whenever the same tokens begin to give other pages: another arrangement inside a page,
 // another rotation, another order of summation.
-constexpr int kPageVersion = 1;
+constexpr int kPageVersion = 2;
 
 kernels::KvPageLayout LayoutOf(const LlamaConfig& config, const LlamaNumerics& numerics) {
   return {.type = numerics.kv_type,
