@@ -228,23 +228,25 @@ Task<absl::Status> AskJob::ReadWhole() {
   // Only the question's own words tell evidence: the frame around them attends to what is near it.
   const std::array<size_t, 4> cuts = {0, tail_.question_begin, tail_.question_end,
                                       tail_.ids.size()};
-  for (int part = 0; part < 3; ++part) {
-    const StepRequest request{
-        .tokens = std::span(tail_.ids).subspan(cuts[part], cuts[part + 1] - cuts[part]),
-        .position = sequence_.position(),
-        .pages = sequence_.pages(),
-        .policy = &policy_,
-        .logits = logits_.data(),
-        .key_mass = part == 1 ? key_mass.data() : nullptr,
-        .kept_mass = &kept_mass_};
-    const Scheduler::Progress progress = [this, &cuts, part](uint64_t done) {
-      sink_->OnProgress(AskStage::kPrefillQuestion, cuts[part] + done, tail_.ids.size());
-    };
-    const absl::Status computed =
-        co_await parts_.scheduler->Run(*model_, {&request, 1}, Owner(), &progress);
-    if (!computed.ok()) co_return computed;
-    sequence_.Advance(request.tokens.size());
+  std::vector<StepRequest> requests;
+  for (size_t part = 0; part + 1 < cuts.size(); ++part) {
+    if (cuts[part] == cuts[part + 1]) continue;
+    requests.push_back(
+        {.tokens = std::span(tail_.ids).subspan(cuts[part], cuts[part + 1] - cuts[part]),
+         .position = sequence_.position() + static_cast<int64_t>(cuts[part]),
+         .pages = sequence_.pages(),
+         .policy = &policy_,
+         .key_mass = part == 1 ? key_mass.data() : nullptr,
+         .kept_mass = &kept_mass_});
   }
+  requests.back().logits = logits_.data();
+  const Scheduler::Progress progress = [this](uint64_t done) {
+    sink_->OnProgress(AskStage::kPrefillQuestion, done, tail_.ids.size());
+  };
+  const absl::Status computed =
+      co_await parts_.scheduler->Run(*model_, requests, Owner(), &progress);
+  if (!computed.ok()) co_return computed;
+  sequence_.Advance(tail_.ids.size());
   answer_.usage.tokens_computed += tail_.ids.size();
   parts_.metrics->PrefillTokens(info.name, PrefillSource::kComputed, tail_.ids.size());
   const auto first = key_mass.begin() + static_cast<std::ptrdiff_t>(content().prefix.size());
@@ -257,10 +259,10 @@ Task<absl::Status> AskJob::ReadWhole() {
 Task<absl::Status> AskJob::ReadChunks() {
   auto document = co_await DocumentPages();
   if (!document.ok()) co_return document.status();
-  const absl::Status searched = co_await SearchChunks(*std::move(document));
+  const absl::Status searched = co_await SearchChunks(*document);
   if (!searched.ok()) co_return searched;
   RankSentences();
-  co_return co_await ReadAgain();
+  co_return co_await ReadAgain(*std::move(document));
 }
 
 Task<absl::Status> AskJob::SearchChunks(std::shared_ptr<const ReadDocument> document) {
@@ -288,26 +290,25 @@ Task<absl::Status> AskJob::SearchChunks(std::shared_ptr<const ReadDocument> docu
   }
   const std::array<size_t, 3> cuts = {0, tail_.question_begin, tail_.question_end};
   const uint64_t total = candidates.size() * tail_.question_end;
-  for (size_t part = 0; part < 2; ++part) {
-    std::vector<StepRequest> requests;
-    for (size_t i = 0; i < candidates.size(); ++i) {
+  std::vector<StepRequest> requests;
+  for (size_t i = 0; i < candidates.size(); ++i) {
+    for (size_t part = 0; part < 2; ++part) {
       requests.push_back(
           {.tokens = std::span(tail_.ids).subspan(cuts[part], cuts[part + 1] - cuts[part]),
-           .position = sequences[i].position(),
+           .position = sequences[i].position() + static_cast<int64_t>(cuts[part]),
            .pages = sequences[i].pages(),
            .policy = &policy_,
            .key_mass = key_mass[part][i].data(),
-           .kept_mass = &kept_mass_});
+           .kept_mass = &kept_mass_,
+           .evidence_only = true});
     }
-    const uint64_t before = candidates.size() * cuts[part];
-    const Scheduler::Progress progress = [this, before, total](uint64_t done) {
-      sink_->OnProgress(AskStage::kSearch, before + done, total);
-    };
-    const absl::Status computed =
-        co_await parts_.scheduler->Run(*model_, requests, Owner(), &progress);
-    if (!computed.ok()) co_return computed;
-    for (Sequence& sequence : sequences) sequence.Advance(cuts[part + 1] - cuts[part]);
   }
+  const Scheduler::Progress progress = [this, total](uint64_t done) {
+    sink_->OnProgress(AskStage::kSearch, done, total);
+  };
+  const absl::Status computed =
+      co_await parts_.scheduler->Run(*model_, requests, Owner(), &progress);
+  if (!computed.ok()) co_return computed;
   answer_.usage.tokens_computed += total;
   parts_.metrics->PrefillTokens(info.name, PrefillSource::kComputed, total);
   token_mass_.assign(text.encoding.ids.size(), 0.0f);
@@ -333,25 +334,28 @@ void AskJob::AddEvidence(const TokenRange& chunk, const std::vector<float>& fram
   }
 }
 
-// The prompt that the answer continues: the best sentences and the question.
-Task<absl::Status> AskJob::ReadAgain() {
+// The prompt that the answer continues: the best sentences and the question, behind the prefix that
+// every part of the document begins with.
+Task<absl::Status> AskJob::ReadAgain(std::shared_ptr<const ReadDocument> document) {
   const Encoding reading =
       model_->tokenizer().Encode(SecondReading(content(), sentences_), /*parse_special=*/false);
-  std::vector<int32_t> prompt = content().prefix;
-  prompt.insert(prompt.end(), reading.ids.begin(), reading.ids.end());
-  prompt.insert(prompt.end(), tail_.ids.begin(), tail_.ids.end());
-  LECTERN_CO_RETURN_IF_ERROR(CheckWindow(prompt.size() - tail_.ids.size(), tail_.ids.size(),
+  const uint64_t prefix = content().prefix.size();
+  LECTERN_CO_RETURN_IF_ERROR(CheckWindow(prefix + reading.ids.size(), tail_.ids.size(),
                                          options_.max_new_tokens, model_->info()));
-  std::vector<uint64_t> sizes(1, prompt.size() + options_.max_new_tokens);
+  std::vector<int32_t> tokens = reading.ids;
+  tokens.insert(tokens.end(), tail_.ids.begin(), tail_.ids.end());
+  std::vector<uint64_t> sizes(
+      1, Sequence::OwnTokens(prefix, tokens.size() + options_.max_new_tokens, model_->info()));
   auto pages = co_await parts_.reader->AllocatePages(*model_, std::move(sizes), Owner());
   if (!pages.ok()) co_return pages.status();
-  sequence_ = Sequence(std::move((*pages)[0]));
-  const StepRequest request{.tokens = prompt,
+  sequence_ = Sequence(std::move(document), 0, prefix, model_->info(), std::move((*pages)[0]));
+  const StepRequest request{.tokens = tokens,
+                            .position = sequence_.position(),
                             .pages = sequence_.pages(),
                             .policy = &policy_,
                             .logits = logits_.data(),
                             .kept_mass = &kept_mass_};
-  const uint64_t total = prompt.size();
+  const uint64_t total = tokens.size();
   const Scheduler::Progress progress = [this, total](uint64_t done) {
     sink_->OnProgress(AskStage::kPrefillQuestion, done, total);
   };

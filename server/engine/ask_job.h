@@ -49,7 +49,7 @@ class AskJob : public QueuedJob {
   Task<absl::Status> SearchChunks(std::shared_ptr<const ReadDocument> document);
   void AddEvidence(const TokenRange& chunk, const std::vector<float>& frame,
                    const std::vector<float>& words);
-  Task<absl::Status> ReadAgain();
+  Task<absl::Status> ReadAgain(std::shared_ptr<const ReadDocument> document);
   void RankSentences();
   Task<absl::StatusOr<std::shared_ptr<const ReadDocument>>> DocumentPages();
   absl::Status CheckError(bool* retry_exact) const;

@@ -246,7 +246,8 @@ void Scheduler::Forward(const Model& model) {
                        .kept_mass = request.kept_mass,
                        .key_mass = request.key_mass,
                        .span_begins = request.span_begins,
-                       .span_ends = request.span_ends});
+                       .span_ends = request.span_ends,
+                       .evidence_only = request.evidence_only});
     (chosen.steps->decodes() ? decode_tokens : prefill_tokens) += chosen.tokens;
   }
   const absl::Duration start = clock_->Steady();

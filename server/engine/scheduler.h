@@ -47,6 +47,7 @@ struct StepRequest {
   int64_t memory_tokens = 0;
   float* span_begins = nullptr;
   float* span_ends = nullptr;
+  bool evidence_only = false;
 };
 
 // On whose behalf something is computed, and how it is called in metrics and errors.

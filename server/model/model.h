@@ -109,6 +109,11 @@ struct ForwardSlice {
   float* encoded = nullptr;      // [tokens, hidden]: what an encoder makes of its window
   float* span_begins = nullptr;  // [tokens]: scores of an extractive model
   float* span_ends = nullptr;    // [tokens]
+
+  // Of a generative model: key_mass and kept_mass are all that is wanted, of the layers up to the
+  // last that tells evidence. Keys and values of those behind it are not computed, so the tokens
+  // cannot be continued, but by slices of the same kind.
+  bool evidence_only = false;
 };
 
 // Scratch memory of one thread that calls Forward; grows to the largest call and is then reused.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <string>
+#include <vector>
 
 #include "kernels/hadamard.h"
 #include "kernels/rms_norm.h"
@@ -29,16 +30,21 @@ class Pass {
       : context_(context),
         config_(context.config),
         weights_(context.weights),
-        slices_(slices),
         workspace_(workspace),
+        slices_(workspace.slices),
         observer_(observer),
-        execution_(context.execution) {}
+        execution_(context.execution) {
+    slices_.assign(slices.begin(), slices.end());
+    std::stable_partition(slices_.begin(), slices_.end(),
+                          [](const ForwardSlice& slice) { return !slice.evidence_only; });
+  }
 
   absl::Status Run() {
     LECTERN_RETURN_IF_ERROR(Prepare());
     for (int layer = 0; layer < config_.layers; ++layer) {
       execution_.num_threads = workspace_.governor.Threads(context_.execution.num_threads);
       LECTERN_RETURN_IF_ERROR(Attention(layer));
+      if (slices_.empty()) return absl::OkStatus();
       if (layer + 1 == config_.layers && !NeedsLastStream()) return absl::OkStatus();
       LECTERN_RETURN_IF_ERROR(FeedForward(layer));
       Observe(layer + 1, stream_);
@@ -174,8 +180,18 @@ class Pass {
       return statistics ? Attend(layer) : absl::OkStatus();
     }
     LECTERN_RETURN_IF_ERROR(Attend(layer));
+    if (layer + 1 == evidence_.last) DropEvidenceOnly();
+    if (slices_.empty()) return absl::OkStatus();
     return weights_.Multiply(Matrix::kAttentionOut, CallOf(layer), attended_, stream_,
                              /*accumulate=*/true);
+  }
+
+  // Goes on without the slices that have all they want; they are the last ones.
+  void DropEvidenceOnly() {
+    while (!slices_.empty() && slices_.back().evidence_only) {
+      rows_ -= static_cast<int64_t>(slices_.back().tokens.size());
+      slices_.pop_back();
+    }
   }
 
   absl::Status FeedForward(int layer) {
@@ -260,8 +276,8 @@ class Pass {
   const LlamaForwardContext& context_;
   const LlamaConfig& config_;
   const LlamaWeights& weights_;
-  const std::span<const ForwardSlice> slices_;
   LlamaWorkspace& workspace_;
+  std::vector<ForwardSlice>& slices_;  // in the workspace; those of evidence only come last
   ResidualObserver* const observer_;
   kernels::ExecutionContext execution_;  // with as many threads as the governor gives the layer
   const LayerRange evidence_ = EvidenceLayers(static_cast<int>(config_.layers));

@@ -15,6 +15,7 @@ namespace lectern {
 // Not thread-safe: one per calling thread. T = stacked tokens of a call.
 struct LlamaWorkspace : public Workspace {
   ThreadGovernor governor{NewTeamWatch()};
+  std::vector<ForwardSlice> slices;  // of the call, some in another order
   std::vector<int32_t> tokens;       // [T]
   AlignedBuffer<float> stream;       // [T, hidden]: the residual stream
   AlignedBuffer<float> normed;       // [T, hidden]
