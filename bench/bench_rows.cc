@@ -46,6 +46,9 @@ BenchOptions ParseBenchOptions(int argc, char** argv, const AttentionPolicy& pol
       options.policy = AttentionPolicy::Exact();
     } else if (key == "--top_k") {
       options.policy.top_k = std::atoll(value.c_str());
+      options.policy.dense_up_to = 0;
+    } else if (key == "--dense_up_to") {
+      options.policy.dense_up_to = std::atoll(value.c_str());
     } else if (key == "--ids") {
       options.ids_file = value;
     } else if (key == "--runs") {

@@ -12,7 +12,8 @@
 namespace lectern {
 
 // --model=PATH --threads=N --numerics=auto|blocks|int8|f32 --device=cuda --exact --top_k=K
-// --ids=FILE --runs=N --median --only=ROW,ROW... --json
+// --dense_up_to=KEYS (0 if --top_k comes behind it) --ids=FILE --runs=N --median --only=ROW,ROW...
+// --json
 struct BenchOptions {
   ModelLoadOptions model;
   AttentionPolicy policy;

@@ -177,6 +177,16 @@ const std::vector<Flag>& Flags() {
        }},
       {"layer_top_k", "K,K,...", "0", "k of layers 0, 1, ... where it is not --top_k; 0 is dense",
        SetLayers},
+      {"dense_up_to", "KEYS", "1024",
+       "tokens that see at most so many keys attend to all of them, which is faster there",
+       [](Options& o, const std::string& v) {
+         int64_t keys = 0;
+         if (!absl::SimpleAtoi(v, &keys) || keys < 0 || keys > 65536) {
+           return std::string("must be a whole number from 0 to 65536");
+         }
+         o.policy.dense_up_to = keys;
+         return std::string();
+       }},
       {"tail", "mean|none", "mean",
        "mean: dropped attention goes to the mean of the dropped values; none: renormalise",
        [](Options& o, const std::string& v) {

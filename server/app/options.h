@@ -21,7 +21,7 @@ struct Options {
   enum class Device { kCpu, kCuda };
   Device device = Device::kCpu;  // of int8 products of many rows
   int threads = 0;               // 0: one for each CPU
-  AttentionPolicy policy{.top_k = 128, .layer_k = {0}, .tail = AttentionPolicy::Tail::kMean};
+  AttentionPolicy policy = ModelLoadOptions().default_policy;
   uint64_t kv_bytes = uint64_t{1} << 30;
   bool kv_populate = false;
   std::string cache_dir;

@@ -31,12 +31,13 @@ class Writer {
   }
   void Policy(const AttentionPolicy& policy) {
     // Names every field: one more does not compile before it is written and read here.
-    const auto& [top_k, layer_k, tail, page_budget, ffn_top_k, ffn_rank] = policy;
+    const auto& [top_k, layer_k, tail, page_budget, dense_up_to, ffn_top_k, ffn_rank] = policy;
     I64(top_k);
     U64(layer_k.size());
     for (const int64_t k : layer_k) I64(k);
     U64(static_cast<uint64_t>(tail));
     I64(page_budget);
+    I64(dense_up_to);
     I64(ffn_top_k);
     U64(static_cast<uint64_t>(ffn_rank));
   }
@@ -92,6 +93,7 @@ class Reader {
     for (int64_t& k : policy.layer_k) k = I64();
     policy.tail = static_cast<AttentionPolicy::Tail>(Choice(1));
     policy.page_budget = I64();
+    policy.dense_up_to = I64();
     policy.ffn_top_k = I64();
     policy.ffn_rank = static_cast<AttentionPolicy::FfnRank>(Choice(1));
     return policy;

@@ -23,7 +23,7 @@
 
 namespace lectern {
 
-inline constexpr uint32_t kCacheFormatVersion = 1;
+inline constexpr uint32_t kCacheFormatVersion = 2;
 inline constexpr size_t kCachePreambleBytes = 64;
 inline constexpr size_t kCacheAlignment = 4096;
 inline constexpr size_t kMaxCacheHeaderBytes = size_t{64} << 20;

@@ -21,7 +21,7 @@ class Checker {
                       const ModelInfo& model) {
     const std::string k_range = absl::StrCat("must be 1 to ", limits.max_top_k);
     const bool others = c.top_k || c.tail || !c.layer_top_k.empty() || c.ffn_top_k ||
-                        c.page_budget || c.max_error || c.fall_back_to_exact;
+                        c.page_budget || c.dense_up_to || c.max_error || c.fall_back_to_exact;
     Require(!c.exact || !others, "attention.exact",
             "must not be set together with other fields of attention");
     Require(!c.top_k || (*c.top_k >= 1 && *c.top_k <= limits.max_top_k), "attention.top_k",
@@ -35,6 +35,8 @@ class Checker {
             absl::StrCat("model ", model.name, " does not offer it"));
     Require(!c.page_budget || (*c.page_budget >= 0 && *c.page_budget <= limits.max_top_k),
             "attention.page_budget", absl::StrCat("must be 0 to ", limits.max_top_k));
+    Require(!c.dense_up_to || (*c.dense_up_to >= 0 && *c.dense_up_to <= limits.max_top_k),
+            "attention.dense_up_to", absl::StrCat("must be 0 to ", limits.max_top_k));
     Require(!c.max_error || (*c.max_error >= 0 && *c.max_error <= 1), "attention.max_error",
             "must be 0 to 1");
   }
@@ -145,6 +147,9 @@ AttentionPolicy ResolvePolicy(const AttentionChoice& choice, const ModelInfo& mo
     for (int64_t& k : policy.layer_k) k = k == 0 ? 0 : policy.top_k;
   }
   if (!choice.layer_top_k.empty()) policy.layer_k = choice.layer_top_k;
+  // Who chooses k gets it for short texts too.
+  const bool chooses = choice.top_k || !choice.layer_top_k.empty();
+  policy.dense_up_to = choice.dense_up_to.value_or(chooses ? 0 : policy.dense_up_to);
   // One form for one meaning, so that equal policies compare equal.
   while (!policy.layer_k.empty() && policy.layer_k.back() == policy.top_k)
     policy.layer_k.pop_back();

@@ -24,6 +24,7 @@ struct AttentionChoice {
   std::vector<int64_t> layer_top_k;
   std::optional<int64_t> ffn_top_k;
   std::optional<int64_t> page_budget;
+  std::optional<int64_t> dense_up_to;
   std::optional<double> max_error;
   bool fall_back_to_exact = false;
 };

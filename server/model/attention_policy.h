@@ -19,6 +19,9 @@ struct AttentionPolicy {
   // Full pages of keys that a token and KV head reads in layers that are not dense, 0 = all
   // (kernels/topk_attention.h): an approximation whose cost hardly grows with the document.
   int64_t page_budget = 0;
+  // A token that sees at most so many keys attends to all of them, in every layer: behind so few,
+  // selection costs more than it saves (docs/kernels_attention.md).
+  int64_t dense_up_to = 0;
 
   // Feed-forward units kept per token, in every layer; 0 = all (Gupta et al. 2021, section 2.2).
   enum class FfnRank {

@@ -31,7 +31,7 @@ struct ModelLoadOptions {
   // keeps it open. kAuto is kInt8Rotated then, other numerics are refused.
   std::shared_ptr<Int8Device> device;
   AttentionPolicy default_policy{
-      .top_k = 128, .layer_k = {0}, .tail = AttentionPolicy::Tail::kMean};
+      .top_k = 128, .layer_k = {0}, .tail = AttentionPolicy::Tail::kMean, .dense_up_to = 1024};
 };
 
 // What programs call them: "auto", "blocks", "int8", "f32". False for another word; `numerics` is

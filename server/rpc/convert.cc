@@ -48,6 +48,7 @@ AttentionChoice AttentionFrom(const v1::AttentionPolicy& policy, Violations& vio
   if (policy.has_top_k()) choice.top_k = policy.top_k();
   if (policy.has_ffn_top_k()) choice.ffn_top_k = policy.ffn_top_k();
   if (policy.has_page_budget()) choice.page_budget = policy.page_budget();
+  if (policy.has_dense_up_to()) choice.dense_up_to = policy.dense_up_to();
   if (policy.has_max_error()) choice.max_error = policy.max_error();
   choice.fall_back_to_exact = policy.fall_back_to_exact();
   choice.layer_top_k.assign(policy.layer_top_k().begin(), policy.layer_top_k().end());
@@ -79,6 +80,7 @@ void ApplyQuality(const v1::AskRequest& request, const AttentionPolicy& default_
       break;
     case v1::AskRequest::QUALITY_HIGH:
       if (default_policy.top_k > 0) options.attention.top_k = 2 * default_policy.top_k;
+      options.attention.dense_up_to = default_policy.dense_up_to;
       break;
     default:
       violations.push_back({"quality", "is not a value of Quality"});
@@ -194,6 +196,7 @@ v1::AttentionPolicy ToProto(const AttentionPolicy& policy) {
                                                              : v1::AttentionPolicy::TAIL_NONE);
   if (policy.ffn_top_k > 0) proto.set_ffn_top_k(static_cast<uint32_t>(policy.ffn_top_k));
   if (policy.page_budget > 0) proto.set_page_budget(static_cast<uint32_t>(policy.page_budget));
+  if (policy.dense_up_to > 0) proto.set_dense_up_to(static_cast<uint32_t>(policy.dense_up_to));
   for (const int64_t k : policy.layer_k) proto.add_layer_top_k(static_cast<uint32_t>(k));
   return proto;
 }

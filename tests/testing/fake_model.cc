@@ -21,6 +21,7 @@ struct Slot {
 uint64_t Mix(uint64_t before, int64_t token, const AttentionPolicy& policy) {
   uint64_t x = before ^ (static_cast<uint64_t>(token) + 0x9e3779b97f4a7c15u) ^
                (static_cast<uint64_t>(policy.top_k) << 32) ^
+               (static_cast<uint64_t>(policy.dense_up_to) << 16) ^
                (policy.tail == AttentionPolicy::Tail::kMean ? uint64_t{1} << 63 : 0);
   for (const int64_t k : policy.layer_k) x = x * 31 + static_cast<uint64_t>(k);
   x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;  // splitmix64 (Steele et al. 2014)

@@ -10,11 +10,28 @@
 namespace lectern {
 namespace {
 
-bool WantsMass(const PolicyAttentionCall& call, int layer) {
-  return call.kept_mass != nullptr && call.policy->KForLayer(layer) > 0;
+// Rows [begin, end) of a call.
+kernels::AttentionArgs RowsOf(kernels::AttentionArgs args, int64_t begin, int64_t end) {
+  args.q += begin * args.q_stride;
+  args.out += begin * args.out_stride;
+  if (args.bias != nullptr) args.bias += begin * args.bias_row_stride;
+  args.q_offset += begin;
+  args.rows = end - begin;
+  return args;
 }
 
-int64_t Queries(const PolicyAttentionCall& call) { return call.args.rows * call.args.num_q_heads; }
+// How many rows, the first ones, see at most `keys` keys.
+int64_t RowsThatSee(const kernels::AttentionArgs& args, int64_t keys) {
+  if (args.table.num_tokens <= keys) return args.rows;
+  if (!args.causal) return 0;
+  return std::clamp<int64_t>(keys - args.q_offset, 0, args.rows);
+}
+
+int64_t Queries(const kernels::AttentionArgs& args) { return args.rows * args.num_q_heads; }
+
+bool SelectAlike(const AttentionPolicy& a, const AttentionPolicy& b) {
+  return a.tail == b.tail && a.page_budget == b.page_budget;
+}
 
 KeptMass MassOf(const float* mass, int64_t count) {
   KeptMass sum;
@@ -28,39 +45,43 @@ KeptMass MassOf(const float* mass, int64_t count) {
 
 }  // namespace
 
+void PolicyAttention::AddParts(const PolicyAttentionCall& call, int layer) {
+  const int64_t k = call.policy->KForLayer(layer), rows = call.args.rows;
+  const int64_t dense = k == 0 ? rows : RowsThatSee(call.args, call.policy->dense_up_to);
+  if (dense > 0) {
+    parts_.push_back({RowsOf(call.args, 0, dense), call.policy, nullptr, 0, false});
+  }
+  if (dense < rows) {
+    parts_.push_back({RowsOf(call.args, dense, rows), call.policy, call.kept_mass, k, false});
+  }
+}
+
 absl::Status PolicyAttention::Run(std::span<const PolicyAttentionCall> calls, int layer,
                                   const kernels::ExecutionContext& execution) {
+  parts_.clear();
+  for (const PolicyAttentionCall& call : calls) AddParts(call, layer);
   int64_t queries = 0;
-  for (const PolicyAttentionCall& call : calls) {
-    if (WantsMass(call, layer)) queries += Queries(call);
+  for (const Part& part : parts_) queries += part.kept_mass == nullptr ? 0 : Queries(part.args);
+  float* mass = kept_mass_.Reserve(queries);
+  for (Part& part : parts_) {
+    part.args.kept_mass = part.kept_mass == nullptr ? nullptr : mass;
+    if (part.kept_mass != nullptr) mass += Queries(part.args);
   }
-  float* const masses = kept_mass_.Reserve(queries);
-  done_.assign(calls.size(), 0);
-  for (size_t first = 0; first < calls.size(); ++first) {
-    if (done_[first]) continue;
-    const AttentionPolicy& wanted = *calls[first].policy;
-    const int64_t k = wanted.KForLayer(layer);
+  for (const Part& first : parts_) {
+    if (first.done) continue;
     args_.clear();
-    float* mass = masses;
-    for (size_t i = 0; i < calls.size(); ++i) {
-      const AttentionPolicy& policy = *calls[i].policy;
-      float* const own = mass;
-      if (WantsMass(calls[i], layer)) mass += Queries(calls[i]);
+    for (Part& part : parts_) {
       const bool alike =
-          policy.KForLayer(layer) == k &&
-          (k == 0 || (policy.tail == wanted.tail && policy.page_budget == wanted.page_budget));
-      if (i < first || done_[i] || !alike) continue;
-      done_[i] = 1;
-      args_.push_back(calls[i].args);
-      args_.back().kept_mass = WantsMass(calls[i], layer) ? own : nullptr;
+          part.k == first.k && (part.k == 0 || SelectAlike(*part.policy, *first.policy));
+      if (part.done || !alike) continue;
+      part.done = true;
+      args_.push_back(part.args);
     }
-    LECTERN_RETURN_IF_ERROR(Launch(k, wanted, execution));
+    LECTERN_RETURN_IF_ERROR(Launch(first.k, *first.policy, execution));
   }
-  const float* mass = masses;
-  for (const PolicyAttentionCall& call : calls) {
-    if (!WantsMass(call, layer)) continue;
-    call.kept_mass->Add(MassOf(mass, Queries(call)));
-    mass += Queries(call);
+  for (const Part& part : parts_) {
+    if (part.kept_mass == nullptr) continue;
+    part.kept_mass->Add(MassOf(part.args.kept_mass, Queries(part.args)));
   }
   return absl::OkStatus();
 }

@@ -31,12 +31,22 @@ class PolicyAttention {
                    const kernels::ExecutionContext& execution);
 
  private:
+  // Rows of a call that keep as many keys.
+  struct Part {
+    kernels::AttentionArgs args;
+    const AttentionPolicy* policy;
+    KeptMass* kept_mass;  // null where all keys are kept
+    int64_t k;            // 0: dense
+    bool done;
+  };
+
+  void AddParts(const PolicyAttentionCall& call, int layer);
   absl::Status Launch(int64_t k, const AttentionPolicy& policy,
                       const kernels::ExecutionContext& execution) const;
 
-  std::vector<uint8_t> done_;
+  std::vector<Part> parts_;
   std::vector<kernels::AttentionArgs> args_;  // of one launch
-  AlignedBuffer<float> kept_mass_;            // [rows of all calls, heads]
+  AlignedBuffer<float> kept_mass_;            // [rows that want it, heads]
 };
 
 }  // namespace lectern

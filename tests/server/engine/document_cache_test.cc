@@ -320,7 +320,7 @@ TEST_F(DamageTest, WellFormedFilesOfOthersAreRejected) {
                  "more pages than there are");
   ExpectRejected(Kind::kPages, Good(Kind::kText), "a text");
   std::string version = pages;
-  version[8] = 2;
+  version[8] = static_cast<char>(kCacheFormatVersion + 1);
   ExpectRejected(Kind::kPages, version, "another version");
   EXPECT_GT(Rejected("version"), 0);
 }

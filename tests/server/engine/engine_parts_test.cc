@@ -228,6 +228,7 @@ TEST(RequestChecksTest, EachFieldByItself) {
        }},
       {"attention.ffn_top_k", [](AskOptions& o) { o.attention.ffn_top_k = 64; }},
       {"attention.page_budget", [](AskOptions& o) { o.attention.page_budget = 1 << 20; }},
+      {"attention.dense_up_to", [](AskOptions& o) { o.attention.dense_up_to = -1; }},
       {"attention.max_error", [](AskOptions& o) { o.attention.max_error = 1.5; }},
       {"attention.max_error", [](AskOptions& o) { o.attention.max_error = NAN; }},
       {"attention.exact",
@@ -265,7 +266,7 @@ TEST(RequestChecksTest, Uploads) {
 }
 
 TEST(RequestChecksTest, PolicyWithNothingLeftOpen) {
-  const ModelInfo model = FakeModel().info();  // k = 8, layer 0 dense, tail mean
+  ModelInfo model = FakeModel().info();  // k = 8, layer 0 dense, tail mean
   EXPECT_EQ(ResolvePolicy({}, model), model.default_policy);
   EXPECT_EQ(ResolvePolicy({.top_k = 4}, model),
             (AttentionPolicy{4, {0}, AttentionPolicy::Tail::kMean}));
@@ -273,6 +274,13 @@ TEST(RequestChecksTest, PolicyWithNothingLeftOpen) {
             (AttentionPolicy{4, {}, AttentionPolicy::Tail::kMean}));
   EXPECT_EQ(ResolvePolicy({.layer_top_k = {0, 0, 0}}, model), AttentionPolicy::Exact());
   EXPECT_EQ(ResolvePolicy({.exact = true}, model), AttentionPolicy::Exact());
+  model.default_policy.dense_up_to = 100;
+  EXPECT_EQ(ResolvePolicy({}, model), model.default_policy);
+  EXPECT_EQ(ResolvePolicy({.tail = AttentionPolicy::Tail::kNone}, model).dense_up_to, 100);
+  EXPECT_EQ(ResolvePolicy({.top_k = 4}, model).dense_up_to, 0);
+  EXPECT_EQ(ResolvePolicy({.layer_top_k = {4, 5}}, model).dense_up_to, 0);
+  EXPECT_EQ(ResolvePolicy({.top_k = 4, .dense_up_to = 7}, model).dense_up_to, 7);
+  EXPECT_EQ(ResolvePolicy({.dense_up_to = 0}, model).dense_up_to, 0);
 }
 
 }  // namespace

@@ -98,6 +98,52 @@ TEST_P(LlamaForwardTest, OtherSlicesDoNotMatter) {
   }
 }
 
+// Two slices of one sequence in a batch, which skip what is not needed for evidence, between
+// slices that do not.
+TEST_P(LlamaForwardTest, EvidenceOnlyTellsTheSameEvidence) {
+  const auto document = SomeTokens(70, 3), frame = SomeTokens(4, 4), question = SomeTokens(9, 5);
+  const size_t keys = document.size() + frame.size() + question.size();
+  Sequence full(*model_, kDefault), first(*model_, kDefault), last(*model_, kDefault);
+  AllLogits(*model_, full, document);
+  AllLogits(*model_, first, document);
+  AllLogits(*model_, last, document);
+  Sequence short_cut = full.Copy();
+  std::vector<float> of_frame(keys), of_question(keys), short_of_frame(keys),
+      short_of_question(keys), logits(model_->info().vocabulary), last_logits(logits.size());
+  const std::vector<float> want = AllLogits(*model_, first, frame);
+
+  ForwardSlice slice = full.Next(frame);
+  slice.key_mass = of_frame.data();
+  ASSERT_TRUE(model_->Forward({&slice, 1}, *workspace_).ok());
+  slice = full.Next(question);
+  slice.key_mass = of_question.data();
+  ASSERT_TRUE(model_->Forward({&slice, 1}, *workspace_).ok());
+
+  std::vector<ForwardSlice> batch = {short_cut.Next(frame), short_cut.Next(question),
+                                     last.Next(frame)};
+  KeptMass mass;
+  batch[0].key_mass = short_of_frame.data();
+  batch[1].key_mass = short_of_question.data();
+  batch[0].kept_mass = batch[1].kept_mass = &mass;
+  batch[0].evidence_only = batch[1].evidence_only = true;
+  batch[2].logits = last_logits.data();
+  ASSERT_TRUE(model_->Forward(batch, *workspace_).ok());
+  EXPECT_EQ(short_of_frame, of_frame);
+  EXPECT_EQ(short_of_question, of_question);
+  EXPECT_GT(std::accumulate(of_question.begin(), of_question.end(), 0.0), 0.0);
+  EXPECT_EQ(last_logits, std::vector<float>(want.end() - model_->info().vocabulary, want.end()));
+
+  // Alone, nothing is left to do behind the last layer that tells evidence.
+  Sequence alone(*model_, kDefault);
+  AllLogits(*model_, alone, document);
+  batch = {alone.Next(frame)};
+  std::fill(short_of_frame.begin(), short_of_frame.end(), 0.0f);
+  batch[0].key_mass = short_of_frame.data();
+  batch[0].evidence_only = true;
+  ASSERT_TRUE(model_->Forward(batch, *workspace_).ok());
+  EXPECT_EQ(short_of_frame, of_frame);
+}
+
 TEST_P(LlamaForwardTest, CopiedPagesContinueAlike) {
   const auto tokens = SomeTokens(100, 3);
   const auto tail = SomeTokens(40, 4);
@@ -119,6 +165,33 @@ TEST_P(LlamaForwardTest, KeptMassCountsQueriesOfSparseLayers) {
   EXPECT_GT(mass.min, 0.0);
   EXPECT_LT(mass.min, 1.0);
   EXPECT_LE(mass.sum, mass.count * (1 + 1e-6));
+}
+
+TEST_P(LlamaForwardTest, TokensThatSeeFewKeysAttendToAllOfThem) {
+  const auto tokens = SomeTokens(90, 8);
+  const int64_t dense = 40, vocabulary = model_->info().vocabulary;
+  AttentionPolicy policy = kPaper;
+  policy.dense_up_to = dense;
+  Sequence exact(*model_), cut(*model_, policy), paper(*model_, kPaper);
+  const std::vector<float> want = AllLogits(*model_, exact, tokens);
+  ForwardSlice slice = cut.Next(tokens);
+  std::vector<float> got(want.size());
+  KeptMass mass;
+  slice.all_logits = got.data();
+  slice.kept_mass = &mass;
+  ASSERT_TRUE(model_->Forward({&slice, 1}, *workspace_).ok());
+  const auto at = [&](const std::vector<float>& logits, int64_t first, int64_t end) {
+    return std::vector<float>(logits.begin() + first * vocabulary,
+                              logits.begin() + end * vocabulary);
+  };
+  EXPECT_EQ(at(got, 0, dense), at(want, 0, dense));
+  EXPECT_NE(at(got, dense, dense + 1), at(want, dense, dense + 1));
+  EXPECT_NE(AllLogits(*model_, paper, tokens), got);
+  EXPECT_EQ(mass.count, (90 - dense) * 4 * model_->info().layers);
+
+  policy.dense_up_to = 90;
+  Sequence whole(*model_, policy);
+  EXPECT_EQ(AllLogits(*model_, whole, tokens), want);
 }
 
 TEST_P(LlamaForwardTest, KeyMassSumsToQueriesTimesHeads) {

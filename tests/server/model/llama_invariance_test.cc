@@ -33,6 +33,8 @@ const NamedPolicy kPolicies[] = {
     {"Dense", AttentionPolicy::Exact()},
     {"TopKTailNone", {.top_k = 5, .layer_k = {}, .tail = Tail::kNone}},
     {"TopKTailMean", {.top_k = 70, .layer_k = {9, 70}, .tail = Tail::kMean}},
+    {"DenseUpTo",
+     {.top_k = 24, .layer_k = {}, .tail = Tail::kMean, .page_budget = 0, .dense_up_to = 150}},
     {"PageBudget", {.top_k = 24, .layer_k = {}, .tail = Tail::kMean, .page_budget = 4}},
     {"PageBudgetLastLayerDense",
      {.top_k = 100, .layer_k = {100, 0}, .tail = Tail::kNone, .page_budget = 9}},

@@ -27,6 +27,7 @@ class AttentionPolicy:
     max_error: float
     fall_back_to_exact: bool
     page_budget: int
+    dense_up_to: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ class AttentionSettings(TypedDict, total=False):
     max_error: float
     fall_back_to_exact: bool
     page_budget: int
+    dense_up_to: int
 
 
 class UploadSettings(AttentionSettings, total=False):
