@@ -66,6 +66,25 @@ TEST_F(AskE2eTest, AnswersFromAnUploadedDocument) {
   EXPECT_EQ(asked.answer.exactness().policy().top_k(), 128u);
 }
 
+TEST_F(AskE2eTest, ShortTextsAreReadExactlyUnlessKIsChosen) {
+  v1::AskRequest request;
+  request.set_inline_text(kFact + std::string(" The water level was normal and no alarm was raised."));
+  request.set_question(kQuestion);
+  const AskResult asked = Ask(request);
+  ASSERT_TRUE(asked.status.ok()) << asked.status.error_message();
+  EXPECT_TRUE(asked.answer.exactness().exact());
+  EXPECT_EQ(asked.answer.exactness().kept_mass_mean(), 1.0);
+  EXPECT_EQ(asked.answer.exactness().policy().top_k(), 128u);
+  EXPECT_EQ(asked.answer.exactness().policy().dense_up_to(), 1024u);
+
+  request.mutable_attention()->set_top_k(4);
+  const AskResult few = Ask(request);
+  ASSERT_TRUE(few.status.ok()) << few.status.error_message();
+  EXPECT_FALSE(few.answer.exactness().exact());
+  EXPECT_LT(few.answer.exactness().kept_mass_mean(), 1.0);
+  EXPECT_FALSE(few.answer.exactness().policy().has_dense_up_to());
+}
+
 TEST_F(AskE2eTest, SaysThatTheDocumentDoesNotSeemToAnswer) {
   const UploadResult upload = Upload(TextWithFact(1, kFact));
   ASSERT_TRUE(upload.status.ok());
@@ -178,7 +197,7 @@ TEST_F(AskE2eTest, DeadlineEndsTheAnswer) {
   const uint64_t before = Status().kv_bytes_used();
   v1::AskRequest request = Question(upload.document.id(), "Write a long story about this log.");
   request.set_max_new_tokens(1000);
-  request.mutable_sampling()->set_temperature(1);  // so that it does not end by itself
+  request.mutable_sampling()->set_temperature(2);  // so that it does not end by itself
   const auto counted = [] {
     double sum = 0;
     for (const char* stage : {"queue", "prefill", "decode"}) {
