@@ -179,10 +179,10 @@ inline IntVec LaneNumbers() {
 }
 
 // 2^x for x <= 0: 2^n times a polynomial of degree 5 in x - n (relative error below 2.1e-7, of
-// which 7.5e-8 is the least that degree allows). 0 for -inf. On AVX-512 n is floor(x), NaN gives
-// NaN, and the result goes down to the smallest float; elsewhere n is the nearest integer, and
-// below -126 (and for NaN) it is 0.
-inline Vec Exp2(Vec x) {
+// which 7.5e-8 is the least that degree allows). On AVX-512 n is floor(x), NaN gives NaN, and the
+// result goes down to the smallest float and 0; elsewhere n is the nearest integer, and what is
+// below -126, or NaN, gives 2^-126: a sum that begins with 1 does not see it.
+inline Vec Exp2OrTiny(Vec x) {
 #if defined(LECTERN_ISA_AVX512)
   constexpr int kDown = 0x09;  // round down, to integers, quietly; -inf leaves 0
   const Vec r = reinterpret_cast<Vec>(_mm512_reduce_ps(reinterpret_cast<__m512>(x), kDown));
@@ -206,9 +206,18 @@ inline Vec Exp2(Vec x) {
   p = p * r + Set(6.931469671e-1f);
   p = p * r + Set(1.000000072f);
   // The low bits of `shifted` are n; the exponent of p, 0 or -1, bears it.
-  const IntVec bits = reinterpret_cast<IntVec>(p) + (reinterpret_cast<IntVec>(shifted) << 23);
+  return reinterpret_cast<Vec>(reinterpret_cast<IntVec>(p) +
+                               (reinterpret_cast<IntVec>(shifted) << 23));
+#endif
+}
+
+// The same, but 0 below -126.
+inline Vec Exp2(Vec x) {
+#if defined(LECTERN_ISA_AVX512)
+  return Exp2OrTiny(x);
+#else
   const IntVec in_range = x >= Set(-126.0f);
-  return reinterpret_cast<Vec>(bits & in_range);
+  return reinterpret_cast<Vec>(reinterpret_cast<IntVec>(Exp2OrTiny(x)) & in_range);
 #endif
 }
 inline float Exp2Scalar(float x) { return Exp2(Set(x))[0]; }

@@ -19,8 +19,8 @@ inline SoftmaxSum SumOf(const float* scores, const float* maxima, int64_t pages,
   const Vec m = Set(max), f = Set(factor);
   Vec even = {}, odd = {};
   for (int64_t i = 0; i < pages * kPageTokens; i += 2 * kWidth) {
-    even += Exp2((Load(scores + i) - m) * f);
-    odd += Exp2((Load(scores + i + kWidth) - m) * f);
+    even += Exp2OrTiny((Load(scores + i) - m) * f);
+    odd += Exp2OrTiny((Load(scores + i + kWidth) - m) * f);
   }
   return {max, Sum(even + odd)};
 }

@@ -12,24 +12,43 @@ constexpr size_t kBlock = 256;
 constexpr size_t kFirstSorted = 256;
 constexpr float kLeastExponent = -27;  // e^-27 of the best token's probability is never drawn
 
-// e^x for x in [kLeastExponent, 0] within 4e-6 of itself, 0 below: a form that compilers turn into
-// SIMD instructions, since a vocabulary of std::exp costs as much as a layer. 2^r, r in
-// [-1/2, 1/2], is its Taylor series to r^5, times 2^n by the exponent's bits.
-inline float Exp(float x) {
+// Four at a time in SIMD registers: GCC 12 leaves the loop over a vocabulary scalar, which then
+// costs a twentieth of a step for each answer.
+typedef float Floats __attribute__((vector_size(16)));
+typedef int32_t Ints __attribute__((vector_size(16)));
+constexpr size_t kFloats = 4;
+
+// e^x for x in [kLeastExponent, 0] within 4e-6 of itself, 0 below. 2^r, r in [-1/2, 1/2], is its
+// Taylor series to r^5, times 2^n by the exponent's bits.
+inline Floats Exp(Floats x) {
   constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
-  const float bounded = x > kLeastExponent ? x : kLeastExponent;
-  const float y = bounded * 1.44269504f;
-  const float shifted = y + kRound;
-  const float r = (y - (shifted - kRound)) * 0.69314718f;
-  const float power =
+  const Ints in_range = x >= kLeastExponent;
+  const Floats y = (in_range ? x : Floats{}) * 1.44269504f;
+  const Floats shifted = y + kRound;
+  const Floats r = (y - (shifted - kRound)) * 0.69314718f;
+  const Floats power =
       1 + r * (1 + r * (1 / 2.0f + r * (1 / 6.0f + r * (1 / 24.0f + r * (1 / 120.0f)))));
-  int32_t bits, exponent;
-  std::memcpy(&bits, &power, 4);
-  std::memcpy(&exponent, &shifted, 4);
-  bits += exponent << 23;  // the low bits of `shifted` are n
-  float result;
-  std::memcpy(&result, &bits, 4);
-  return x >= kLeastExponent ? result : 0;
+  Ints bits, exponent;
+  std::memcpy(&bits, &power, sizeof bits);
+  std::memcpy(&exponent, &shifted, sizeof exponent);
+  bits = (bits + (exponent << 23)) & in_range;  // the low bits of `shifted` are n
+  Floats result;
+  std::memcpy(&result, &bits, sizeof result);
+  return result;
+}
+
+// e^((logits - largest) * scale).
+void WriteWeights(std::span<const float> logits, float largest, float scale, float* weights) {
+  const size_t whole = logits.size() / kFloats * kFloats;
+  Floats x{};
+  for (size_t id = 0; id < whole; id += kFloats) {
+    std::memcpy(&x, logits.data() + id, sizeof x);
+    x = Exp((x - largest) * scale);
+    std::memcpy(weights + id, &x, sizeof x);
+  }
+  for (size_t id = whole; id < logits.size(); ++id) {
+    weights[id] = Exp(Floats{(logits[id] - largest) * scale})[0];
+  }
 }
 
 // Lane by lane, which compilers turn into SIMD instructions.
@@ -65,7 +84,7 @@ int32_t Sampler::Next(std::span<const float> logits) {
   const float scale = 1.0f / options_.temperature;
   const size_t count = logits.size();
   weights_.resize(count);
-  for (size_t id = 0; id < count; ++id) weights_[id] = Exp((logits[id] - largest) * scale);
+  WriteWeights(logits, largest, scale, weights_.data());
   double total = 0;
   block_sums_.clear();
   for (size_t begin = 0; begin < count; begin += kBlock) {
