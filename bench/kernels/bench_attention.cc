@@ -9,13 +9,13 @@
 #include <cmath>
 #include <cstdlib>
 #include <numeric>
-#include <random>
 #include <thread>
 #include <vector>
 
 #include "kernels/dense_attention.h"
 #include "kernels/parallel.h"
 #include "kernels/topk_attention.h"
+#include "tests/kernels/normal_values.h"
 #include "tests/kernels/paged_sequence.h"
 
 namespace lectern::kernels {
@@ -23,14 +23,6 @@ namespace {
 
 constexpr int kHeads = 9, kKvHeads = 3, kDim = 64;
 constexpr int64_t kKept = 128;
-
-std::vector<float> Normal(size_t count, unsigned seed) {
-  std::mt19937 generator(seed);
-  std::normal_distribution<float> normal;
-  std::vector<float> values(count);
-  for (float& value : values) value = normal(generator);
-  return values;
-}
 
 struct Problem {
   Problem(int64_t length, int64_t rows, int threads)

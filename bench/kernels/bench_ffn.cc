@@ -9,11 +9,11 @@
 #include <cmath>
 #include <cstdlib>
 #include <map>
-#include <random>
 #include <thread>
 #include <vector>
 
 #include "kernels/sparse_ffn.h"
+#include "tests/kernels/normal_values.h"
 
 namespace lectern::kernels {
 namespace {
@@ -23,14 +23,6 @@ ExecutionContext AllThreads(Isa isa) {
   context.num_threads = static_cast<int>(std::thread::hardware_concurrency());
   context.isa = isa;
   return context;
-}
-
-std::vector<float> Normal(int64_t count, double scale) {
-  static std::mt19937 generator(1);
-  std::normal_distribution<float> normal(0.0f, static_cast<float>(scale));
-  std::vector<float> values(count);
-  for (float& value : values) value = normal(generator);
-  return values;
 }
 
 struct Shape {
@@ -115,7 +107,7 @@ void BM_FeedForward(benchmark::State& state, const Shape& shape, FfnRank rank, I
 void BM_TopKFfn(benchmark::State& state, FfnRank rank, Isa isa) {
   if (isa > BestIsa()) return state.SkipWithError("this CPU lacks the instructions");
   const int64_t rows = state.range(0), units = state.range(1), one_in = state.range(2);
-  const std::vector<float> gate = Normal(rows * units, 1), activated = Normal(rows * units, 1);
+  const std::vector<float> gate = Normal(rows * units, 1), activated = Normal(rows * units, 2);
   std::vector<float> work = activated;
   const ExecutionContext context = AllThreads(isa);
   for (auto _ : state) {

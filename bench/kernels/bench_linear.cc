@@ -17,6 +17,7 @@
 #include "kernels/parallel.h"
 #include "kernels/rms_norm.h"
 #include "kernels/silu_mul.h"
+#include "tests/kernels/normal_values.h"
 
 namespace lectern::kernels {
 namespace {
@@ -29,14 +30,6 @@ template <typename T>
 std::unique_ptr<T[], Free> Aligned(size_t count) {
   const size_t bytes = (count * sizeof(T) + 63) / 64 * 64;
   return std::unique_ptr<T[], Free>(static_cast<T*>(std::aligned_alloc(64, bytes)));
-}
-
-std::vector<float> Normal(size_t count) {
-  std::mt19937 generator(1);
-  std::normal_distribution<float> normal;
-  std::vector<float> values(count);
-  for (float& value : values) value = normal(generator);
-  return values;
 }
 
 ExecutionContext AllThreads(Isa isa = DefaultIsa()) {
@@ -52,7 +45,7 @@ class Weights {
       : packed_(Aligned<int8_t>(PackedInt8Bytes(n, k))),
         scale_(PaddedChannels(n)),
         row_sum_(PaddedChannels(n)) {
-    const std::vector<float> w = Normal(n * k);
+    const std::vector<float> w = Normal(n * k, 1);
     const LaunchStatus status =
         PackInt8Rows(w.data(), 0, n, n, k, packed_.get(), scale_.data(), row_sum_.data());
     if (!Ok(status)) std::abort();
@@ -99,7 +92,7 @@ void MeasureLinear(benchmark::State& state, int64_t bytes, const Make& make,
   const int64_t copies = m > 8 ? 1 : std::min<int64_t>(kCold / bytes + 1, 64);
   std::vector<decltype(make(n, k))> weights;
   for (int64_t i = 0; i < copies; ++i) weights.push_back(make(n, k));
-  const std::vector<float> x = Normal(m * k);
+  const std::vector<float> x = Normal(m * k, 1);
   std::vector<float> y(m * n);
   int64_t next = 0;
   for (auto _ : state) {
@@ -163,7 +156,7 @@ void BM_Fork(benchmark::State& state) {
 void BM_RmsNorm(benchmark::State& state) {
   const ExecutionContext context = AllThreads();
   const int64_t rows = state.range(0), cols = 576;
-  std::vector<float> x = Normal(rows * cols), gain(cols, 1.0f), y(rows * cols);
+  std::vector<float> x = Normal(rows * cols, 1), gain(cols, 1.0f), y(rows * cols);
   for (auto _ : state) {
     if (!Ok(RmsNorm(x.data(), rows, cols, gain.data(), 1e-5f, y.data(), context))) return;
   }
@@ -173,7 +166,7 @@ void BM_RmsNorm(benchmark::State& state) {
 void BM_SiluMul(benchmark::State& state) {
   const ExecutionContext context = AllThreads();
   const int64_t rows = state.range(0), cols = 1536;
-  const std::vector<float> x = Normal(rows * 2 * cols);
+  const std::vector<float> x = Normal(rows * 2 * cols, 1);
   std::vector<float> y(rows * cols);
   for (auto _ : state) {
     if (!Ok(SiluMul(x.data(), 2 * cols, x.data() + cols, 2 * cols, rows, cols, y.data(), cols,
@@ -187,7 +180,7 @@ void BM_SiluMul(benchmark::State& state) {
 void BM_Hadamard(benchmark::State& state) {
   const ExecutionContext context = AllThreads();
   const int64_t rows = state.range(0), cols = 1536;
-  std::vector<float> x = Normal(rows * cols);
+  std::vector<float> x = Normal(rows * cols, 1);
   for (auto _ : state) {
     if (!Ok(BlockHadamard(x.data(), rows, cols, cols, 512, context))) return;
   }

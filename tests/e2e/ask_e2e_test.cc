@@ -68,7 +68,8 @@ TEST_F(AskE2eTest, AnswersFromAnUploadedDocument) {
 
 TEST_F(AskE2eTest, ShortTextsAreReadExactlyUnlessKIsChosen) {
   v1::AskRequest request;
-  request.set_inline_text(kFact + std::string(" The water level was normal and no alarm was raised."));
+  request.set_inline_text(kFact +
+                          std::string(" The water level was normal and no alarm was raised."));
   request.set_question(kQuestion);
   const AskResult asked = Ask(request);
   ASSERT_TRUE(asked.status.ok()) << asked.status.error_message();

@@ -12,6 +12,7 @@
 #include "kernels/rms_norm.h"
 #include "kernels/silu_mul.h"
 #include "tests/kernels/isa_test.h"
+#include "tests/kernels/normal_values.h"
 
 namespace lectern::kernels {
 namespace {
@@ -85,14 +86,6 @@ class Matrix {
   std::vector<Half> scale_, minimum_;
   std::unique_ptr<uint8_t[], Delete> packed_;
 };
-
-std::vector<float> Normal(size_t count, uint32_t seed) {
-  std::mt19937 generator(seed);
-  std::normal_distribution<float> normal;
-  std::vector<float> values(count);
-  for (float& value : values) value = normal(generator);
-  return values;
-}
 
 // One block of activations as documented: 8 bits, one scale.
 struct QuantizedBlock {

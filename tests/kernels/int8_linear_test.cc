@@ -6,7 +6,6 @@
 #include <limits>
 #include <memory>
 #include <new>
-#include <random>
 #include <thread>
 #include <vector>
 
@@ -14,6 +13,7 @@
 #include "kernels/rms_norm.h"
 #include "kernels/silu_mul.h"
 #include "tests/kernels/isa_test.h"
+#include "tests/kernels/normal_values.h"
 
 namespace lectern::kernels {
 namespace {
@@ -48,14 +48,6 @@ Packed Pack(const std::vector<float>& w, int64_t n, int64_t k) {
                          packed.row_sum.data()),
             LaunchStatus::kOk);
   return packed;
-}
-
-std::vector<float> Normal(size_t count, uint32_t seed, float deviation = 1.0f) {
-  std::mt19937 generator(seed);
-  std::normal_distribution<float> normal(0.0f, deviation);
-  std::vector<float> values(count);
-  for (float& value : values) value = normal(generator);
-  return values;
 }
 
 // The largest integer of an activation, as documented for each class.

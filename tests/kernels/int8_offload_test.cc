@@ -4,22 +4,14 @@
 
 #include <cstring>
 #include <limits>
-#include <random>
 #include <vector>
 
 #include "tests/kernels/isa_test.h"
+#include "tests/kernels/normal_values.h"
 #include "tests/testing/int8_product_on_host.h"
 
 namespace lectern::kernels {
 namespace {
-
-std::vector<float> Normal(size_t count, uint32_t seed) {
-  std::mt19937 generator(seed);
-  std::normal_distribution<float> normal;
-  std::vector<float> values(count);
-  for (float& value : values) value = normal(generator);
-  return values;
-}
 
 // A packed matrix with its memory.
 class Weights {

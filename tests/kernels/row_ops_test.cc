@@ -4,7 +4,6 @@
 #include <bit>
 #include <cmath>
 #include <limits>
-#include <random>
 #include <vector>
 
 #include "kernels/add_bias.h"
@@ -14,19 +13,12 @@
 #include "kernels/rope.h"
 #include "kernels/silu_mul.h"
 #include "tests/kernels/isa_test.h"
+#include "tests/kernels/normal_values.h"
 
 namespace lectern::kernels {
 namespace {
 
 const double kUnit = std::ldexp(1.0, -24);
-
-std::vector<float> Normal(size_t count, uint32_t seed) {
-  std::mt19937 generator(seed);
-  std::normal_distribution<float> normal;
-  std::vector<float> values(count);
-  for (float& value : values) value = normal(generator);
-  return values;
-}
 
 using RmsNormTest = IsaTest;
 using LayerNormTest = IsaTest;
