@@ -157,6 +157,30 @@ TEST_P(AttentionTest, SurvivesHugeScoresAndValues) {
   }
 }
 
+// Keys of the largest integers, with the signs of the query in more and more channels: the sums of
+// four products that AVX2 holds in 16 bits come to what they may and no further.
+TEST_P(AttentionTest, LargestProductsStayExact) {
+  for (int pattern = 0; pattern < 5; ++pattern) {
+    SCOPED_TRACE(pattern);
+    Problem p = Problem::Causal(KvType::kI8, 3, 1, 64, 4, 65 * 2, 8);
+    for (size_t i = 0; i < p.q.size(); ++i) {
+      const size_t c = i % 64;
+      const float magnitude = pattern == 3 && c != 21 ? 0.01f : pattern == 4 && c % 8 > 1 ? 0 : 1;
+      p.q[i] =
+          (pattern == 1 && c % 2 == 1) || (pattern == 2 && c % 8 >= 4) ? -magnitude : magnitude;
+    }
+    for (int64_t j = 0; j < p.keys; ++j) {
+      for (int64_t c = 0; c < 64; ++c) {
+        const float sign = std::copysign(1.0f, p.q[c]);
+        p.k[j * 64 + c] = c < j % 65 ? sign : -sign;
+      }
+    }
+    p.scale = 0.1f;
+    p.Write();
+    for (const int64_t k : {0, 20}) Check(p, k, Tail::kMean);
+  }
+}
+
 TEST_P(AttentionTest, NeverPrefersANaNScore) {
   Problem p = Problem::Causal(KvType::kF32, 1, 1, 8, 1, 200, 4);
   for (const int bad : {0, 63, 64, 199}) p.k[bad * 8 + 3] = std::nanf("");
