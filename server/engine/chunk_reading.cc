@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 #include <set>
+#include <utility>
 
 namespace lectern {
 
@@ -38,26 +39,15 @@ constexpr double kStandsOut = 4;
 }  // namespace
 
 std::string SecondReading(const DocumentContent& content, const std::vector<EvidenceSpan>& ranked) {
-  const std::vector<ByteRange>& sentences = content.sentences;
-  std::set<size_t> wanted;
   const bool stands_out =
       ranked.size() > 1 && ranked[0].attention > kStandsOut * ranked[1].attention;
-  const size_t count = stands_out ? 1 : kSecondReadingSentences;
-  for (size_t i = 0; i < ranked.size() && i < count; ++i) {
-    const auto found = std::lower_bound(
-        sentences.begin(), sentences.end(), ranked[i].begin_byte,
-        [](const ByteRange& sentence, uint64_t byte) { return sentence.begin < byte; });
-    if (found == sentences.end()) continue;
-    const size_t at = static_cast<size_t>(found - sentences.begin());
-    wanted.insert(at);
-    if (i > 0 || stands_out) continue;
-    if (at > 0) wanted.insert(at - 1);
-    if (at + 1 < sentences.size()) wanted.insert(at + 1);
-  }
+  const size_t count = stands_out ? 1 : std::min<size_t>(ranked.size(), kSecondReadingSentences);
+  std::set<std::pair<uint64_t, uint64_t>> wanted;  // bytes [first, second), in the document's order
+  for (size_t i = 0; i < count; ++i) wanted.insert({ranked[i].begin_byte, ranked[i].end_byte});
   std::string text;
-  for (const size_t at : wanted) {
+  for (const auto& [begin, end] : wanted) {
     if (!text.empty()) text += ' ';
-    text += content.text.substr(sentences[at].begin, sentences[at].end - sentences[at].begin);
+    text += content.text.substr(begin, end - begin);
   }
   return text;
 }

@@ -23,8 +23,8 @@ std::vector<size_t> ChooseCandidates(const DocumentContent& content, std::string
 // The chunk that holds a byte of the text.
 uint32_t ChunkOf(const DocumentContent& content, uint64_t byte);
 
-// The text of the second reading: the best sentence between its neighbours, and the next best ones,
-// in the document's order. `ranked` are whole sentences, best first.
+// The text of the second reading: the best sentences in the document's order, or the best one alone
+// if it stands out. `ranked` are whole sentences, best first.
 std::string SecondReading(const DocumentContent& content, const std::vector<EvidenceSpan>& ranked);
 
 // Sentences that SecondReading() looks at.

@@ -80,15 +80,21 @@ TEST(ChunksTest, TheLikelyOnesWhenThereAreTooMany) {
   EXPECT_THAT(chosen, testing::Contains(ChunkOf(*content, text.find("zeppelin"))));
 }
 
-TEST(SecondReadingTest, NeighboursOfTheBestInTheOrderOfTheText) {
+TEST(SecondReadingTest, TheBestInTheOrderOfTheText) {
   const auto content = Content("One. Two. Three. Four. Five. Six. Seven.", 4096);
-  const auto span = [&](size_t sentence) {
+  const auto span = [&](size_t sentence, double attention) {
     return EvidenceSpan{.begin_byte = content->sentences[sentence].begin,
-                        .end_byte = content->sentences[sentence].end};
+                        .end_byte = content->sentences[sentence].end,
+                        .attention = attention};
   };
-  EXPECT_EQ(SecondReading(*content, {span(4), span(0), span(1)}), "One. Two. Four. Five. Six.");
-  EXPECT_EQ(SecondReading(*content, {span(0)}), "One. Two.");
-  EXPECT_EQ(SecondReading(*content, {}), "");
+  const auto read = [&](const std::vector<EvidenceSpan>& ranked) {
+    return SecondReading(*content, ranked);
+  };
+  EXPECT_EQ(read({span(4, 0.3), span(0, 0.2), span(1, 0.1)}), "One. Two. Five.");
+  EXPECT_EQ(read({span(4, 0.3), span(0, 0.2), span(6, 0.1), span(2, 0.1)}), "One. Five. Seven.");
+  EXPECT_EQ(read({span(4, 0.9), span(0, 0.01), span(1, 0.01)}), "Five.") << "it stands out";
+  EXPECT_EQ(read({span(0, 0.5)}), "One.");
+  EXPECT_EQ(read({}), "");
 }
 
 class ChunkedEngineTest : public EngineTest {
