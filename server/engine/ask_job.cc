@@ -338,7 +338,7 @@ void AskJob::AddEvidence(const TokenRange& chunk, const std::vector<float>& fram
 // every part of the document begins with.
 Task<absl::Status> AskJob::ReadAgain(std::shared_ptr<const ReadDocument> document) {
   const Encoding reading =
-      model_->tokenizer().Encode(SecondReading(content(), sentences_), /*parse_special=*/false);
+      model_->tokenizer().Encode(SecondReading(content(), evidence_), /*parse_special=*/false);
   const uint64_t prefix = content().prefix.size();
   LECTERN_CO_RETURN_IF_ERROR(CheckWindow(prefix + reading.ids.size(), tail_.ids.size(),
                                          options_.max_new_tokens, model_->info()));
@@ -371,16 +371,14 @@ Task<absl::Status> AskJob::ReadAgain(std::shared_ptr<const ReadDocument> documen
 void AskJob::RankSentences() {
   const DocumentContent& text = content();
   const uint32_t wanted = std::max(options_.max_evidence_spans, kSecondReadingSentences);
-  Evidence evidence = RankEvidence(text.text, text.encoding, text.sentences, token_mass_, wanted);
-  evidence_strength_ = evidence.strength;
-  sentences_ = std::move(evidence.spans);
+  evidence_ = RankEvidence(text.text, text.encoding, text.sentences, token_mass_, wanted);
   std::vector<std::string_view> best;
-  for (const EvidenceSpan& span : sentences_) {
+  for (const EvidenceSpan& span : evidence_.spans) {
     if (best.size() < kCoverageSentences) best.push_back(span.text);
   }
   question_coverage_ = text.words->Coverage(options_.question, best);
   if (reading_ != Reading::kChunks) return;
-  for (EvidenceSpan& span : sentences_) span.chunk = ChunkOf(text, span.begin_byte);
+  for (EvidenceSpan& span : evidence_.spans) span.chunk = ChunkOf(text, span.begin_byte);
 }
 
 absl::Status AskJob::CheckError(bool* retry_exact) const {
@@ -460,11 +458,11 @@ Task<absl::Status> AskJob::Decode() {
 }
 
 void AskJob::Finish() {
-  answer_.evidence = std::move(sentences_);
+  answer_.evidence = std::move(evidence_.spans);
   if (answer_.evidence.size() > options_.max_evidence_spans) {
     answer_.evidence.resize(options_.max_evidence_spans);
   }
-  answer_.evidence_strength = evidence_strength_;
+  answer_.evidence_strength = evidence_.strength;
   answer_.question_coverage = question_coverage_;
   answer_.no_evidence = question_coverage_ < parts_.no_evidence_threshold;
   FillExactness();

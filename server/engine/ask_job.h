@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "server/engine/document_reader.h"
+#include "server/engine/evidence.h"
 #include "server/engine/job_queue.h"
 #include "server/engine/sequence.h"
 #include "server/engine/task.h"
@@ -93,9 +94,8 @@ class AskJob : public QueuedJob {
   std::vector<float> memory_mass_;  // attention of the answer's tokens to each of them
   KeptMass kept_mass_;
   std::vector<float> logits_;
-  std::vector<float> token_mass_;        // attention to each of the document's tokens
-  std::vector<EvidenceSpan> sentences_;  // best first
-  double evidence_strength_ = 0;
+  std::vector<float> token_mass_;  // attention to each of the document's tokens
+  Evidence evidence_;
   double question_coverage_ = 1;
   uint32_t unsent_tokens_ = 0;
   lectern::Answer answer_;

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <numeric>
 #include <set>
-#include <utility>
 
 namespace lectern {
 
@@ -35,19 +34,34 @@ namespace {
 // A sentence that gets so many times the attention of the next is read alone: others then only lead
 // a small model astray (docs/quality.md).
 constexpr double kStandsOut = 4;
+// A sentence behind one that is read comes along if it gets this share of the best one's attention:
+// what is asked for often follows the sentence that names what it is about.
+constexpr double kComesAlong = 0.2;
 
 }  // namespace
 
-std::string SecondReading(const DocumentContent& content, const std::vector<EvidenceSpan>& ranked) {
+std::string SecondReading(const DocumentContent& content, const Evidence& evidence) {
+  const std::vector<EvidenceSpan>& ranked = evidence.spans;
+  const std::vector<ByteRange>& sentences = content.sentences;
   const bool stands_out =
       ranked.size() > 1 && ranked[0].attention > kStandsOut * ranked[1].attention;
   const size_t count = stands_out ? 1 : std::min<size_t>(ranked.size(), kSecondReadingSentences);
-  std::set<std::pair<uint64_t, uint64_t>> wanted;  // bytes [first, second), in the document's order
-  for (size_t i = 0; i < count; ++i) wanted.insert({ranked[i].begin_byte, ranked[i].end_byte});
+  std::set<size_t> wanted;
+  for (size_t i = 0; i < count; ++i) {
+    const auto found = std::lower_bound(
+        sentences.begin(), sentences.end(), ranked[i].begin_byte,
+        [](const ByteRange& sentence, uint64_t byte) { return sentence.begin < byte; });
+    if (found == sentences.end()) continue;
+    const size_t at = static_cast<size_t>(found - sentences.begin());
+    wanted.insert(at);
+    const bool follows = at + 1 < evidence.shares.size() &&
+                         evidence.shares[at + 1] >= kComesAlong * ranked[0].attention;
+    if (follows && !stands_out) wanted.insert(at + 1);
+  }
   std::string text;
-  for (const auto& [begin, end] : wanted) {
+  for (const size_t at : wanted) {
     if (!text.empty()) text += ' ';
-    text += content.text.substr(begin, end - begin);
+    text += content.text.substr(sentences[at].begin, sentences[at].end - sentences[at].begin);
   }
   return text;
 }

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "server/engine/document.h"
+#include "server/engine/evidence.h"
 #include "server/engine/types.h"
 
 namespace lectern {
@@ -23,9 +24,9 @@ std::vector<size_t> ChooseCandidates(const DocumentContent& content, std::string
 // The chunk that holds a byte of the text.
 uint32_t ChunkOf(const DocumentContent& content, uint64_t byte);
 
-// The text of the second reading: the best sentences in the document's order, or the best one alone
-// if it stands out. `ranked` are whole sentences, best first.
-std::string SecondReading(const DocumentContent& content, const std::vector<EvidenceSpan>& ranked);
+// The text of the second reading: the best sentences in the document's order, with those behind
+// them that got some attention too; or the best one alone if it stands out.
+std::string SecondReading(const DocumentContent& content, const Evidence& evidence);
 
 // Sentences that SecondReading() looks at.
 inline constexpr uint32_t kSecondReadingSentences = 3;

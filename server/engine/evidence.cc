@@ -27,6 +27,7 @@ Evidence RankEvidence(const std::string& text, const Encoding& encoding,
   std::stable_sort(order.begin(), order.end(),
                    [&](size_t a, size_t b) { return mass[a] > mass[b]; });
   if (!order.empty()) evidence.strength = mass[order[0]] / total;
+  for (const double of_sentence : mass) evidence.shares.push_back(of_sentence / total);
   for (const size_t s : order) {
     if (evidence.spans.size() >= max_spans || mass[s] <= 0) break;
     const ByteRange& range = sentences[s];

@@ -18,6 +18,7 @@ namespace lectern {
 struct Evidence {
   std::vector<EvidenceSpan> spans;  // at most max_spans, best first
   double strength = 0;              // share of the best sentence, 0 to 1
+  std::vector<double> shares;       // of every sentence; empty if nothing was attended to
 };
 
 // key_mass[i] belongs to encoding token i. Spans are whole sentences of `text`.

@@ -237,20 +237,20 @@ void AskJob::ShowSpans(const std::vector<WindowScores>& scores) {
     const ByteRange bytes = SpanBytes(text, span.tokens);
     if (bytes.begin == bytes.end) continue;
     const bool known =
-        std::any_of(sentences_.begin(), sentences_.end(), [&](const EvidenceSpan& other) {
+        std::any_of(evidence_.spans.begin(), evidence_.spans.end(), [&](const EvidenceSpan& other) {
           return bytes.begin < other.end_byte && other.begin_byte < bytes.end;
         });
     if (known) continue;
-    if (sentences_.empty()) {
-      evidence_strength_ = span.probability;
+    if (evidence_.spans.empty()) {
+      evidence_.strength = span.probability;
       answer_.usage.generated_tokens = span.tokens.size();
       unsent_tokens_ = static_cast<uint32_t>(span.tokens.size());
     }
-    sentences_.push_back({.begin_byte = bytes.begin,
-                          .end_byte = bytes.end,
-                          .text = text.text.substr(bytes.begin, bytes.end - bytes.begin),
-                          .attention = span.probability,
-                          .chunk = ChunkOf(text, bytes.begin)});
+    evidence_.spans.push_back({.begin_byte = bytes.begin,
+                               .end_byte = bytes.end,
+                               .text = text.text.substr(bytes.begin, bytes.end - bytes.begin),
+                               .attention = span.probability,
+                               .chunk = ChunkOf(text, bytes.begin)});
     for (const ByteRange& sentence : text.sentences) {
       if (sentence.begin > bytes.begin || sentence.end <= bytes.begin) continue;
       passages.push_back(
@@ -258,10 +258,10 @@ void AskJob::ShowSpans(const std::vector<WindowScores>& scores) {
     }
   }
   answer_.finish_reason = FinishReason::kStop;
-  if (sentences_.empty()) return;
+  if (evidence_.spans.empty()) return;
   question_coverage_ = text.words->Coverage(
       options_.question, std::span(passages).first(std::min<size_t>(passages.size(), 3)));
-  Show(sentences_[0].text);
+  Show(evidence_.spans[0].text);
 }
 
 }  // namespace lectern

@@ -82,18 +82,25 @@ TEST(ChunksTest, TheLikelyOnesWhenThereAreTooMany) {
 
 TEST(SecondReadingTest, TheBestInTheOrderOfTheText) {
   const auto content = Content("One. Two. Three. Four. Five. Six. Seven.", 4096);
-  const auto span = [&](size_t sentence, double attention) {
-    return EvidenceSpan{.begin_byte = content->sentences[sentence].begin,
-                        .end_byte = content->sentences[sentence].end,
-                        .attention = attention};
+  // The sentences by rank, with what each got.
+  const auto read = [&](const std::vector<std::pair<size_t, double>>& ranked) {
+    Evidence evidence;
+    evidence.shares.resize(content->sentences.size());
+    for (const auto& [sentence, share] : ranked) {
+      evidence.shares[sentence] = share;
+      if (evidence.spans.size() == kSecondReadingSentences) continue;
+      evidence.spans.push_back({.begin_byte = content->sentences[sentence].begin,
+                                .end_byte = content->sentences[sentence].end,
+                                .attention = share});
+    }
+    return SecondReading(*content, evidence);
   };
-  const auto read = [&](const std::vector<EvidenceSpan>& ranked) {
-    return SecondReading(*content, ranked);
-  };
-  EXPECT_EQ(read({span(4, 0.3), span(0, 0.2), span(1, 0.1)}), "One. Two. Five.");
-  EXPECT_EQ(read({span(4, 0.3), span(0, 0.2), span(6, 0.1), span(2, 0.1)}), "One. Five. Seven.");
-  EXPECT_EQ(read({span(4, 0.9), span(0, 0.01), span(1, 0.01)}), "Five.") << "it stands out";
-  EXPECT_EQ(read({span(0, 0.5)}), "One.");
+  EXPECT_EQ(read({{4, 0.3}, {0, 0.2}, {1, 0.1}}), "One. Two. Five.");
+  EXPECT_EQ(read({{4, 0.3}, {0, 0.2}, {6, 0.1}, {2, 0.09}}), "One. Five. Seven.");
+  EXPECT_EQ(read({{4, 0.3}, {0, 0.2}, {6, 0.1}, {1, 0.06}, {5, 0.05}}), "One. Two. Five. Seven.")
+      << "Two follows and has a fifth of the best, Six has less";
+  EXPECT_EQ(read({{4, 0.9}, {0, 0.2}, {5, 0.2}}), "Five.") << "it stands out";
+  EXPECT_EQ(read({{6, 0.5}}), "Seven.");
   EXPECT_EQ(read({}), "");
 }
 
@@ -125,10 +132,8 @@ TEST_F(ChunkedEngineTest, FindsTheSentenceAndAnswersFromIt) {
   EXPECT_EQ(answer.considered_ratio, 1);
   EXPECT_THAT(running.sink->stages, testing::Contains(AskStage::kSearch));
   const auto content = Content(text_, 300);
-  EvidenceSpan spans[] = {answer.evidence[0], answer.evidence[1], answer.evidence[2]};
-  EXPECT_EQ(answer.text,
-            FakeModel::DefaultAnswer(SecondReading(*content, {spans[0], spans[1], spans[2]}),
-                                     "what of Z?"));
+  EXPECT_EQ(answer.text, FakeModel::DefaultAnswer(
+                             SecondReading(*content, {.spans = answer.evidence}), "what of Z?"));
   EXPECT_EQ(IdleBytes(), held) << "pages of the search are free again";
 }
 
