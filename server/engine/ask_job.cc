@@ -303,8 +303,8 @@ Task<absl::Status> AskJob::SearchChunks(std::shared_ptr<const ReadDocument> docu
            .evidence_only = true});
     }
   }
-  const Scheduler::Progress progress = [this, total](uint64_t done) {
-    sink_->OnProgress(AskStage::kSearch, done, total);
+  const Scheduler::Progress progress = [this, chunks = candidates.size()](uint64_t done) {
+    sink_->OnProgress(AskStage::kSearch, done / tail_.question_end, chunks);
   };
   const absl::Status computed =
       co_await parts_.scheduler->Run(*model_, requests, Owner(), &progress);

@@ -131,6 +131,7 @@ TEST_F(ChunkedEngineTest, FindsTheSentenceAndAnswersFromIt) {
   EXPECT_EQ(best.chunk, ChunkOf(*Content(text_, 300), best.begin_byte));
   EXPECT_EQ(answer.considered_ratio, 1);
   EXPECT_THAT(running.sink->stages, testing::Contains(AskStage::kSearch));
+  EXPECT_EQ(running.sink->totals.at(AskStage::kSearch), document.chunks) << "all are candidates";
   const auto content = Content(text_, 300);
   EXPECT_EQ(answer.text, FakeModel::DefaultAnswer(
                              SecondReading(*content, {.spans = answer.evidence}), "what of Z?"));

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <map>
 #include <memory>
 #include <string>
 #include <utility>
@@ -39,6 +40,7 @@ class TestAskSink : public AskSink {
     MutexLock lock(&mutex_);
     EXPECT_LE(done, total);
     stages.push_back(stage);
+    totals[stage] = total;
   }
   void OnText(std::string_view text, uint32_t tokens) override {
     MutexLock lock(&mutex_);
@@ -65,6 +67,7 @@ class TestAskSink : public AskSink {
 
   std::vector<uint32_t> queued;  // these: read after the end
   std::vector<AskStage> stages;
+  std::map<AskStage, uint64_t> totals;  // of each stage's progress
   std::vector<std::string> deltas;
   uint64_t text_tokens = 0;
 
