@@ -71,6 +71,17 @@ Setter Number(T Options::*field, int64_t low, int64_t high) {
   };
 }
 
+Setter Keys(int64_t AttentionPolicy::*field) {
+  return [field](Options& o, const std::string& v) {
+    int64_t keys = 0;
+    if (!absl::SimpleAtoi(v, &keys) || keys < 0 || keys > 65536) {
+      return std::string("must be a whole number from 0 to 65536");
+    }
+    o.policy.*field = keys;
+    return std::string();
+  };
+}
+
 Setter Duration(absl::Duration Options::*field) {
   return [field](Options& o, const std::string& v) {
     absl::Duration duration;
@@ -167,26 +178,12 @@ const std::vector<Flag>& Flags() {
       {"tenant_documents", "N", "none", "documents that one tenant may have",
        Number(&Options::tenant_documents, 1, 1 << 30)},
       {"top_k", "K", "128", "keys that each query keeps by default; 0 is dense attention",
-       [](Options& o, const std::string& v) {
-         int64_t k = 0;
-         if (!absl::SimpleAtoi(v, &k) || k < 0 || k > 65536) {
-           return std::string("must be a whole number from 0 to 65536");
-         }
-         o.policy.top_k = k;
-         return std::string();
-       }},
+       Keys(&AttentionPolicy::top_k)},
       {"layer_top_k", "K,K,...", "0", "k of layers 0, 1, ... where it is not --top_k; 0 is dense",
        SetLayers},
       {"dense_up_to", "KEYS", "1024",
        "tokens that see at most so many keys attend to all of them, which is faster there",
-       [](Options& o, const std::string& v) {
-         int64_t keys = 0;
-         if (!absl::SimpleAtoi(v, &keys) || keys < 0 || keys > 65536) {
-           return std::string("must be a whole number from 0 to 65536");
-         }
-         o.policy.dense_up_to = keys;
-         return std::string();
-       }},
+       Keys(&AttentionPolicy::dense_up_to)},
       {"tail", "mean|none", "mean",
        "mean: dropped attention goes to the mean of the dropped values; none: renormalise",
        [](Options& o, const std::string& v) {

@@ -17,15 +17,17 @@ std::string ErrorOf(std::vector<std::string> arguments) {
 }
 
 TEST(OptionsTest, ReadsBothSpellings) {
-  const auto options = ParseOptions({"--model", "a=/a.gguf", "--model=b=/b=c.gguf", "--threads=3",
-                                     "--kv_bytes", "2GiB", "--layer_top_k=0,64", "--tail=none",
-                                     "--drain_timeout=90s", "--listen=0.0.0.0:0"});
+  const auto options =
+      ParseOptions({"--model", "a=/a.gguf", "--model=b=/b=c.gguf", "--threads=3", "--kv_bytes",
+                    "2GiB", "--layer_top_k=0,64", "--tail=none", "--drain_timeout=90s",
+                    "--listen=0.0.0.0:0", "--dense_up_to=7"});
   ASSERT_TRUE(options.ok()) << options.status();
   ASSERT_EQ(options->models.size(), 2u);
   EXPECT_EQ(options->models[1].second, "/b=c.gguf");
   EXPECT_EQ(options->threads, 3);
   EXPECT_EQ(options->kv_bytes, uint64_t{2} << 30);
   EXPECT_EQ(options->policy.layer_k, (std::vector<int64_t>{0, 64}));
+  EXPECT_EQ(options->policy.dense_up_to, 7);
   EXPECT_EQ(options->policy.tail, AttentionPolicy::Tail::kNone);
   EXPECT_EQ(options->drain_timeout, absl::Seconds(90));
 }
