@@ -4,11 +4,11 @@
 // rounded to int8 as well, row and head by row and head (exact integer products, then scaled): an
 // approximation, off by at most scale * (q_step * |k|_1 + |k|_max / 127 * |q|_1) / 2 and a small
 // second-order term per score. q_step is |q|_max / 127; on AVX2, which adds products of channels
-// 0, 1, 4, 5 and 2, 3, 6, 7 of every eight in 16 bits, at least a 256th of the largest sum of
-// magnitudes of four such channels (of normally distributed queries a tenth more, at most twice
-// as much). Values are the stored int8 ones; all sums are fp32, but that dense attention rounds
-// weights to 15 bits of the largest in a page and sums them with a page's int8 values exactly
-// (AVX-512, AVX2).
+// 0, 1, 4, 5 and 2, 3, 6, 7 of every eight in 16 bits, at least a 126th of the largest sum of
+// magnitudes of one sign among four such channels (of normally distributed queries some 1.6 times
+// as much, at most four times). Values are the stored int8 ones; all sums are fp32, but that dense
+// attention rounds weights to 15 bits of the largest in a page and sums them with a page's int8
+// values exactly (AVX-512, AVX2).
 #pragma once
 
 #include <cstdint>

@@ -178,6 +178,14 @@ inline IntVec LaneNumbers() {
   return v;
 }
 
+// Of degree 5, the highest power's coefficient first.
+inline Vec Polynomial(Vec x, const float (&coefficient)[6]) {
+  Vec p = Set(coefficient[0]);
+#pragma GCC unroll 5
+  for (int i = 1; i < 6; ++i) p = p * x + Set(coefficient[i]);
+  return p;
+}
+
 // 2^x for x <= 0: 2^n times a polynomial of degree 5 in x - n (relative error below 2.1e-7, of
 // which 7.5e-8 is the least that degree allows). On AVX-512 n is floor(x), NaN gives NaN, and the
 // result goes down to the smallest float and 0; elsewhere n is the nearest integer, and what is
@@ -186,12 +194,8 @@ inline Vec Exp2OrTiny(Vec x) {
 #if defined(LECTERN_ISA_AVX512)
   constexpr int kDown = 0x09;  // round down, to integers, quietly; -inf leaves 0
   const Vec r = reinterpret_cast<Vec>(_mm512_reduce_ps(reinterpret_cast<__m512>(x), kDown));
-  Vec p = Set(1.877576658e-3f);
-  p = p * r + Set(8.989340131e-3f);
-  p = p * r + Set(5.582631802e-2f);
-  p = p * r + Set(2.401536171e-1f);
-  p = p * r + Set(6.931530732e-1f);
-  p = p * r + Set(0.9999999251f);
+  const Vec p = Polynomial(r, {1.877576658e-3f, 8.989340131e-3f, 5.582631802e-2f, 2.401536171e-1f,
+                               6.931530732e-1f, 0.9999999251f});
   return reinterpret_cast<Vec>(
       _mm512_scalef_ps(reinterpret_cast<__m512>(p), reinterpret_cast<__m512>(x)));
 #else
@@ -199,12 +203,8 @@ inline Vec Exp2OrTiny(Vec x) {
   const Vec bounded = Max(x, Set(-126.0f));
   const Vec shifted = bounded + magic;
   const Vec r = bounded - (shifted - magic);
-  Vec p = Set(1.327647198e-3f);
-  p = p * r + Set(9.675541334e-3f);
-  p = p * r + Set(5.550713274e-2f);
-  p = p * r + Set(2.402211972e-1f);
-  p = p * r + Set(6.931469671e-1f);
-  p = p * r + Set(1.000000072f);
+  const Vec p = Polynomial(r, {1.327647198e-3f, 9.675541334e-3f, 5.550713274e-2f, 2.402211972e-1f,
+                               6.931469671e-1f, 1.000000072f});
   // The low bits of `shifted` are n; the exponent of p, 0 or -1, bears it.
   return reinterpret_cast<Vec>(reinterpret_cast<IntVec>(p) +
                                (reinterpret_cast<IntVec>(shifted) << 23));

@@ -36,9 +36,11 @@ class AttentionTest : public IsaTest {
     for (int c = 0; c < d; ++c) q_max = std::max<double>(q_max, std::fabs(q[c]));
     double step = q_max / 127;
     for (int c = 0; c < d && GetParam() == Isa::kAvx2; c += c % 8 == 2 ? 6 : 2) {
-      double four = 0;
-      for (const int at : {c, c + 1, c + 4, c + 5}) four += at < d ? std::fabs(q[at]) : 0;
-      step = std::max(step, four / 256);
+      double above = 0, below = 0;
+      for (const int at : {c, c + 1, c + 4, c + 5}) {
+        if (at < d) (q[at] > 0 ? above : below) += std::fabs(q[at]);
+      }
+      step = std::max(step, std::max(above, below) / 126);
     }
     std::vector<float> key(d), value(p.layout.value_dim);
     for (int64_t j = 0; j < p.keys; ++j) {
