@@ -6,7 +6,6 @@
 #pragma once
 
 #include <algorithm>
-#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -115,18 +114,11 @@ inline AttentionTask PartOf(const AttentionBlock& block, int64_t part) {
 // Below this many scores a second thread costs more than it brings.
 inline constexpr int64_t kParallelWork = 4096;
 
-// Calls first(i) for i in [0, first_items), then, when all of these are done, second(i) for i in
-// [0, second_items), on a team of threads. Whoever is free takes the next item.
-template <typename First, typename Second>
-void RunInTwoSteps(int num_threads, int64_t first_items, First first, int64_t second_items,
-                   Second second) {
-  const int64_t useful = std::max<int64_t>({1, first_items, second_items});
-  std::atomic<int64_t> next_first{0}, next_second{0};
-  RunTeam(static_cast<int>(std::min<int64_t>(num_threads, useful)), [&](int, int threads) {
-    for (int64_t i; (i = next_first.fetch_add(1)) < first_items;) first(i);
-    if (second_items == 0) return;
-    TeamBarrier(threads);
-    for (int64_t i; (i = next_second.fetch_add(1)) < second_items;) second(i);
+// Calls body(i) for i in [0, count) on a team of threads. Whoever is free takes the next item.
+template <typename Body>
+void ForEachItem(int num_threads, int64_t count, Body body) {
+  ForItems(num_threads, {.count = count, .most = 1}, [&](ItemRange range, int) {
+    for (int64_t i = range.begin; i < range.end; ++i) body(i);
   });
 }
 

@@ -87,8 +87,7 @@ LaunchStatus BlockLinear(const LinearInput& input, const BlockMatrix& w, float* 
       product.accumulate = accumulate;
       multiply(product);
     };
-    RunPanel(rows, w.k, items.count(), context.num_threads, quantize,
-             [&](ItemRange range) { items.ForEach(range, multiply_item); });
+    RunPanel(rows, w.k, items, context.num_threads, quantize, multiply_item);
   }
   return LaunchStatus::kOk;
 }

@@ -37,13 +37,12 @@ class DenseCall {
     CutSplitBlocks();
     const auto chains = static_cast<int64_t>(plan_.chains.size());
     const auto parts = static_cast<int64_t>(parts_.size());
-    RunInTwoSteps(
-        threads_, chains + parts,
-        [&](int64_t i) {
-          if (i >= chains) return ScanPart(*parts_[i - chains].first, parts_[i - chains].second);
-          for (const AttentionBlock& block : plan_.chains[i]) RunBlock(block.task);
-        },
-        static_cast<int64_t>(split_.size()), [&](int64_t i) { FoldSplit(split_[i]); });
+    ForEachItem(threads_, chains + parts, [&](int64_t i) {
+      if (i >= chains) return ScanPart(*parts_[i - chains].first, parts_[i - chains].second);
+      for (const AttentionBlock& block : plan_.chains[i]) RunBlock(block.task);
+    });
+    ForEachItem(threads_, static_cast<int64_t>(split_.size()),
+                [&](int64_t i) { FoldSplit(split_[i]); });
     key_mass_.AddUp();
   }
 

@@ -91,16 +91,14 @@ LaunchStatus Int8Linear(const LinearInput& input, const Int8Matrix& w, float* y,
                       x_scale.data()};
     const PanelItems items(rows, w.n);
     RunPanel(
-        rows, w.k, items.count(), context.num_threads,
+        rows, w.k, items, context.num_threads,
         [&](ItemRange range) {
           for (int64_t i = range.begin; i < range.end; ++i) {
             panel.x_scale[i] = panel.ops.quantize_row(SteppedRow(input, row_ops, row + i, w.k), w.k,
                                                       panel.q + i * width);
           }
         },
-        [&](ItemRange range) {
-          items.ForEach(range, [&](auto... item) { panel.Multiply(item...); });
-        });
+        [&](auto... item) { panel.Multiply(item...); });
   }
   return LaunchStatus::kOk;
 }

@@ -1,7 +1,5 @@
 #include "kernels/int8_offload.h"
 
-#include <algorithm>
-
 #include "kernels/int8_linear_isa.h"
 #include "kernels/linear_work.h"
 #include "kernels/parallel.h"
@@ -22,10 +20,6 @@ uint8_t ActivationOffset(Isa isa) {
   return 0;
 }
 
-int TeamOf(int64_t rows, const ExecutionContext& context) {
-  return static_cast<int>(std::min<int64_t>(context.num_threads, rows));
-}
-
 }  // namespace
 
 LaunchStatus QuantizeInt8Rows(const LinearInput& input, int64_t k, int8_t* q, float* x_scale,
@@ -39,8 +33,7 @@ LaunchStatus QuantizeInt8Rows(const LinearInput& input, int64_t k, int8_t* q, fl
   const RowOps& row_ops = RowOpsOf(context.isa);
   const Int8LinearOps& ops = Int8LinearOpsOf(context.isa);
   const uint8_t offset = ActivationOffset(context.isa);
-  RunTeam(TeamOf(input.m, context), [&](int thread, int threads) {
-    const ItemRange range = ShareOf(input.m, thread, threads);
+  ForItems(context.num_threads, {.count = input.m}, [&](ItemRange range, int) {
     for (int64_t row = range.begin; row < range.end; ++row) {
       uint8_t* bytes = reinterpret_cast<uint8_t*>(q + row * width);
       x_scale[row] = ops.quantize_row(SteppedRow(input, row_ops, row, k), k, bytes);
@@ -60,8 +53,7 @@ LaunchStatus FinishInt8Sums(const int32_t* sums, const float* x_scale, int64_t m
     return LaunchStatus::kBadArgument;
   }
   const int64_t sums_stride = PaddedChannels(w.n);
-  RunTeam(TeamOf(m, context), [&](int thread, int threads) {
-    const ItemRange range = ShareOf(m, thread, threads);
+  ForItems(context.num_threads, {.count = m}, [&](ItemRange range, int) {
     for (int64_t row = range.begin; row < range.end; ++row) {
       const int32_t* sum = sums + row * sums_stride;
       float* out = y + row * y_stride;

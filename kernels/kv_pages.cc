@@ -185,23 +185,21 @@ template <typename Prepare>
 void WriteRows(const Write& write, const ExecutionContext& context, Prepare prepare) {
   const int64_t first = write.position / kPieceTokens;
   const int64_t last = (write.position + write.count + kPieceTokens - 1) / kPieceTokens;
-  const int64_t useful = write.count < kPieceTokens ? 1 : last - first;
-  RunTeam(static_cast<int>(std::min<int64_t>(context.num_threads, useful)),
-          [&](int thread, int threads) {
-            const ItemRange pieces = ShareOf(last - first, thread, threads);
-            const int64_t begin = (first + pieces.begin) * kPieceTokens - write.position;
-            const int64_t end = (first + pieces.end) * kPieceTokens - write.position;
-            const int64_t rows = std::min(end, write.count);
-            for (int64_t row = std::max<int64_t>(begin, 0); row < rows; ++row) {
-              prepare(row);
-              write.Row(row);
-            }
-            TeamBarrier(threads);
-            const ItemRange heads = ShareOf(write.layout.num_kv_heads, thread, threads);
-            for (int64_t head = heads.begin; head < heads.end; ++head) {
-              write.SumUpPages(static_cast<int>(head));
-            }
-          });
+  const int threads = write.count < kPieceTokens ? 1 : context.num_threads;
+  ForItems(threads, {.count = last - first}, [&](ItemRange pieces, int) {
+    const int64_t begin = (first + pieces.begin) * kPieceTokens - write.position;
+    const int64_t end = (first + pieces.end) * kPieceTokens - write.position;
+    const int64_t rows = std::min(end, write.count);
+    for (int64_t row = std::max<int64_t>(begin, 0); row < rows; ++row) {
+      prepare(row);
+      write.Row(row);
+    }
+  });
+  ForItems(threads, {.count = write.layout.num_kv_heads}, [&](ItemRange heads, int) {
+    for (int64_t head = heads.begin; head < heads.end; ++head) {
+      write.SumUpPages(static_cast<int>(head));
+    }
+  });
 }
 
 LaunchStatus CheckWrite(const Write& write, const ExecutionContext& context) {

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <algorithm>
-#include <atomic>
 #include <cstdint>
 #include <vector>
 
@@ -19,6 +18,8 @@ namespace lectern::kernels {
 inline constexpr int64_t kLinearBlockChannels = 64;
 // Rows of one work item: a multiple of every class's tile height.
 inline constexpr int64_t kLinearChunkRows = 24;
+// Rows that a thread quantises before it looks for other work.
+inline constexpr int64_t kQuantizeRows = 32;
 // Quantised rows of one pass stay in a 1 MiB L2 beside a block of weights.
 inline constexpr int64_t kLinearPanelBytes = 768 * 1024;
 
@@ -70,6 +71,11 @@ class PanelItems {
   PanelItems(int64_t rows, int64_t channels) : rows_(rows), channels_(channels) {}
 
   int64_t count() const { return (channels_ + ItemChannels() - 1) / ItemChannels() * Chunks(); }
+  // How a team takes them. Even numbers, so that pairs of half blocks stay together; of many rows
+  // no more than a block, which takes long enough.
+  Items AsItems() const {
+    return {.count = count(), .step = 2, .most = Chunks() == 1 ? count() : Chunks() + 1};
+  }
 
   // body(first channel, channels, first row, rows) for each item. Channels are a block, or half of
   // one; those of the last one that do not exist are left out.
@@ -100,51 +106,22 @@ class PanelItems {
   const int64_t channels_;
 };
 
-// Hands out work items. Threads get unequal shares of the memory's bandwidth, and of a core that
-// others use too, so whoever is ahead takes more. Large pieces first, for long streams.
-class SharedItems {
- public:
-  SharedItems(int64_t count, int threads) : count_(count), threads_(threads) {}
-
-  // An empty range when all is taken.
-  ItemRange Take() {
-    int64_t begin = next_.load(std::memory_order_relaxed);
-    int64_t end = 0;
-    do {
-      if (begin >= count_) return {count_, count_};
-      // Even numbers, so that pairs of half blocks stay together.
-      const int64_t share = std::max<int64_t>(2, (count_ - begin) / (2 * threads_) / 2 * 2);
-      end = std::min(count_, begin + share);
-    } while (!next_.compare_exchange_weak(begin, end, std::memory_order_relaxed));
-    return {begin, end};
-  }
-
- private:
-  const int64_t count_;
-  const int threads_;
-  std::atomic<int64_t> next_{0};
-};
-
 // Quantises `rows` rows of `inputs` values and multiplies them: quantize(range of rows), then
-// multiply(range of items).
+// multiply(range of items). Threads get unequal shares of the memory's bandwidth, and of a core
+// that others use too, so whoever is ahead takes more.
 template <typename Quantize, typename Multiply>
-void RunPanel(int64_t rows, int64_t inputs, int64_t items, int num_threads,
+void RunPanel(int64_t rows, int64_t inputs, const PanelItems& items, int num_threads,
               const Quantize& quantize, const Multiply& multiply) {
-  // Up to here quantising is cheaper than the barrier after it.
+  // Up to here quantising is cheaper than meeting after it.
   constexpr int64_t kSerialQuantizeFloats = 8192;
-  const int team = static_cast<int>(std::min<int64_t>(num_threads, items));
-  const bool serial = team == 1 || rows * inputs <= kSerialQuantizeFloats;
-  if (serial) quantize(ItemRange{0, rows});
-  SharedItems shared(items, team);
-  RunTeam(team, [&](int thread, int threads) {
-    if (!serial) {
-      quantize(ShareOf(rows, thread, threads));
-      TeamBarrier(threads);
-    }
-    for (ItemRange range = shared.Take(); range.begin < range.end; range = shared.Take()) {
-      multiply(range);
-    }
-  });
+  if (num_threads == 1 || rows * inputs <= kSerialQuantizeFloats) {
+    quantize(ItemRange{0, rows});
+  } else {
+    ForItems(num_threads, {.count = rows, .most = kQuantizeRows},
+             [&](ItemRange range, int) { quantize(range); });
+  }
+  ForItems(num_threads, items.AsItems(),
+           [&](ItemRange range, int) { items.ForEach(range, multiply); });
 }
 
 }  // namespace lectern::kernels

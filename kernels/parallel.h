@@ -1,37 +1,45 @@
-// The one way kernels use threads: an OpenMP team around a callable. Internal to kernels/.
+// The one way kernels use threads: a loop over items that a team of threads works off together.
+// Internal to kernels/.
 //
-// ThreadSanitizer does not see the futexes of libgomp; the fork, the join and the barrier are
-// announced to it here, so that it reports only real races.
+// Each calling thread has a team of its own, whose threads wait between loops, for a moment awake
+// and then asleep. A loop never waits for a thread, only for items: whoever is there takes the next
+// ones, and a thread that has no core just now takes none. A thread whose core others want too
+// leaves it to them between two items, before it would be made to leave within one
+// (docs/kernels.md, "Beside a busy process").
 #pragma once
 
 #include <cstdint>
+#include <limits>
 
 namespace lectern::kernels {
 
-// The index range of thread `thread` of `threads` when `count` items are shared out evenly.
 struct ItemRange {
   int64_t begin = 0;
   int64_t end = 0;
 };
-inline ItemRange ShareOf(int64_t count, int thread, int threads) {
-  return {count * thread / threads, count * (thread + 1) / threads};
-}
 
-// Calls body(argument, thread, threads) once on each thread of a team of at most `num_threads`
-// (fewer inside another team), and returns when all are done. One thread costs a plain call.
-void RunTeam(int num_threads, void (*body)(void* argument, int thread, int threads),
-             void* argument);
+// The items of a loop, and how they are handed out: in ranges that begin at a multiple of `step`
+// and hold at most `most` of them; large ones first, so that memory is read in long streams.
+struct Items {
+  int64_t count = 0;  // below 2^31
+  int64_t step = 1;
+  int64_t most = std::numeric_limits<int64_t>::max();
+};
 
-// Waits for all threads of the team; every thread must call it. Memory written before is visible
-// after.
-void TeamBarrier(int threads);
+// Calls body(argument, range, thread) for ranges that cover the items, each once, on at most
+// `num_threads` threads, and returns when all are done; what was written before is visible in the
+// body, and what the body wrote is visible after. `thread` is in [0, num_threads), the caller is 0.
+// Which thread gets which range is not fixed, so results must not depend on it. Inside another
+// loop's body, and with one thread, it is one plain call.
+void ForItems(int num_threads, const Items& items,
+              void (*body)(void* argument, ItemRange range, int thread), void* argument);
 
 template <typename Body>
-void RunTeam(int num_threads, Body body) {
-  RunTeam(
-      num_threads,
-      [](void* argument, int thread, int threads) {
-        (*static_cast<Body*>(argument))(thread, threads);
+void ForItems(int num_threads, const Items& items, Body body) {
+  ForItems(
+      num_threads, items,
+      [](void* argument, ItemRange range, int thread) {
+        (*static_cast<Body*>(argument))(range, thread);
       },
       &body);
 }

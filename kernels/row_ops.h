@@ -23,7 +23,7 @@ void ForRows(int64_t rows, int64_t cols, const ExecutionContext& context, Body b
   constexpr int64_t kFloatsPerThread = 16384;
   const int64_t useful = std::min<int64_t>(rows, rows * cols / kFloatsPerThread);
   const int team = static_cast<int>(std::clamp<int64_t>(useful, 1, context.num_threads));
-  RunTeam(team, [&](int thread, int threads) { body(ShareOf(rows, thread, threads)); });
+  ForItems(team, {.count = rows}, [&](ItemRange range, int) { body(range); });
 }
 
 }  // namespace lectern::kernels

@@ -49,8 +49,7 @@ enum class Path {
   kGather,  // rows of down, and of up if the gate ranks, of the kept units alone
 };
 
-// One call. The stages of a block follow each other; the threads of a team share the work of each
-// stage and meet after it.
+// One call. The stages of a block follow each other; a team of threads shares the work of each.
 class Layer {
  public:
   Layer(const FeedForwardWeights& weights, const FfnSelection& selection, const FfnOps& ops,
@@ -59,6 +58,7 @@ class Layer {
         ops_(ops),
         rank_(selection.rank),
         k_(selection.k <= 0 ? weights.units : std::min(selection.k, weights.units)),
+        threads_(threads),
         norms_(WithNorms(rank_) ? selection.unit_norms : nullptr),
         gated_(weights.up != nullptr) {
     const int64_t block = std::min(rows, kBlockRows) * w_.units;
@@ -71,27 +71,25 @@ class Layer {
   }
 
   // Rows [0, rows) of at most kBlockRows; kept_units may be null.
-  void RunBlock(const float* x, int64_t rows, float* y, int32_t* kept_units, int thread,
-                int threads) {
+  void RunBlock(const float* x, int64_t rows, float* y, int32_t* kept_units) {
     const Path path = PathOf(rows);
-    Products(x, rows, path, thread, threads);
-    TeamBarrier(threads);
-    const ItemRange share = ShareOf(rows, thread, threads);
-    for (int64_t row = share.begin; row < share.end; ++row) {
-      int32_t* keys = keys_.get() + thread * w_.units;
-      if (Selects()) Select(row, path, keys, kept_units);
-      if (!Selects()) ops_.activate(w_.activation, Z(row), Up(row), w_.units, Z(row));
-    }
-    TeamBarrier(threads);
-    if (path == Path::kGather && gated_ && ByGate(rank_)) {
-      GatherUp(x, rows, thread, threads);
-      TeamBarrier(threads);
-    }
-    path == Path::kGather ? MixKept(rows, y, thread, threads) : MixAll(rows, y, thread, threads);
-    TeamBarrier(threads);
+    Products(x, rows, path);
+    ForItems(threads_, {.count = rows}, [&](ItemRange range, int thread) {
+      for (int64_t row = range.begin; row < range.end; ++row) {
+        int32_t* keys = keys_.get() + thread * w_.units;
+        if (Selects()) Select(row, path, keys, kept_units);
+        if (!Selects()) ops_.activate(w_.activation, Z(row), Up(row), w_.units, Z(row));
+      }
+    });
+    if (path == Path::kGather && gated_ && ByGate(rank_)) GatherUp(x, rows);
+    path == Path::kGather ? MixKept(rows, y) : MixAll(rows, y);
   }
 
  private:
+  // What lies in `lines` of `count` floats.
+  static FfnRange Floats(ItemRange lines, int64_t count) {
+    return {lines.begin * kLineFloats, std::min(lines.end * kLineFloats, count)};
+  }
   bool Selects() const { return k_ < w_.units; }
   Path PathOf(int64_t rows) const {
     if (!Selects()) return Path::kAll;
@@ -103,21 +101,22 @@ class Layer {
   int32_t* Units(int64_t row) { return units_.get() + row * w_.units; }
 
   // z, and the second factors where they are needed in full.
-  void Products(const float* x, int64_t rows, Path path, int thread, int threads) {
-    const ItemRange lines = ShareOf(Parts(w_.units, kLineFloats), thread, threads);
-    FfnDots job{.x = x,
-                .rows = rows,
-                .width = w_.width,
-                .w = w_.gate,
-                .units = nullptr,
-                .range = {lines.begin * kLineFloats, std::min(lines.end * kLineFloats, w_.units)},
-                .out = z_.get(),
-                .out_stride = w_.units};
-    ops_.dots(job);
-    if (!gated_ || (path == Path::kGather && ByGate(rank_))) return;
-    job.w = w_.up;
-    job.out = up_.get();
-    ops_.dots(job);
+  void Products(const float* x, int64_t rows, Path path) {
+    ForItems(threads_, {.count = Parts(w_.units, kLineFloats)}, [&](ItemRange lines, int) {
+      FfnDots job{.x = x,
+                  .rows = rows,
+                  .width = w_.width,
+                  .w = w_.gate,
+                  .units = nullptr,
+                  .range = Floats(lines, w_.units),
+                  .out = z_.get(),
+                  .out_stride = w_.units};
+      ops_.dots(job);
+      if (!gated_ || (path == Path::kGather && ByGate(rank_))) return;
+      job.w = w_.up;
+      job.out = up_.get();
+      ops_.dots(job);
+    });
   }
 
   // Activates a row and cuts it: to a list of units (kGather) or to zeros elsewhere (kAll).
@@ -165,52 +164,59 @@ class Layer {
   }
 
   // The second factors of the kept units; the positions of all rows are shared out as one list.
-  void GatherUp(const float* x, int64_t rows, int thread, int threads) {
+  void GatherUp(const float* x, int64_t rows) {
     int64_t total = 0;
     for (int64_t row = 0; row < rows; ++row) total += live_[row];
-    const ItemRange share = ShareOf(total, thread, threads);
-    int64_t before = 0;
-    for (int64_t row = 0; row < rows; before += live_[row++]) {
-      const int64_t begin = std::max<int64_t>(share.begin - before, 0);
-      const int64_t end = std::min(share.end - before, live_[row]);
-      if (begin >= end) continue;
-      ops_.dots({.x = x + row * w_.width,
-                 .rows = 1,
-                 .width = w_.width,
-                 .w = w_.up,
-                 .units = Units(row),
-                 .range = {begin, end},
-                 .out = Up(row),
-                 .out_stride = 0});
-      Finish(row, begin, end, Hidden(row), Up(row));
-    }
+    ForItems(threads_, {.count = total, .step = kLineFloats}, [&](ItemRange share, int) {
+      int64_t before = 0;
+      for (int64_t row = 0; row < rows; before += live_[row++]) {
+        const int64_t begin = std::max<int64_t>(share.begin - before, 0);
+        const int64_t end = std::min(share.end - before, live_[row]);
+        if (begin >= end) continue;
+        ops_.dots({.x = x + row * w_.width,
+                   .rows = 1,
+                   .width = w_.width,
+                   .w = w_.up,
+                   .units = Units(row),
+                   .range = {begin, end},
+                   .out = Up(row),
+                   .out_stride = 0});
+        Finish(row, begin, end, Hidden(row), Up(row));
+      }
+    });
   }
 
   // y from all units, in items of rows x columns; rows of the same columns follow each other.
-  void MixAll(int64_t rows, float* y, int thread, int threads) {
+  void MixAll(int64_t rows, float* y) {
     const int64_t row_parts = Parts(rows, kMixRows), row_step = Parts(rows, row_parts);
     const int64_t line = rows == 1 ? kLineFloats : kMixColumns;
-    const int64_t step = Parts(Parts(w_.out_width, line), Parts(threads, row_parts)) * line;
-    const ItemRange share = ShareOf(row_parts * Parts(w_.out_width, step), thread, threads);
-    for (int64_t item = share.begin; item < share.end; ++item) {
-      const int64_t row = item % row_parts * row_step, column = item / row_parts * step;
-      ops_.mix({.hidden = Z(row),
-                .hidden_stride = w_.units,
-                .rows = std::min(row_step, rows - row),
-                .units = nullptr,
-                .positions = {0, w_.units},
-                .down = w_.down,
-                .width = w_.out_width,
-                .columns = {column, std::min(column + step, w_.out_width)},
-                .y = y + row * w_.out_width,
-                .read_ahead = true});
-    }
+    const int64_t step = Parts(Parts(w_.out_width, line), Parts(threads_, row_parts)) * line;
+    const int64_t items = row_parts * Parts(w_.out_width, step);
+    ForItems(threads_, {.count = items}, [&](ItemRange range, int) {
+      for (int64_t item = range.begin; item < range.end; ++item) {
+        const int64_t row = item % row_parts * row_step, column = item / row_parts * step;
+        ops_.mix({.hidden = Z(row),
+                  .hidden_stride = w_.units,
+                  .rows = std::min(row_step, rows - row),
+                  .units = nullptr,
+                  .positions = {0, w_.units},
+                  .down = w_.down,
+                  .width = w_.out_width,
+                  .columns = {column, std::min(column + step, w_.out_width)},
+                  .y = y + row * w_.out_width,
+                  .read_ahead = true});
+      }
+    });
   }
 
-  // y from the kept units: each thread has its columns, and all rows pass over some units before
-  // the next ones.
-  void MixKept(int64_t rows, float* y, int thread, int threads) {
-    const ItemRange lines = ShareOf(Parts(w_.out_width, kLineFloats), thread, threads);
+  // y from the kept units.
+  void MixKept(int64_t rows, float* y) {
+    ForItems(threads_, {.count = Parts(w_.out_width, kLineFloats)},
+             [&](ItemRange lines, int) { MixKeptColumns(rows, Floats(lines, w_.out_width), y); });
+  }
+
+  // All rows pass over some units before the next ones.
+  void MixKeptColumns(int64_t rows, FfnRange columns, float* y) {
     const int64_t step = rows == 1 ? w_.units : kKeptUnits;
     int64_t done[kBlockRows] = {};
     for (int64_t unit = 0; unit < w_.units; unit += step) {
@@ -225,8 +231,7 @@ class Layer {
                   .positions = {done[row], end},
                   .down = w_.down,
                   .width = w_.out_width,
-                  .columns = {lines.begin * kLineFloats,
-                              std::min(lines.end * kLineFloats, w_.out_width)},
+                  .columns = columns,
                   .y = y + row * w_.out_width,
                   .read_ahead = true});
         done[row] = end;
@@ -238,6 +243,7 @@ class Layer {
   const FfnOps& ops_;
   const FfnRank rank_;
   const int64_t k_;  // in [1, units]
+  const int threads_;
   const float* const norms_;
   const bool gated_;
   // [block rows, units] each: pre-activations, then what they become; second factors; hidden values
@@ -287,15 +293,13 @@ LaunchStatus TopKFeedForward(const float* x, int64_t rows, const FeedForwardWeig
     chosen.unit_norms = norms.data();
   }
   Layer layer(weights, chosen, FfnOpsOf(context.isa), rows, context.num_threads);
-  RunTeam(context.num_threads, [&](int thread, int threads) {
-    for (int64_t row = 0; row < rows; row += kBlockRows) {
-      int32_t* kept = selects && selection.kept_units != nullptr
-                          ? selection.kept_units + row * selection.k
-                          : nullptr;
-      layer.RunBlock(x + row * weights.width, std::min(rows - row, kBlockRows),
-                     y + row * weights.out_width, kept, thread, threads);
-    }
-  });
+  for (int64_t row = 0; row < rows; row += kBlockRows) {
+    int32_t* kept = selects && selection.kept_units != nullptr
+                        ? selection.kept_units + row * selection.k
+                        : nullptr;
+    layer.RunBlock(x + row * weights.width, std::min(rows - row, kBlockRows),
+                   y + row * weights.out_width, kept);
+  }
   return LaunchStatus::kOk;
 }
 

@@ -93,10 +93,11 @@ class TopKCall {
     CutSplitBlocks();
     const auto chains = static_cast<int64_t>(plan_.chains.size());
     const auto parts = static_cast<int64_t>(parts_.size());
-    RunInTwoSteps(
-        threads_, chains + parts,
-        [&](int64_t i) { i < chains ? RunChain(plan_.chains[i]) : ScanPart(parts_[i - chains]); },
-        static_cast<int64_t>(split_.size()), [&](int64_t i) { FinishSplit(split_[i]); });
+    ForEachItem(threads_, chains + parts, [&](int64_t i) {
+      i < chains ? RunChain(plan_.chains[i]) : ScanPart(parts_[i - chains]);
+    });
+    ForEachItem(threads_, static_cast<int64_t>(split_.size()),
+                [&](int64_t i) { FinishSplit(split_[i]); });
     key_mass_.AddUp();
   }
 

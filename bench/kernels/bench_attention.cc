@@ -111,10 +111,9 @@ void BM_Composition(benchmark::State& state) {
   Problem p(state.range(0), state.range(1), static_cast<int>(state.range(2)));
   const int64_t items = p.rows * kHeads;
   for (auto _ : state) {
-    RunTeam(p.context.num_threads, [&](int thread, int threads) {
+    ForItems(p.context.num_threads, {.count = items}, [&](ItemRange range, int) {
       std::vector<float> score(p.length);
       std::vector<int32_t> order(p.length);
-      const ItemRange range = ShareOf(items, thread, threads);
       for (int64_t i = range.begin; i < range.end; ++i) {
         ComposeRow(p, i / kHeads, static_cast<int>(i % kHeads), score, order,
                    p.out.data() + i * kDim);

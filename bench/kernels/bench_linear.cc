@@ -2,9 +2,10 @@
 // 512 (prefill).
 //   Gop/s  2 m n k operations per second     weights  bytes of packed weights read per second
 // BM_StreamRead is the ceiling of decode, measured in the same run: plain reading of 64 MiB.
-// BM_Fork is an empty team of threads: what each parallel region of a decoded token costs.
+// BM_Loop is a loop of nothing on all threads: what each parallel part of a decoded token costs.
 #include <benchmark/benchmark.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <memory>
 #include <random>
@@ -128,28 +129,30 @@ void BM_BlockLinear(benchmark::State& state, Isa isa, int bits) {
 }
 
 void BM_StreamRead(benchmark::State& state) {
-  constexpr int64_t kWords = 8 << 20;
-  std::vector<uint64_t> data(kWords, 1);
+  constexpr int64_t kLines = 1 << 20;
+  using Line = uint64_t __attribute__((vector_size(64)));
+  const auto data = Aligned<Line>(kLines);
+  std::fill(data.get(), data.get() + kLines, Line{} + 1);
   const ExecutionContext context = AllThreads();
-  std::vector<uint64_t> sums(context.num_threads * 8);
   for (auto _ : state) {
-    RunTeam(context.num_threads, [&](int thread, int threads) {
-      const ItemRange range = ShareOf(kWords / 32, thread, threads);
-      uint64_t lanes[32] = {};
-      for (int64_t i = range.begin * 32; i < range.end * 32; i += 32) {
-        for (int lane = 0; lane < 32; ++lane) lanes[lane] += data[i + lane];
+    ForItems(context.num_threads, {.count = kLines, .step = 4}, [&](ItemRange range, int) {
+      const Line* line = data.get();
+      Line a{}, b{}, c{}, d{};
+      for (int64_t i = range.begin; i < range.end; i += 4) {
+        a += line[i], b += line[i + 1], c += line[i + 2], d += line[i + 3];
       }
-      for (uint64_t lane : lanes) sums[thread * 8] += lane;
+      Line sum = a + b + c + d;
+      benchmark::DoNotOptimize(sum);
     });
-    benchmark::DoNotOptimize(sums.data());
   }
-  state.SetBytesProcessed(state.iterations() * kWords * 8);
+  state.SetBytesProcessed(state.iterations() * kLines * static_cast<int64_t>(sizeof(Line)));
 }
 
-void BM_Fork(benchmark::State& state) {
+void BM_Loop(benchmark::State& state) {
   const int threads = AllThreads().num_threads;
   for (auto _ : state) {
-    RunTeam(threads, [](int thread, int) { benchmark::DoNotOptimize(thread); });
+    ForItems(threads, {.count = threads},
+             [](ItemRange range, int) { benchmark::DoNotOptimize(range); });
   }
 }
 
@@ -202,7 +205,7 @@ BENCHMARK_CAPTURE(BM_BlockLinear, avx2_4bit, Isa::kAvx2, 4)->Apply(Shapes);
 BENCHMARK_CAPTURE(BM_BlockLinear, avx2_8bit, Isa::kAvx2, 8)->Apply(Shapes);
 BENCHMARK_CAPTURE(BM_BlockLinear, portable_4bit, Isa::kPortable, 4)->Apply(Shapes);
 BENCHMARK(BM_StreamRead)->UseRealTime();
-BENCHMARK(BM_Fork)->UseRealTime();
+BENCHMARK(BM_Loop)->UseRealTime();
 BENCHMARK(BM_RmsNorm)->Arg(1)->Arg(512)->UseRealTime();
 BENCHMARK(BM_SiluMul)->Arg(1)->Arg(512)->UseRealTime();
 BENCHMARK(BM_Hadamard)->Arg(1)->Arg(512)->UseRealTime();

@@ -40,7 +40,6 @@ EXTERNAL = [
     (r'prometheus-cpp::', {'lectern_metrics', 'lectern_app'}),
     (r'.*civetweb', {'lectern_app'}),
     (r'PkgConfig::(PCRE2|UTF8PROC)', {'lectern_tokenizer'}),
-    (r'OpenMP::', {'lectern_kernels'}),
     (r'Threads::', set(LINKS)),
     (r'OpenSSL::', {'lectern_base'}),
     (r'nlohmann_json::', set(LINKS) - {'lectern_kernels', 'lectern_kernels_ref'}),

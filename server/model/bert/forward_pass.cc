@@ -14,14 +14,12 @@
 #include "server/model/layers/query_block.h"
 #include "server/model/layers/scratch_pages.h"
 #include "server/model/layers/slice_checks.h"
-#include "server/model/thread_governor.h"
 
 namespace lectern {
 namespace {
 
 // Not thread-safe: one per calling thread. T = stacked tokens.
 struct BertWorkspace : public Workspace {
-  ThreadGovernor governor{NewTeamWatch()};
   std::vector<int64_t> first_row;
   AlignedBuffer<float> stream;     // [T, hidden]
   AlignedBuffer<float> qkv;        // [T, 3, heads, head_dim]
@@ -41,7 +39,6 @@ class Pass {
         weights_(context.weights),
         slices_(slices),
         workspace_(workspace),
-        threads_(context.execution.num_threads),
         execution_(context.execution),
         layout_{.type = context.kv_type,
                 .num_layers = 1,
@@ -53,7 +50,6 @@ class Pass {
     LECTERN_RETURN_IF_ERROR(Embed());
     for (size_t i = 0; i < weights_.layers.size(); ++i) {
       const BertLayer& layer = weights_.layers[i];
-      execution_.num_threads = workspace_.governor.Threads(threads_);
       LECTERN_RETURN_IF_ERROR(Attention(layer, static_cast<int>(i)));
       LECTERN_RETURN_IF_ERROR(FeedForward(layer));
     }
@@ -174,8 +170,7 @@ class Pass {
   const BertWeights& weights_;
   const std::span<const ForwardSlice> slices_;
   BertWorkspace& workspace_;
-  const int threads_;
-  kernels::ExecutionContext execution_;
+  const kernels::ExecutionContext execution_;
   const kernels::KvPageLayout layout_;
 
   int64_t rows_ = 0;

@@ -42,7 +42,6 @@ class Pass {
   absl::Status Run() {
     LECTERN_RETURN_IF_ERROR(Prepare());
     for (int layer = 0; layer < config_.layers; ++layer) {
-      execution_.num_threads = workspace_.governor.Threads(context_.execution.num_threads);
       LECTERN_RETURN_IF_ERROR(Attention(layer));
       if (slices_.empty()) return absl::OkStatus();
       if (layer + 1 == config_.layers && !NeedsLastStream()) return absl::OkStatus();
@@ -279,7 +278,7 @@ class Pass {
   LlamaWorkspace& workspace_;
   std::vector<ForwardSlice>& slices_;  // in the workspace; those of evidence only come last
   ResidualObserver* const observer_;
-  kernels::ExecutionContext execution_;  // with as many threads as the governor gives the layer
+  const kernels::ExecutionContext execution_;
   const LayerRange evidence_ = EvidenceLayers(static_cast<int>(config_.layers));
   const float attention_scale_ =
       static_cast<float>(1.0 / std::sqrt(static_cast<double>(config_.head_dim)));

@@ -8,13 +8,11 @@
 #include "server/model/aligned_buffer.h"
 #include "server/model/layers/policy_attention.h"
 #include "server/model/model.h"
-#include "server/model/thread_governor.h"
 
 namespace lectern {
 
 // Not thread-safe: one per calling thread. T = stacked tokens of a call.
 struct LlamaWorkspace : public Workspace {
-  ThreadGovernor governor{NewTeamWatch()};
   std::vector<ForwardSlice> slices;  // of the call, some in another order
   std::vector<int32_t> tokens;       // [T]
   AlignedBuffer<float> stream;       // [T, hidden]: the residual stream

@@ -13,14 +13,12 @@
 #include "server/model/layers/query_block.h"
 #include "server/model/layers/scratch_pages.h"
 #include "server/model/layers/slice_checks.h"
-#include "server/model/thread_governor.h"
 
 namespace lectern {
 namespace {
 
 // Not thread-safe: one per calling thread. T = stacked tokens.
 struct T5Workspace : public Workspace {
-  ThreadGovernor governor{NewTeamWatch()};
   std::vector<const ForwardSlice*> slices;  // of the half that runs
   std::vector<int64_t> first_row;
   std::vector<int32_t> tokens;
@@ -87,9 +85,7 @@ class Pass {
     return static_cast<int64_t>(slice.tokens.size());
   }
 
-  void BeginLayer() {
-    execution_.num_threads = workspace_.governor.Threads(context_.execution.num_threads);
-  }
+  void BeginLayer() {}
 
   absl::Status Stack(std::span<const ForwardSlice> slices, bool encode) {
     encodes_ = encode;
@@ -273,7 +269,7 @@ class Pass {
   const T5Config& config_;
   const T5Weights& weights_;
   T5Workspace& workspace_;
-  kernels::ExecutionContext execution_;
+  const kernels::ExecutionContext execution_;
   kernels::KvPageLayout encoder_layout_;
 
   bool encodes_ = false;
