@@ -284,6 +284,14 @@ inline void WeighPageInt8(const AttentionTask&, const AttentionScratch&, const P
 inline void UnpermuteChannels(float*) {}
 #endif
 
+// Scores of the pages of the task's first span; returns these.
+inline PageRange ScoreSpan(const AttentionTask& task, const AttentionScratch& s) {
+  const PageRange pages = SeenPages(task, task.first_span, task.first_span + 1);
+  const int64_t listed = ListPages(s, SeenPages(task, task.first_span, task.first_span + 2));
+  ScorePages(task, s, s.pages, pages.end - pages.first, listed, nullptr);
+  return pages;
+}
+
 void DenseScan(const AttentionTask& task, float* scratch, DensePartial* partial) {
   const AttentionScratch s = CutScratch(task, scratch);
   const AttentionArgs& a = *task.args;
@@ -297,9 +305,8 @@ void DenseScan(const AttentionTask& task, float* scratch, DensePartial* partial)
     for (int c = 0; c < d; ++c) partial[q].out[c] = 0;
     partial[q].sum = {-kInfinity, 0};
   }
-  const PageRange pages = SeenPages(task, task.first_span, task.first_span + 1);
+  const PageRange pages = ScoreSpan(task, s);
   if (pages.first >= pages.end) return;
-  ScorePages(task, s, s.pages, ListPages(s, pages), nullptr);
   for (int64_t q = 0; q < queries; ++q) {
     partial[q].sum.max = LargestOf(s.Maxima(q, 0), (pages.end - pages.first) * kGroupsPerPage);
   }
@@ -341,9 +348,8 @@ void DenseFold(const AttentionTask& task, float* scratch, DensePartial* total,
 void DenseKeyMass(const AttentionTask& task, float* scratch, const DensePartial* totals,
                   float* key_mass) {
   const AttentionScratch s = CutScratch(task, scratch);
-  const PageRange pages = SeenPages(task, task.first_span, task.first_span + 1);
+  const PageRange pages = ScoreSpan(task, s);
   if (pages.first >= pages.end) return;
-  ScorePages(task, s, s.pages, ListPages(s, pages), nullptr);
   for (int64_t q = 0; q < TaskQueries(task); ++q) {
     const SoftmaxSum total = totals[q].sum;
     if (total.max == -kInfinity) continue;

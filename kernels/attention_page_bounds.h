@@ -148,7 +148,7 @@ inline int64_t KeepBestPages(const AttentionScratch& s, int64_t count, int64_t w
 inline void ThresholdsOf(const AttentionTask& task, const AttentionScratch& s, int64_t k,
                          int64_t count, Candidates* candidates) {
   const int64_t chunk = count < task.chunk_pages ? count : task.chunk_pages;
-  ScorePages(task, s, s.pages, chunk, nullptr);
+  ScorePages(task, s, s.pages, chunk, chunk, nullptr);
   for (int64_t q = 0; q < TaskQueries(task); ++q) {
     Candidates& c = candidates[q];
     Absorb(c, k, s.pages, chunk, s.Scores(q, 0), s.Maxima(q, 0), s.merged);

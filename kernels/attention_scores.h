@@ -255,7 +255,8 @@ inline void TileInt8(const AttentionScratch& s, int64_t first, int padded, const
   const int8_t* query = reinterpret_cast<const int8_t*>(s.query) + first * padded;
   const int32_t* query_sum = s.query_sum + first;
   const float* scale = page.Get<float>(page.at.key_scale);
-  const std::byte* ahead = (page.ahead == nullptr ? page.base : page.ahead) + page.at.keys;
+  // One line after the other, unlike the keys of this page: memory is quickest in order.
+  const std::byte* next = (page.ahead == nullptr ? page.base : page.ahead) + page.at.keys;
   constexpr int kNext = 4 * kPageTokens;  // bytes to the next four channels
   float* const scores = s.Scores(first, slot);
   const int64_t stride = s.Scores(first + 1, slot) - scores;
@@ -266,8 +267,9 @@ inline void TileInt8(const AttentionScratch& s, int64_t first, int padded, const
     for (int n = 0; n < N; ++n) acc[n][0] = acc[n][1] = _mm256_set1_epi32(-128 * query_sum[n]);
     int c = 0;
     for (; c + 8 <= padded; c += 8, keys += 2 * kNext) {
-      __builtin_prefetch(ahead + static_cast<int64_t>(c) * kPageTokens + part * 4);
-      __builtin_prefetch(ahead + static_cast<int64_t>(c + 4) * kPageTokens + part * 4);
+      __builtin_prefetch(next);
+      __builtin_prefetch(next + 64);
+      next += 128;
       const __m256i k00 = LoadKeys(keys), k01 = LoadKeys(keys + 32);
       const __m256i k10 = LoadKeys(keys + kNext), k11 = LoadKeys(keys + kNext + 32);
 #pragma GCC unroll 4
@@ -446,10 +448,11 @@ inline PageRange SeenPages(const AttentionTask& task, int64_t first_span, int64_
 
 constexpr int64_t kPagesAhead = 2;
 
-// Scores and maxima of the pages, at most chunk_pages of them; hidden keys have -inf, others are
-// finite. visible[q], unless null, grows by the keys that each query sees.
+// Scores and maxima of the first `count` of the `listed` pages, at most chunk_pages of them; hidden
+// keys have -inf, others are finite. The keys of the next ones begin to load. visible[q], unless
+// null, grows by the keys that each query sees.
 void ScorePages(const AttentionTask& task, const AttentionScratch& s, const int32_t* pages,
-                int64_t count, int64_t* visible) {
+                int64_t count, int64_t listed, int64_t* visible) {
   const KvHeadLayout at = HeadLayout(task.args->layout);
   const int64_t queries = TaskQueries(task);
   const PageRange whole = WholePages(task);
@@ -457,7 +460,8 @@ void ScorePages(const AttentionTask& task, const AttentionScratch& s, const int3
   for (int64_t slot = 0; slot < count; ++slot) {
     const int64_t p = pages[slot];
     PageView page = ViewPage(task, at, p);
-    if (slot + kPagesAhead < count) page.ahead = ViewPage(task, at, pages[slot + kPagesAhead]).base;
+    if (slot + kPagesAhead < listed)
+      page.ahead = ViewPage(task, at, pages[slot + kPagesAhead]).base;
     ScorePage(task, s, page, slot);
     if (p >= whole.first && p < whole.end && OrdinaryKeys(task, page)) {
       seen_by_all += kPageTokens;

@@ -73,7 +73,7 @@ void TopKScan(const AttentionTask& task, const TopKParams& params, bool need_sum
     const int32_t* pages = s.pages + first;
     const int64_t chunk = ChunkOf(pages, count - first, task.chunk_pages);
     for (int64_t q = 0; q < queries; ++q) visible[q] = 0;
-    ScorePages(task, s, pages, chunk, visible);
+    ScorePages(task, s, pages, chunk, count - first, visible);
     for (int64_t q = 0; q < queries; ++q) {
       Candidates& c = candidates[q];
       if (visible[q] == 0) continue;

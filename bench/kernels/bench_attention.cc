@@ -4,6 +4,7 @@
 // BM_Composition is what one would write first: all scores of a row, std::nth_element, softmax,
 // gather; same threads, keys and values as plain fp32 matrices.
 #include <benchmark/benchmark.h>
+#include <sys/mman.h>
 
 #include <algorithm>
 #include <cmath>
@@ -124,6 +125,94 @@ void BM_Composition(benchmark::State& state) {
   p.Count(state);
 }
 
+// The attention of one decoded token: every layer of a document whose pages no cache holds, which
+// are in huge pages as the server's are.
+class DecodedDocument {
+ public:
+  static constexpr int kLayers = 30;
+
+  explicit DecodedDocument(int64_t tokens)
+      : layout_{KvType::kI8, kLayers, kKvHeads, kDim, kDim},
+        tokens_(tokens),
+        stride_((static_cast<int64_t>(layout_.PageBytes()) + 4095) / 4096 * 4096),
+        bytes_((KvPageLayout::PagesFor(tokens) * stride_ + kHugePage - 1) / kHugePage * kHugePage),
+        memory_(static_cast<std::byte*>(std::aligned_alloc(kHugePage, bytes_))) {
+    madvise(memory_, bytes_, MADV_HUGEPAGE);
+    for (int64_t at = 0; at + stride_ <= bytes_; at += stride_) pages_.push_back(memory_ + at);
+    const std::vector<float> k = Normal(tokens * kKvHeads * kDim, 2);
+    const std::vector<float> v = Normal(tokens * kKvHeads * kDim, 3);
+    for (int layer = 0; layer < kLayers; ++layer) {
+      const LaunchStatus status = WriteKv(layout_, pages_.data(), layer, 0, tokens, k.data(),
+                                          kKvHeads * kDim, v.data(), kKvHeads * kDim, {});
+      if (!Ok(status)) std::abort();
+    }
+  }
+  ~DecodedDocument() { std::free(memory_); }
+  DecodedDocument(const DecodedDocument&) = delete;
+  DecodedDocument& operator=(const DecodedDocument&) = delete;
+
+  AttentionArgs Args(int layer, const float* q, float* out) const {
+    return {.q = q,
+            .q_stride = kHeads * kDim,
+            .rows = 1,
+            .num_q_heads = kHeads,
+            .q_offset = tokens_ - 1,
+            .layout = layout_,
+            .table = {pages_.data(), tokens_},
+            .layer = layer,
+            .scale = 0.125f,
+            .out = out,
+            .out_stride = kHeads * kDim};
+  }
+  // Of the keys and their scales, in all layers.
+  int64_t KeyBytes() const { return tokens_ * kKvHeads * (kDim + 4) * kLayers; }
+  const std::byte* memory() const { return memory_; }
+
+ private:
+  static constexpr int64_t kHugePage = 2 << 20;
+
+  const KvPageLayout layout_;
+  const int64_t tokens_, stride_, bytes_;
+  std::byte* const memory_;
+  std::vector<std::byte*> pages_;
+};
+
+void BM_DecodedToken(benchmark::State& state, Method method) {
+  const DecodedDocument document(state.range(0));
+  Problem p(1, 1, static_cast<int>(std::thread::hardware_concurrency()));
+  const TopKParams params{.k = kKept, .tail = Tail::kMean};
+  for (auto _ : state) {
+    for (int layer = 0; layer < DecodedDocument::kLayers; ++layer) {
+      const AttentionArgs args = document.Args(layer, p.q.data(), p.out.data());
+      const LaunchStatus status = method == Method::kDense
+                                      ? DenseAttention({&args, 1}, p.context)
+                                      : TopKAttention({&args, 1}, params, p.context);
+      if (!Ok(status)) std::abort();
+    }
+  }
+  state.SetBytesProcessed(state.iterations() * document.KeyBytes());
+}
+
+// As many bytes of the same memory in one stream for each thread.
+void BM_DecodedTokenStream(benchmark::State& state) {
+  const DecodedDocument document(state.range(0));
+  const int threads = static_cast<int>(std::thread::hardware_concurrency());
+  using Line = uint64_t __attribute__((vector_size(64)));
+  const Line* lines = reinterpret_cast<const Line*>(document.memory());
+  const int64_t count = document.KeyBytes() / sizeof(Line) / 4 * 4;
+  for (auto _ : state) {
+    ForItems(threads, {.count = count, .step = 4}, [&](ItemRange range, int) {
+      Line a{}, b{}, c{}, d{};
+      for (int64_t i = range.begin; i < range.end; i += 4) {
+        a += lines[i], b += lines[i + 1], c += lines[i + 2], d += lines[i + 3];
+      }
+      Line sum = a + b + c + d;
+      benchmark::DoNotOptimize(sum);
+    });
+  }
+  state.SetBytesProcessed(state.iterations() * document.KeyBytes());
+}
+
 void Shapes(benchmark::internal::Benchmark* b) {
   const int64_t all = std::thread::hardware_concurrency();
   b->ArgNames({"L", "rows", "threads"})
@@ -156,6 +245,12 @@ LECTERN_BENCH(Isa::kAvx512, avx512);
 LECTERN_BENCH(Isa::kAvx2, avx2);
 #undef LECTERN_BENCH
 BENCHMARK(BM_Composition)->Apply(Shapes);
+BENCHMARK_CAPTURE(BM_DecodedToken, dense, Method::kDense)->Arg(2048)->Arg(8192)->UseRealTime();
+BENCHMARK_CAPTURE(BM_DecodedToken, topk_mean, Method::kTopKMean)
+    ->Arg(2048)
+    ->Arg(8192)
+    ->UseRealTime();
+BENCHMARK(BM_DecodedTokenStream)->Arg(2048)->Arg(8192)->UseRealTime();
 
 }  // namespace
 }  // namespace lectern::kernels
