@@ -26,7 +26,6 @@
 
 #include "bench/bench_rows.h"
 #include "bench/bench_session.h"
-#include "server/base/spin_limit.h"
 #include "server/model/model_loader.h"
 
 namespace lectern {
@@ -161,7 +160,4 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace lectern
 
-int main(int argc, char** argv) {
-  lectern::LimitSpinning(argv);
-  return lectern::Main(argc, argv);
-}
+int main(int argc, char** argv) { return lectern::Main(argc, argv); }

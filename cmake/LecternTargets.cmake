@@ -58,7 +58,7 @@ function(lectern_executable name)
 endfunction()
 
 # lectern_test(NAME SOURCES a.cc ... DEPS ... [LABELS ...] [TIMEOUT s] [ENVIRONMENT K=V...])
-# Tests share the cores: OpenMP threads that wait go to sleep soon (server/base/spin_limit.h).
+# Tests share the cores: threads of LibTorch that wait go to sleep soon.
 # Label `tsan`: runs under ThreadSanitizer as well (no gRPC, no LibTorch in the test).
 # Label `golden`: compares with tests/golden or $LECTERN_GOLDEN_DIR.
 # Label `model`: needs the real default model. Label `source`: looks at the sources, not at a build.

@@ -23,10 +23,11 @@ Isa DefaultIsa();
 // False for an unknown word; `isa` is then untouched.
 bool ParseIsa(std::string_view text, Isa& isa);
 
-// Passed to every kernel. Plain data, cheap to copy, no ownership. Kernels keep no state between
-// calls, so calls with different contexts may run at the same time.
+// Passed to every kernel. Plain data, cheap to copy, no ownership. Kernels keep nothing between
+// calls but scratch memory and waiting threads (parallel.h) of the calling thread, so calls from
+// different threads may run at the same time.
 struct ExecutionContext {
-  int num_threads = 1;     // OpenMP threads of one call, >= 1
+  int num_threads = 1;     // of one call, the caller's among them, >= 1
   Isa isa = DefaultIsa();  // must not exceed BestIsa()
   void* stream = nullptr;  // device stream of a GPU side; unused on the CPU
 };

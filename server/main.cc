@@ -8,7 +8,6 @@
 #include "server/app/shutdown.h"
 #include "server/base/allocator.h"
 #include "server/base/log.h"
-#include "server/base/spin_limit.h"
 
 namespace {
 
@@ -21,7 +20,6 @@ lectern::LogLevel LevelOf(const std::string& name) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  lectern::LimitSpinning(argv);
   lectern::TameAllocator();
   const auto options = lectern::ParseOptions(std::vector<std::string>(argv + 1, argv + argc));
   if (!options.ok()) {

@@ -2,10 +2,12 @@
 // 512 (prefill).
 //   Gop/s  2 m n k operations per second     weights  bytes of packed weights read per second
 // BM_StreamRead is the ceiling of decode, measured in the same run: plain reading of 64 MiB.
-// BM_Loop is a loop of nothing on all threads: what each parallel part of a decoded token costs.
+// BM_Loop is a loop of one item for each thread that ends when all have begun: what each loop of a
+// decoded token costs.
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdlib>
 #include <memory>
 #include <random>
@@ -151,8 +153,12 @@ void BM_StreamRead(benchmark::State& state) {
 void BM_Loop(benchmark::State& state) {
   const int threads = AllThreads().num_threads;
   for (auto _ : state) {
-    ForItems(threads, {.count = threads},
-             [](ItemRange range, int) { benchmark::DoNotOptimize(range); });
+    std::atomic<int> begun{0};
+    ForItems(threads, {.count = threads, .most = 1}, [&](ItemRange, int) {
+      ++begun;
+      while (begun.load(std::memory_order_relaxed) < threads) {
+      }
+    });
   }
 }
 

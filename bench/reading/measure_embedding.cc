@@ -17,7 +17,6 @@
 
 #include "bench/reading/asking.h"
 #include "bench/reading/embedding.h"
-#include "server/base/spin_limit.h"
 
 namespace lectern {
 namespace {
@@ -113,7 +112,4 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace lectern
 
-int main(int argc, char** argv) {
-  lectern::LimitSpinning(argv);
-  return lectern::Main(argc, argv);
-}
+int main(int argc, char** argv) { return lectern::Main(argc, argv); }

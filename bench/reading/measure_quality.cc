@@ -25,7 +25,6 @@
 
 #include "bench/reading/asking.h"
 #include "server/base/clock.h"
-#include "server/base/spin_limit.h"
 #include "server/engine/engine.h"
 #include "server/metrics/server_metrics.h"
 #include "server/model/model_loader.h"
@@ -236,7 +235,4 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace lectern
 
-int main(int argc, char** argv) {
-  lectern::LimitSpinning(argv);
-  return lectern::Main(argc, argv);
-}
+int main(int argc, char** argv) { return lectern::Main(argc, argv); }

@@ -25,7 +25,7 @@ struct ModelLoadOptions {
                    // else kInt8Rotated
   };
   Numerics numerics = Numerics::kAuto;
-  int threads = 2;                           // OpenMP threads of one Forward call
+  int threads = 2;                           // of one Forward call, the caller's among them
   kernels::Isa isa = kernels::DefaultIsa();  // class of CPU kernels
   // Where int8 products of many rows are made (device/int8_device.h); null: on the CPU. The model
   // keeps it open. kAuto is kInt8Rotated then, other numerics are refused.

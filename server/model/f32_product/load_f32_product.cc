@@ -1,3 +1,5 @@
+#include <cstdlib>
+
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "server/model/f32_product/f32_product.h"
@@ -6,7 +8,14 @@
 namespace lectern {
 namespace {
 
+// LibTorch's threads would spin for milliseconds when its product is done, on cores that the next
+// part of a step wants. libgomp reads this when it is loaded, which is now.
+void LimitSpinning() {
+  if (std::getenv("OMP_WAIT_POLICY") == nullptr) setenv("GOMP_SPINCOUNT", "3000", /*replace=*/0);
+}
+
 absl::StatusOr<F32ProductFunction*> Load() {
+  LimitSpinning();
   const absl::StatusOr<void*> function =
       LoadPluginFunction("liblectern_f32.so", "lectern_f32_product");
   if (!function.ok()) {
