@@ -11,6 +11,9 @@ namespace {
 
 static_assert(kBlockChannels == kLinearBlockChannels);
 
+// Weights are unpacked once for so many rows.
+constexpr int64_t kItemRows = 72;
+
 const BlockLinearOps& OpsOf(Isa isa) {
   return isa == Isa::kPortable ? kBlockLinearPortable : kBlockLinearAvx2;
 }
@@ -62,12 +65,12 @@ LaunchStatus BlockLinear(const LinearInput& input, const BlockMatrix& w, float* 
   const auto multiply = w.bits == 4 ? ops.multiply4 : ops.multiply8;
   const int64_t blocks = w.k / kBlockInputs;
   const int64_t group_bytes = blocks * static_cast<int64_t>(BlockBytes(w.bits));
-  const int64_t panel_rows = PanelRows(input.m, w.k + 8 * blocks);
+  const int64_t panel_rows = PanelRows(input.m, w.k + 8 * blocks, kItemRows);
   thread_local PanelRowsMemory memory;
   const BlockRows x = memory.Reserve(panel_rows, blocks);
   for (int64_t first_row = 0; first_row < input.m; first_row += panel_rows) {
     const int64_t rows = std::min(panel_rows, input.m - first_row);
-    const PanelItems items(rows, w.n);
+    const PanelItems items(rows, w.n, kItemRows);
     const auto quantize = [&](ItemRange range) {
       for (int64_t row = range.begin; row < range.end; ++row) {
         ops.quantize_row(SteppedRow(input, row_ops, first_row + row, w.k), blocks,

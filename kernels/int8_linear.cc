@@ -23,7 +23,7 @@ const Int8LinearOps& Int8LinearOpsOf(Isa isa) {
 namespace {
 
 static_assert(kInt8BlockChannels == kLinearBlockChannels);
-static_assert(kInt8BlockRows == kLinearChunkRows);
+static_assert(kInt8BlockRows % kLinearRowStep == 0);
 
 // One call on at most a panel of rows.
 struct Panel {
@@ -73,7 +73,7 @@ LaunchStatus Int8Linear(const LinearInput& input, const Int8Matrix& w, float* y,
                         bool accumulate, const ExecutionContext& context) {
   if (LaunchStatus status = Check(input, w, y, y_stride, context); !Ok(status)) return status;
   const int64_t width = Int8PaddedInputs(w.k);
-  const int64_t panel_rows = PanelRows(input.m, width);
+  const int64_t panel_rows = PanelRows(input.m, width, kInt8BlockRows);
   thread_local std::vector<uint8_t> q;
   thread_local std::vector<float> x_scale;
   if (q.size() < static_cast<size_t>(panel_rows * width)) q.resize(panel_rows * width);
@@ -89,7 +89,7 @@ LaunchStatus Int8Linear(const LinearInput& input, const Int8Matrix& w, float* y,
                       accumulate,
                       q.data(),
                       x_scale.data()};
-    const PanelItems items(rows, w.n);
+    const PanelItems items(rows, w.n, kInt8BlockRows);
     RunPanel(
         rows, w.k, items, context.num_threads,
         [&](ItemRange range) {

@@ -16,17 +16,17 @@ namespace lectern::kernels {
 
 // Channels of one packed block of weights.
 inline constexpr int64_t kLinearBlockChannels = 64;
-// Rows of one work item: a multiple of every class's tile height.
-inline constexpr int64_t kLinearChunkRows = 24;
+// Chunks of rows are multiples of this, as of every class's tile height.
+inline constexpr int64_t kLinearRowStep = 12;
 // Rows that a thread quantises before it looks for other work.
 inline constexpr int64_t kQuantizeRows = 32;
 // Quantised rows of one pass stay in a 1 MiB L2 beside a block of weights.
 inline constexpr int64_t kLinearPanelBytes = 768 * 1024;
 
-// Rows of one pass when each takes `row_bytes`.
-inline int64_t PanelRows(int64_t rows, int64_t row_bytes) {
-  const int64_t most = kLinearPanelBytes / row_bytes / kLinearChunkRows * kLinearChunkRows;
-  return std::min(rows, std::max(kLinearChunkRows, most));
+// Rows of one pass when each takes `row_bytes` and an item has at most `item_rows`.
+inline int64_t PanelRows(int64_t rows, int64_t row_bytes, int64_t item_rows) {
+  const int64_t most = kLinearPanelBytes / row_bytes / item_rows * item_rows;
+  return std::min(rows, std::max(item_rows, most));
 }
 
 inline LaunchStatus CheckLinearInput(const LinearInput& input, int64_t k) {
@@ -68,7 +68,9 @@ inline const float* SteppedRow(const LinearInput& input, const RowOps& row_ops, 
 // the next block, so that its weights are read once from memory.
 class PanelItems {
  public:
-  PanelItems(int64_t rows, int64_t channels) : rows_(rows), channels_(channels) {}
+  // An item has at most `item_rows` rows, a multiple of kLinearRowStep.
+  PanelItems(int64_t rows, int64_t channels, int64_t item_rows)
+      : rows_(rows), channels_(channels), chunk_rows_(EvenChunk(rows, item_rows)) {}
 
   int64_t count() const { return (channels_ + ItemChannels() - 1) / ItemChannels() * Chunks(); }
   // How a team takes them. Even numbers, so that pairs of half blocks stay together; of many rows
@@ -83,20 +85,23 @@ class PanelItems {
   void ForEach(ItemRange range, const Body& body) const {
     for (int64_t item = range.begin; item < range.end; ++item) {
       const int64_t first = item / Chunks() * ItemChannels();
-      const int64_t row = item % Chunks() * kLinearChunkRows;
+      const int64_t row = item % Chunks() * chunk_rows_;
       int64_t channels = ItemChannels();
       // Two half blocks in a row are done as one.
       if (Chunks() == 1 && first % kLinearBlockChannels == 0 && item + 1 < range.end) {
         channels = kLinearBlockChannels;
         ++item;
       }
-      body(first, std::min(channels, channels_ - first), row,
-           std::min(kLinearChunkRows, rows_ - row));
+      body(first, std::min(channels, channels_ - first), row, std::min(chunk_rows_, rows_ - row));
     }
   }
 
  private:
-  int64_t Chunks() const { return (rows_ + kLinearChunkRows - 1) / kLinearChunkRows; }
+  static int64_t EvenChunk(int64_t rows, int64_t most) {
+    const int64_t chunks = (rows + most - 1) / most;
+    return (rows + chunks * kLinearRowStep - 1) / (chunks * kLinearRowStep) * kLinearRowStep;
+  }
+  int64_t Chunks() const { return (rows_ + chunk_rows_ - 1) / chunk_rows_; }
   // A few rows are cut between half blocks: nine blocks on two threads would be four and five.
   int64_t ItemChannels() const {
     return Chunks() == 1 ? kLinearBlockChannels / 2 : kLinearBlockChannels;
@@ -104,6 +109,7 @@ class PanelItems {
 
   const int64_t rows_;
   const int64_t channels_;
+  const int64_t chunk_rows_;
 };
 
 // Quantises `rows` rows of `inputs` values and multiplies them: quantize(range of rows), then
