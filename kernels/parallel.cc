@@ -7,7 +7,6 @@
 #include <array>
 #include <atomic>
 #include <chrono>
-#include <memory>
 #include <thread>
 #include <vector>
 
@@ -144,7 +143,7 @@ class Team {
     done_.store(0, std::memory_order_relaxed);
     next_.store(Word(loop, 0), std::memory_order_release);
     cores_.Note(0);
-    loop_.store(loop, std::memory_order_release);
+    loop_.store(loop);  // before notify_all() looks for sleepers, hence in one order with all
     loop_.notify_all();
     Work(loop, 0, [] {});
     for (uint32_t done; (done = done_.load(std::memory_order_acquire)) != count;) {
