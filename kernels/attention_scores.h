@@ -460,8 +460,8 @@ void ScorePages(const AttentionTask& task, const AttentionScratch& s, const int3
   for (int64_t slot = 0; slot < count; ++slot) {
     const int64_t p = pages[slot];
     PageView page = ViewPage(task, at, p);
-    if (slot + kPagesAhead < listed)
-      page.ahead = ViewPage(task, at, pages[slot + kPagesAhead]).base;
+    const int64_t later = slot + kPagesAhead;
+    if (later < listed) page.ahead = ViewPage(task, at, pages[later]).base;
     ScorePage(task, s, page, slot);
     if (p >= whole.first && p < whole.end && OrdinaryKeys(task, page)) {
       seen_by_all += kPageTokens;

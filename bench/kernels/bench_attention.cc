@@ -1,6 +1,8 @@
 // Attention at the shape of a small Llama (9 query heads on 3 KV heads, 64 wide): the last rows of
 // a context of L tokens, one row (decode) or 256 (a piece of prefill).
 //   score  wall time over rows * heads * visible keys
+// BM_DecodedToken is the attention of one token of a model of 30 layers, from memory, and
+// BM_DecodedTokenStream the plain reading of as many bytes as it has keys: its ceiling.
 // BM_Composition is what one would write first: all scores of a row, std::nth_element, softmax,
 // gather; same threads, keys and values as plain fp32 matrices.
 #include <benchmark/benchmark.h>
@@ -13,6 +15,7 @@
 #include <thread>
 #include <vector>
 
+#include "bench/kernels/stream_read.h"
 #include "kernels/dense_attention.h"
 #include "kernels/parallel.h"
 #include "kernels/topk_attention.h"
@@ -197,19 +200,9 @@ void BM_DecodedToken(benchmark::State& state, Method method) {
 void BM_DecodedTokenStream(benchmark::State& state) {
   const DecodedDocument document(state.range(0));
   const int threads = static_cast<int>(std::thread::hardware_concurrency());
-  using Line = uint64_t __attribute__((vector_size(64)));
-  const Line* lines = reinterpret_cast<const Line*>(document.memory());
-  const int64_t count = document.KeyBytes() / sizeof(Line) / 4 * 4;
-  for (auto _ : state) {
-    ForItems(threads, {.count = count, .step = 4}, [&](ItemRange range, int) {
-      Line a{}, b{}, c{}, d{};
-      for (int64_t i = range.begin; i < range.end; i += 4) {
-        a += lines[i], b += lines[i + 1], c += lines[i + 2], d += lines[i + 3];
-      }
-      Line sum = a + b + c + d;
-      benchmark::DoNotOptimize(sum);
-    });
-  }
+  const auto* lines = reinterpret_cast<const CacheLine*>(document.memory());
+  const int64_t count = document.KeyBytes() / static_cast<int64_t>(sizeof(CacheLine)) / 4 * 4;
+  for (auto _ : state) ReadStream(lines, count, threads);
   state.SetBytesProcessed(state.iterations() * document.KeyBytes());
 }
 

@@ -14,6 +14,7 @@
 #include <thread>
 #include <vector>
 
+#include "bench/kernels/stream_read.h"
 #include "kernels/block_linear.h"
 #include "kernels/hadamard.h"
 #include "kernels/int8_linear.h"
@@ -132,22 +133,11 @@ void BM_BlockLinear(benchmark::State& state, Isa isa, int bits) {
 
 void BM_StreamRead(benchmark::State& state) {
   constexpr int64_t kLines = 1 << 20;
-  using Line = uint64_t __attribute__((vector_size(64)));
-  const auto data = Aligned<Line>(kLines);
-  std::fill(data.get(), data.get() + kLines, Line{} + 1);
-  const ExecutionContext context = AllThreads();
-  for (auto _ : state) {
-    ForItems(context.num_threads, {.count = kLines, .step = 4}, [&](ItemRange range, int) {
-      const Line* line = data.get();
-      Line a{}, b{}, c{}, d{};
-      for (int64_t i = range.begin; i < range.end; i += 4) {
-        a += line[i], b += line[i + 1], c += line[i + 2], d += line[i + 3];
-      }
-      Line sum = a + b + c + d;
-      benchmark::DoNotOptimize(sum);
-    });
-  }
-  state.SetBytesProcessed(state.iterations() * kLines * static_cast<int64_t>(sizeof(Line)));
+  const auto lines = Aligned<CacheLine>(kLines);
+  std::fill(lines.get(), lines.get() + kLines, CacheLine{} + 1);
+  const int threads = AllThreads().num_threads;
+  for (auto _ : state) ReadStream(lines.get(), kLines, threads);
+  state.SetBytesProcessed(state.iterations() * kLines * static_cast<int64_t>(sizeof(CacheLine)));
 }
 
 void BM_Loop(benchmark::State& state) {
