@@ -1,6 +1,7 @@
 #include "kernels/parallel.h"
 
 #include <sched.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 
 #include <algorithm>
@@ -43,6 +44,9 @@ void AwaitChange(const std::atomic<uint32_t>& word, uint32_t value) {
 // scheduler would take it for some milliseconds, and rather within one. Of one thread.
 class SharedCore {
  public:
+  // On the thread itself: lets it sleep as shortly as asked, where Linux would add 50 us.
+  SharedCore() { prctl(PR_SET_TIMERSLACK, 1); }
+
   // To be called between two items.
   void Offer() {
     const Clock::time_point now = Clock::now();
