@@ -56,7 +56,6 @@ class Pass {
     for (size_t i = 0; i < weights_.encoder.size(); ++i) {
       const T5EncoderLayer& layer = weights_.encoder[i];
       const int number = static_cast<int>(i);
-      BeginLayer();
       LECTERN_RETURN_IF_ERROR(SelfAttention(layer.qkv, layer.attention_out, number, number));
       LECTERN_RETURN_IF_ERROR(FeedForward(layer.feed_forward));
     }
@@ -70,7 +69,6 @@ class Pass {
     const int first = static_cast<int>(config_.encoder_layers);
     for (int i = 0; i < layers; ++i) {
       const T5DecoderLayer& layer = weights_.decoder[i];
-      BeginLayer();
       LECTERN_RETURN_IF_ERROR(SelfAttention(layer.qkv, layer.attention_out, i, first + i));
       LECTERN_RETURN_IF_ERROR(CrossAttention(layer, i, first + layers + i));
       LECTERN_RETURN_IF_ERROR(FeedForward(layer.feed_forward));
@@ -84,8 +82,6 @@ class Pass {
   static int64_t Tokens(const ForwardSlice& slice) {
     return static_cast<int64_t>(slice.tokens.size());
   }
-
-  void BeginLayer() {}
 
   absl::Status Stack(std::span<const ForwardSlice> slices, bool encode) {
     encodes_ = encode;
@@ -218,7 +214,6 @@ class Pass {
         std::any_of(workspace_.slices.begin(), workspace_.slices.end(),
                     [](const ForwardSlice* slice) { return !slice->pages.empty(); });
     for (size_t layer = 0; remembers && layer < weights_.decoder.size(); ++layer) {
-      BeginLayer();
       LECTERN_RETURN_IF_ERROR(weights_.decoder[layer].cross_key_value.Run(
           normed_, rows_, qkv_, /*accumulate=*/false, execution_));
       LECTERN_RETURN_IF_ERROR(Mix(qkv_, config_.heads, 2 * inner()));
