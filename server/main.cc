@@ -3,11 +3,11 @@
 #include <string>
 #include <vector>
 
+#include "base/allocator.h"
+#include "base/log.h"
 #include "server/app/options.h"
 #include "server/app/server.h"
 #include "server/app/shutdown.h"
-#include "server/base/allocator.h"
-#include "server/base/log.h"
 
 namespace {
 

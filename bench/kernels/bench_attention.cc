@@ -16,11 +16,11 @@
 #include <vector>
 
 #include "bench/kernels/stream_read.h"
-#include "kernels/dense_attention.h"
-#include "kernels/parallel.h"
-#include "kernels/topk_attention.h"
+#include "kernels/attention/dense_attention.h"
+#include "kernels/attention/topk_attention.h"
+#include "kernels/runtime/parallel.h"
+#include "tests/kernels/attention/paged_sequence.h"
 #include "tests/kernels/normal_values.h"
-#include "tests/kernels/paged_sequence.h"
 
 namespace lectern::kernels {
 namespace {

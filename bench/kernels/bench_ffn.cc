@@ -12,7 +12,7 @@
 #include <thread>
 #include <vector>
 
-#include "kernels/sparse_ffn.h"
+#include "kernels/ffn/sparse_ffn.h"
 #include "tests/kernels/normal_values.h"
 
 namespace lectern::kernels {

@@ -15,12 +15,12 @@
 #include <vector>
 
 #include "bench/kernels/stream_read.h"
-#include "kernels/block_linear.h"
-#include "kernels/hadamard.h"
-#include "kernels/int8_linear.h"
-#include "kernels/parallel.h"
-#include "kernels/rms_norm.h"
-#include "kernels/silu_mul.h"
+#include "kernels/ffn/silu_mul.h"
+#include "kernels/linear/int8_linear.h"
+#include "kernels/linear/q4q8_linear.h"
+#include "kernels/rows/hadamard.h"
+#include "kernels/rows/rms_norm.h"
+#include "kernels/runtime/parallel.h"
 #include "tests/kernels/normal_values.h"
 
 namespace lectern::kernels {

@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-#include "kernels/parallel.h"
+#include "kernels/runtime/parallel.h"
 
 namespace lectern::kernels {
 

@@ -15,8 +15,8 @@
 #include <vector>
 
 #include "bench/paper/inputs.h"
-#include "kernels/topk_attention.h"
-#include "tests/kernels/paged_sequence.h"
+#include "kernels/attention/topk_attention.h"
+#include "tests/kernels/attention/paged_sequence.h"
 
 namespace lectern::bench {
 namespace {

@@ -7,7 +7,7 @@
 #include <memory>
 
 #include "bench/paper/workload.h"
-#include "kernels/kv_pages.h"
+#include "kernels/kv/kv_pages.h"
 
 namespace lectern::bench {
 
@@ -22,8 +22,8 @@ void AttendPaged(const Shape& shape, const float* q, const kernels::KvPageLayout
                  const kernels::KvPageTable& table, int layer, float* out);
 
 // One layer. Inputs are Q, K and V: matrices [heads, tokens, head_dim] for ATen; Q as [tokens,
-// heads, head_dim] and pages (kernels/kv_pages.h) for `kOurs` and `kOursDense`, as the server holds
-// them.
+// heads, head_dim] and pages (kernels/kv/kv_pages.h) for `kOurs` and `kOursDense`, as the server
+// holds them.
 std::unique_ptr<Workload> MakeAttention(Method method, const Shape& shape);
 
 }  // namespace lectern::bench

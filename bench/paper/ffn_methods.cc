@@ -11,7 +11,7 @@
 #include <tuple>
 
 #include "bench/paper/inputs.h"
-#include "kernels/sparse_ffn.h"
+#include "kernels/ffn/sparse_ffn.h"
 
 namespace lectern::bench {
 namespace {

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <random>
 
-#include "kernels/launch_status.h"
+#include "kernels/runtime/launch_status.h"
 
 namespace lectern::bench {
 

@@ -15,7 +15,7 @@
 
 #include "bench/paper/attention_methods.h"
 #include "bench/paper/inputs.h"
-#include "tests/kernels/paged_sequence.h"
+#include "tests/kernels/attention/paged_sequence.h"
 
 namespace lectern::bench {
 namespace {

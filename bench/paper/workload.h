@@ -8,7 +8,7 @@
 #include <span>
 #include <string_view>
 
-#include "kernels/kv_pages.h"
+#include "kernels/kv/kv_pages.h"
 
 namespace lectern::bench {
 

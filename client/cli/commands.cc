@@ -13,13 +13,13 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
+#include "base/error_details.h"
+#include "base/files/file_system.h"
+#include "base/status_macros.h"
 #include "client/cli/printer.h"
 #include "client/cli/progress.h"
 #include "client/cli/report.h"
 #include "client/cli/text.h"
-#include "server/base/error_details.h"
-#include "server/base/file_system.h"
-#include "server/base/status_macros.h"
 
 namespace lectern {
 namespace {

@@ -4,7 +4,7 @@
 #include <cstdio>
 
 #include "client/cli/options.h"
-#include "client/client.h"
+#include "client/cpp/client.h"
 
 namespace lectern {
 

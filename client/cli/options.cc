@@ -7,9 +7,9 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "server/base/loopback.h"
-#include "server/base/mapped_file.h"
-#include "server/base/status_macros.h"
+#include "base/files/mapped_file.h"
+#include "base/loopback.h"
+#include "base/status_macros.h"
 
 namespace lectern {
 namespace {

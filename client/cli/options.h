@@ -12,8 +12,8 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "client/call_options.h"
-#include "client/connection.h"
+#include "client/cpp/call_options.h"
+#include "client/cpp/connection.h"
 
 namespace lectern {
 

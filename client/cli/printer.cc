@@ -6,9 +6,9 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/strip.h"
 #include "absl/time/time.h"
+#include "base/error_details.h"
+#include "base/utf8.h"
 #include "client/cli/progress.h"
-#include "server/base/error_details.h"
-#include "server/base/utf8.h"
 
 namespace lectern {
 namespace {

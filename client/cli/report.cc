@@ -7,10 +7,10 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "base/hashing/sha256.h"
+#include "base/utf8.h"
 #include "client/cli/printer.h"
 #include "client/cli/progress.h"
-#include "server/base/sha256.h"
-#include "server/base/utf8.h"
 
 namespace lectern {
 namespace {

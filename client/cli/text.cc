@@ -3,7 +3,7 @@
 #include <cstdio>
 #include <utility>
 
-#include "server/base/status_macros.h"
+#include "base/status_macros.h"
 
 namespace lectern {
 namespace {

@@ -6,7 +6,7 @@
 #include <string_view>
 
 #include "absl/status/statusor.h"
-#include "server/base/mapped_file.h"
+#include "base/files/mapped_file.h"
 
 namespace lectern {
 

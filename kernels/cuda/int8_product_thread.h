@@ -11,7 +11,7 @@
 
 #include <cstdint>
 
-#include "kernels/int8_linear_isa.h"
+#include "kernels/linear/int8_linear_isa.h"
 
 #ifdef __CUDACC__
 #define LECTERN_HOST_DEVICE __host__ __device__

@@ -9,7 +9,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "server/base/loopback.h"
+#include "base/loopback.h"
 
 namespace lectern {
 namespace {

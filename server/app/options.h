@@ -9,7 +9,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "server/model/attention_policy.h"
-#include "server/model/model_loader.h"
+#include "server/model/loading/model_loader.h"
 
 namespace lectern {
 

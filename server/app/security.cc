@@ -5,10 +5,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
-#include "server/base/log.h"
-#include "server/base/loopback.h"
-#include "server/base/pem.h"
-#include "server/base/status_macros.h"
+#include "base/log.h"
+#include "base/loopback.h"
+#include "base/pem.h"
+#include "base/status_macros.h"
 
 namespace lectern {
 namespace {

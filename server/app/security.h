@@ -9,11 +9,11 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "base/files/file_watch.h"
 #include "server/app/options.h"
 #include "server/app/tls_credentials.h"
-#include "server/base/file_watch.h"
 #include "server/metrics/server_metrics.h"
-#include "server/rpc/access_tokens.h"
+#include "server/rpc/call/access_tokens.h"
 
 namespace lectern {
 

@@ -4,7 +4,7 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include "server/base/log.h"
+#include "base/log.h"
 
 namespace lectern {
 namespace {

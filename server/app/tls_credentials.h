@@ -11,7 +11,7 @@
 
 namespace lectern {
 
-// What a server shows and whom it believes, all in PEM and checked (server/base/pem.h).
+// What a server shows and whom it believes, all in PEM and checked (base/pem.h).
 struct TlsIdentity {
   std::string chain;
   std::string key;

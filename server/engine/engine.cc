@@ -5,19 +5,19 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "server/base/error_details.h"
-#include "server/base/log.h"
-#include "server/base/status_macros.h"
-#include "server/engine/ask_job.h"
-#include "server/engine/document_reader.h"
-#include "server/engine/document_size.h"
-#include "server/engine/document_store.h"
+#include "base/error_details.h"
+#include "base/log.h"
+#include "base/status_macros.h"
+#include "server/engine/answering/answer_job.h"
+#include "server/engine/documents/document_prefill.h"
+#include "server/engine/documents/document_size.h"
+#include "server/engine/documents/document_store.h"
+#include "server/engine/documents/upload_job.h"
 #include "server/engine/fault_points.h"
-#include "server/engine/job_queue.h"
-#include "server/engine/page_pool.h"
+#include "server/engine/kv_cache/page_pool.h"
 #include "server/engine/request_checks.h"
-#include "server/engine/scheduler.h"
-#include "server/engine/upload_job.h"
+#include "server/engine/scheduling/job_queue.h"
+#include "server/engine/scheduling/scheduler.h"
 
 namespace lectern {
 namespace {

@@ -4,7 +4,7 @@
 // Every method may be called from any thread and none waits for a model step. Work is described by
 // a job: StartUpload() and Ask() return a handle at once, the job's events come through its sink.
 //
-// Errors are absl::Status with ErrorDetails (server/base/error_details.h); the reasons are those of
+// Errors are absl::Status with ErrorDetails (base/error_details.h); the reasons are those of
 // docs/errors.md.
 #pragma once
 
@@ -17,7 +17,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "server/base/clock.h"
+#include "base/clock.h"
 #include "server/engine/types.h"
 #include "server/model/model.h"
 

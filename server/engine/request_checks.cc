@@ -5,7 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "server/base/utf8.h"
+#include "base/utf8.h"
 
 namespace lectern {
 namespace {

@@ -7,7 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "server/base/error_details.h"
+#include "base/error_details.h"
 #include "server/engine/types.h"
 #include "server/model/model.h"
 

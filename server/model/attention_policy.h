@@ -17,7 +17,8 @@ struct AttentionPolicy {
   std::vector<int64_t> layer_k;  // overrides for layers 0, 1, ...; 0 = dense in that layer
   Tail tail = Tail::kMean;
   // Full pages of keys that a token and KV head reads in layers that are not dense, 0 = all
-  // (kernels/topk_attention.h): an approximation whose cost hardly grows with the document.
+  // (kernels/attention/topk_attention.h): an approximation whose cost hardly grows with the
+  // document.
   int64_t page_budget = 0;
   // A token that sees at most so many keys attends to all of them, in every layer: behind so few,
   // selection costs more than it saves (docs/kernels_attention.md).

@@ -4,7 +4,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
-#include "kernels/launch_status.h"
+#include "kernels/runtime/launch_status.h"
 
 namespace lectern {
 

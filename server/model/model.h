@@ -1,6 +1,6 @@
 // A loaded model, as the engine sees it. Pure interface: the engine and its tests need no LibTorch.
 //
-// A sequence is a table of KV pages (kernels/kv_pages.h) that belong to the caller: page p holds
+// A sequence is a table of KV pages (kernels/kv/kv_pages.h) that belong to the caller: page p holds
 // tokens [p * page_tokens, (p + 1) * page_tokens) for all layers. A model never keeps a pointer to
 // a page beyond the call. Pages hold no addresses: a page may be copied with memcpy.
 #pragma once

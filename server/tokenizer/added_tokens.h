@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "server/tokenizer/piece_trie.h"
+#include "server/tokenizer/text/piece_trie.h"
 
 namespace lectern {
 

@@ -8,7 +8,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
-#include "server/base/error_details.h"
+#include "base/error_details.h"
 
 namespace lectern {
 namespace {

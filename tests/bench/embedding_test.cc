@@ -5,8 +5,8 @@
 #include <filesystem>
 #include <fstream>
 
-#include "bench/reading/embedding.h"
-#include "tests/server/model/real_model.h"
+#include "bench/answers/embedding.h"
+#include "tests/server/model/llama/real_model.h"
 #include "tests/testing/golden.h"
 
 namespace lectern::test {

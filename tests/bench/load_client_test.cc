@@ -6,7 +6,7 @@
 #include <map>
 #include <set>
 
-#include "bench/load_client/driver.h"
+#include "bench/serving/driver.h"
 #include "tests/client/scripted_document_qa.h"
 
 namespace lectern::bench {

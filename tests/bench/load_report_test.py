@@ -10,7 +10,7 @@ import sys
 import unittest
 
 ROOT = pathlib.Path(sys.argv.pop(1))
-sys.path.insert(0, str(ROOT / 'bench' / 'load_client'))
+sys.path.insert(0, str(ROOT / 'bench' / 'serving'))
 import load_report  # noqa: E402
 
 MIB = 2**20

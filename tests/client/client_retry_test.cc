@@ -7,8 +7,8 @@
 #include <thread>
 #include <vector>
 
-#include "client/client.h"
-#include "server/base/error_details.h"
+#include "base/error_details.h"
+#include "client/cpp/client.h"
 #include "tests/client/scripted_document_qa.h"
 
 namespace lectern {

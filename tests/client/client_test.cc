@@ -1,4 +1,4 @@
-#include "client/client.h"
+#include "client/cpp/client.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -8,7 +8,7 @@
 #include <thread>
 #include <vector>
 
-#include "server/base/error_details.h"
+#include "base/error_details.h"
 #include "tests/client/fake_document_qa.h"
 
 namespace lectern {

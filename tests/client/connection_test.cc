@@ -1,5 +1,5 @@
 // What a client may be told about its connection, and the name that certificates have to have.
-#include "client/connection.h"
+#include "client/cpp/connection.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

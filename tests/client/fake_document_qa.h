@@ -15,7 +15,7 @@
 #include <thread>
 
 #include "absl/strings/str_cat.h"
-#include "server/base/sha256.h"
+#include "base/hashing/sha256.h"
 
 namespace lectern {
 

@@ -17,8 +17,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "server/base/document_id.h"
-#include "server/base/sha256.h"
+#include "base/document_id.h"
+#include "base/hashing/sha256.h"
 
 namespace lectern {
 

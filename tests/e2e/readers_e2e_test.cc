@@ -5,7 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "absl/strings/ascii.h"
-#include "server/model/loaders/tokenizer_files.h"
+#include "server/tokenizer/files/tokenizer_files.h"
 #include "tests/e2e/e2e_fixture.h"
 #include "tests/testing/temporary_folder.h"
 

@@ -1,8 +1,8 @@
 // Tokens from outside: no call without one, the tenant is the token's, files change while calls
 // run.
+#include "base/hashing/sha256.h"
 #include "client/cli/options.h"
-#include "client/client.h"
-#include "server/base/sha256.h"
+#include "client/cpp/client.h"
 #include "tests/e2e/security_fixture.h"
 
 namespace lectern::e2e {

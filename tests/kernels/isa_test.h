@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "kernels/execution_context.h"
+#include "kernels/runtime/execution_context.h"
 
 namespace lectern::kernels {
 

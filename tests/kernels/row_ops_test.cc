@@ -6,12 +6,12 @@
 #include <limits>
 #include <vector>
 
-#include "kernels/add_bias.h"
-#include "kernels/hadamard.h"
-#include "kernels/layer_norm.h"
-#include "kernels/rms_norm.h"
-#include "kernels/rope.h"
-#include "kernels/silu_mul.h"
+#include "kernels/ffn/silu_mul.h"
+#include "kernels/rows/add_bias.h"
+#include "kernels/rows/hadamard.h"
+#include "kernels/rows/layer_norm.h"
+#include "kernels/rows/rms_norm.h"
+#include "kernels/rows/rope.h"
 #include "tests/kernels/isa_test.h"
 #include "tests/kernels/normal_values.h"
 

@@ -6,9 +6,9 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "server/base/sha256.h"
-#include "server/base/status_macros.h"
-#include "server/base/utf8.h"
+#include "base/hashing/sha256.h"
+#include "base/status_macros.h"
+#include "base/utf8.h"
 
 namespace lectern {
 namespace {

@@ -8,7 +8,7 @@
 #include <cerrno>
 #include <cstdint>
 
-#include "server/base/file_system.h"
+#include "base/files/file_system.h"
 
 namespace lectern {
 

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "absl/base/thread_annotations.h"
-#include "server/base/mutex.h"
+#include "base/mutex.h"
 
 namespace lectern {
 

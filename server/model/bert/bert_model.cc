@@ -4,8 +4,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "kernels/kv_pages.h"
-#include "server/base/sha256.h"
+#include "base/hashing/sha256.h"
+#include "kernels/kv/kv_pages.h"
 #include "server/model/bert/forward_pass.h"
 
 namespace lectern {

@@ -5,12 +5,12 @@
 #include <memory>
 #include <string>
 
-#include "kernels/execution_context.h"
-#include "kernels/kv_pages.h"
+#include "kernels/kv/kv_pages.h"
+#include "kernels/runtime/execution_context.h"
+#include "server/model/bert/bert_config.h"
 #include "server/model/bert/bert_weights.h"
-#include "server/model/loaders/bert_config.h"
+#include "server/model/loading/model_loader.h"
 #include "server/model/model.h"
-#include "server/model/model_loader.h"
 
 namespace lectern {
 

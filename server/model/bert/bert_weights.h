@@ -8,9 +8,9 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "server/formats/tensor_source.h"
+#include "server/model/bert/bert_config.h"
 #include "server/model/layers/linear.h"
-#include "server/model/loaders/bert_config.h"
-#include "server/model/loaders/tensor_source.h"
 
 namespace lectern {
 

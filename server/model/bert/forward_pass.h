@@ -11,10 +11,10 @@
 #include <span>
 
 #include "absl/status/status.h"
-#include "kernels/execution_context.h"
-#include "kernels/kv_pages.h"
+#include "kernels/kv/kv_pages.h"
+#include "kernels/runtime/execution_context.h"
+#include "server/model/bert/bert_config.h"
 #include "server/model/bert/bert_weights.h"
-#include "server/model/loaders/bert_config.h"
 #include "server/model/model.h"
 
 namespace lectern {

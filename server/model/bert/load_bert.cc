@@ -4,12 +4,12 @@
 #include <string>
 #include <utility>
 
-#include "server/base/status_macros.h"
+#include "base/status_macros.h"
+#include "server/formats/file_error.h"
+#include "server/formats/safetensors.h"
 #include "server/model/bert/bert_model.h"
-#include "server/model/loaders/file_error.h"
-#include "server/model/loaders/safetensors.h"
-#include "server/model/loaders/tokenizer_files.h"
-#include "server/model/model_files.h"
+#include "server/model/loading/model_files.h"
+#include "server/tokenizer/files/tokenizer_files.h"
 
 namespace lectern {
 namespace {

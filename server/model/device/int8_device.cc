@@ -4,11 +4,11 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "kernels/int8_offload.h"
-#include "server/base/log.h"
-#include "server/base/status_macros.h"
+#include "base/log.h"
+#include "base/plugin_library.h"
+#include "base/status_macros.h"
+#include "kernels/linear/int8_offload.h"
 #include "server/model/kernel_status.h"
-#include "server/model/plugin_library.h"
 
 namespace lectern {
 namespace {

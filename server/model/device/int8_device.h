@@ -4,7 +4,7 @@
 // Only the products of kMinDeviceRows rows or more go there: prompts, documents and encoders.
 // Single tokens, attention and everything else stay on the CPU, where the keys and values are. Rows
 // are rounded to integers on the CPU and sums to floats, so that a product is the same bits with a
-// device as without (kernels/int8_offload.h).
+// device as without (kernels/linear/int8_offload.h).
 //
 // A device that fails is not asked again: that product and all later ones are the CPU's.
 #pragma once
@@ -20,11 +20,11 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "base/mutex.h"
 #include "kernels/cuda/int8_plugin.h"
-#include "kernels/execution_context.h"
-#include "kernels/int8_linear.h"
-#include "kernels/linear_input.h"
-#include "server/base/mutex.h"
+#include "kernels/linear/int8_linear.h"
+#include "kernels/linear/linear_input.h"
+#include "kernels/runtime/execution_context.h"
 
 namespace lectern {
 

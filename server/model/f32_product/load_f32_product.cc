@@ -2,8 +2,8 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "base/plugin_library.h"
 #include "server/model/f32_product/f32_product.h"
-#include "server/model/plugin_library.h"
 
 namespace lectern {
 namespace {

@@ -3,8 +3,8 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
-#include "server/base/status_macros.h"
-#include "server/model/aligned_buffer.h"
+#include "base/aligned_buffer.h"
+#include "base/status_macros.h"
 
 namespace lectern {
 namespace {

@@ -2,10 +2,10 @@
 
 #include <utility>
 
-#include "kernels/add_bias.h"
-#include "kernels/hadamard.h"
-#include "server/base/status_macros.h"
-#include "server/model/aligned_buffer.h"
+#include "base/aligned_buffer.h"
+#include "base/status_macros.h"
+#include "kernels/rows/add_bias.h"
+#include "kernels/rows/hadamard.h"
 #include "server/model/f32_product/row_product.h"
 #include "server/model/kernel_status.h"
 

@@ -2,9 +2,9 @@
 // share.
 //
 // kF32: LibTorch's product of fp32 (row_product.h). kInt8Rotated: int8 weights and activations
-// (kernels/int8_linear.h); the input is mixed in Hadamard blocks on its way into the product and
-// the weights hold the inverse, which spreads outlier channels (QuaRot, Ashkboos et al. 2024, arXiv
-// 2404.00456) without asking anything of the layers around.
+// (kernels/linear/int8_linear.h); the input is mixed in Hadamard blocks on its way into the product
+// and the weights hold the inverse, which spreads outlier channels (QuaRot, Ashkboos et al. 2024,
+// arXiv 2404.00456) without asking anything of the layers around.
 #pragma once
 
 #include <cstdint>
@@ -13,12 +13,12 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "kernels/execution_context.h"
-#include "kernels/int8_linear.h"
+#include "kernels/linear/int8_linear.h"
+#include "kernels/runtime/execution_context.h"
+#include "server/formats/tensor_source.h"
 #include "server/model/device/int8_device.h"
 #include "server/model/f32_product/f32_product.h"
-#include "server/model/loaders/tensor_source.h"
-#include "server/model/model_loader.h"
+#include "server/model/loading/model_loader.h"
 
 namespace lectern {
 

@@ -2,9 +2,9 @@
 
 #include <algorithm>
 
-#include "kernels/dense_attention.h"
-#include "kernels/topk_attention.h"
-#include "server/base/status_macros.h"
+#include "base/status_macros.h"
+#include "kernels/attention/dense_attention.h"
+#include "kernels/attention/topk_attention.h"
 #include "server/model/kernel_status.h"
 
 namespace lectern {

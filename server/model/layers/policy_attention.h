@@ -7,9 +7,9 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "kernels/attention_args.h"
-#include "kernels/execution_context.h"
-#include "server/model/aligned_buffer.h"
+#include "base/aligned_buffer.h"
+#include "kernels/attention/attention_args.h"
+#include "kernels/runtime/execution_context.h"
 #include "server/model/attention_policy.h"
 #include "server/model/model.h"
 

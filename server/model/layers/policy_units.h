@@ -5,9 +5,9 @@
 #include <cstdint>
 
 #include "absl/status/status.h"
-#include "kernels/execution_context.h"
-#include "kernels/ffn_activation.h"
-#include "kernels/topk_ffn.h"
+#include "kernels/ffn/ffn_activation.h"
+#include "kernels/ffn/topk_ffn.h"
+#include "kernels/runtime/execution_context.h"
 #include "server/model/attention_policy.h"
 #include "server/model/kernel_status.h"
 

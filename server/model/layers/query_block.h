@@ -6,9 +6,9 @@
 #include <cstdint>
 
 #include "absl/status/status.h"
-#include "kernels/execution_context.h"
-#include "kernels/hadamard.h"
-#include "kernels/kv_pages.h"
+#include "kernels/kv/kv_pages.h"
+#include "kernels/rows/hadamard.h"
+#include "kernels/runtime/execution_context.h"
 #include "server/model/kernel_status.h"
 
 namespace lectern {

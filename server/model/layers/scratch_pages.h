@@ -6,8 +6,8 @@
 #include <span>
 #include <vector>
 
-#include "kernels/kv_pages.h"
-#include "server/model/aligned_buffer.h"
+#include "base/aligned_buffer.h"
+#include "kernels/kv/kv_pages.h"
 
 namespace lectern {
 

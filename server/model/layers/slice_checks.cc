@@ -3,8 +3,8 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
-#include "kernels/kv_pages.h"
-#include "server/base/error_details.h"
+#include "base/error_details.h"
+#include "kernels/kv/kv_pages.h"
 
 namespace lectern {
 absl::Status BadSlice(size_t index, const char* field, const std::string& description) {

@@ -8,12 +8,12 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "kernels/block_linear.h"
-#include "server/base/status_macros.h"
-#include "server/model/aligned_buffer.h"
+#include "base/aligned_buffer.h"
+#include "base/status_macros.h"
+#include "kernels/linear/q4q8_linear.h"
+#include "server/formats/file_error.h"
 #include "server/model/kernel_status.h"
 #include "server/model/llama/rotation.h"
-#include "server/model/loaders/file_error.h"
 #include "server/model/parallel_for.h"
 
 namespace lectern {

@@ -1,6 +1,6 @@
 // Weights in the blocks of their file (GGUF's Q4_0, Q4_1 and Q8_0), multiplied by
-// kernels/block_linear.h: no weight is rounded again and nothing is rotated. A row's result does
-// not depend on its batch, bit for bit.
+// kernels/linear/q4q8_linear.h: no weight is rounded again and nothing is rotated. A row's result
+// does not depend on its batch, bit for bit.
 #pragma once
 
 #include <memory>

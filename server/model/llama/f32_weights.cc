@@ -5,8 +5,8 @@
 #include <utility>
 #include <vector>
 
-#include "server/base/status_macros.h"
-#include "server/model/aligned_buffer.h"
+#include "base/aligned_buffer.h"
+#include "base/status_macros.h"
 #include "server/model/f32_product/f32_product.h"
 #include "server/model/f32_product/row_product.h"
 #include "server/model/parallel_for.h"

@@ -5,10 +5,10 @@
 #include <string>
 #include <vector>
 
-#include "kernels/hadamard.h"
-#include "kernels/rms_norm.h"
-#include "kernels/silu_mul.h"
-#include "server/base/status_macros.h"
+#include "base/status_macros.h"
+#include "kernels/ffn/silu_mul.h"
+#include "kernels/rows/hadamard.h"
+#include "kernels/rows/rms_norm.h"
 #include "server/model/kernel_status.h"
 #include "server/model/layers/policy_units.h"
 #include "server/model/layers/slice_checks.h"

@@ -9,11 +9,11 @@
 #include <span>
 
 #include "absl/status/status.h"
-#include "kernels/execution_context.h"
-#include "kernels/kv_pages.h"
-#include "kernels/rope.h"
+#include "kernels/kv/kv_pages.h"
+#include "kernels/rows/rope.h"
+#include "kernels/runtime/execution_context.h"
+#include "server/model/llama/llama_config.h"
 #include "server/model/llama/llama_weights.h"
-#include "server/model/loaders/llama_config.h"
 #include "server/model/model.h"
 
 namespace lectern {

@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "server/model/aligned_buffer.h"
+#include "base/aligned_buffer.h"
 #include "server/model/layers/policy_attention.h"
 #include "server/model/model.h"
 

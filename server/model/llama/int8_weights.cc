@@ -5,9 +5,9 @@
 #include <utility>
 #include <vector>
 
-#include "kernels/int8_linear.h"
-#include "server/base/status_macros.h"
-#include "server/model/aligned_buffer.h"
+#include "base/aligned_buffer.h"
+#include "base/status_macros.h"
+#include "kernels/linear/int8_linear.h"
 #include "server/model/kernel_status.h"
 #include "server/model/llama/rotated_matrices.h"
 #include "server/model/parallel_for.h"

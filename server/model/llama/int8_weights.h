@@ -1,5 +1,5 @@
-// Rotated int8 weights (rotated_matrices.h), multiplied by kernels/int8_linear.h; no LibTorch. A
-// row's result does not depend on its batch, bit for bit.
+// Rotated int8 weights (rotated_matrices.h), multiplied by kernels/linear/int8_linear.h; no
+// LibTorch. A row's result does not depend on its batch, bit for bit.
 #pragma once
 
 #include <memory>

@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "server/base/sha256.h"
+#include "base/hashing/sha256.h"
 
 namespace lectern {
 namespace {
@@ -46,7 +46,7 @@ LlamaModel::LlamaModel(LlamaParts parts)
 }
 
 std::string LlamaModel::Fingerprint(const std::string& weights_hash) const {
-  // The instruction set belongs to it: activations have 7 or 8 bits (kernels/int8_linear.h).
+  // The instruction set belongs to it: activations have 7 or 8 bits (kernels/linear/int8_linear.h).
   return Sha256Hex(absl::StrCat(weights_hash, "\n", info_.numerics, "\n", info_.kv_cache, "\n",
                                 kernels::ToString(execution_.isa), "\n", kPageVersion, "\n",
                                 layout_.PageBytes(), "\n", prompt_.FixedText()));

@@ -6,13 +6,13 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "kernels/kv_pages.h"
-#include "kernels/rope.h"
+#include "kernels/kv/kv_pages.h"
+#include "kernels/rows/rope.h"
 #include "server/model/llama/forward_pass.h"
 #include "server/model/llama/llama_reader.h"
 #include "server/model/llama/llama_weights.h"
+#include "server/model/loading/model_loader.h"
 #include "server/model/model.h"
-#include "server/model/model_loader.h"
 #include "server/model/prompt.h"
 
 namespace lectern {

@@ -1,6 +1,6 @@
 #include "server/model/llama/llama_reader.h"
 
-#include "server/base/status_macros.h"
+#include "base/status_macros.h"
 
 namespace lectern {
 

@@ -10,10 +10,10 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "server/formats/tensor_source.h"
+#include "server/model/llama/llama_config.h"
+#include "server/model/llama/llama_tensors.h"
 #include "server/model/llama/llama_weights.h"
-#include "server/model/loaders/llama_config.h"
-#include "server/model/loaders/llama_tensors.h"
-#include "server/model/loaders/tensor_source.h"
 
 namespace lectern {
 

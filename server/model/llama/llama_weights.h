@@ -6,8 +6,8 @@
 #include <span>
 
 #include "absl/status/status.h"
-#include "kernels/execution_context.h"
-#include "kernels/kv_pages.h"
+#include "kernels/kv/kv_pages.h"
+#include "kernels/runtime/execution_context.h"
 
 namespace lectern {
 

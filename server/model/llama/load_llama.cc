@@ -7,19 +7,19 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "server/base/status_macros.h"
+#include "base/status_macros.h"
+#include "server/formats/gguf.h"
+#include "server/formats/safetensors.h"
+#include "server/formats/strict_json.h"
 #include "server/model/llama/block_weights.h"
 #include "server/model/llama/f32_weights.h"
 #include "server/model/llama/int8_weights.h"
+#include "server/model/llama/llama_config.h"
 #include "server/model/llama/llama_model.h"
-#include "server/model/loaders/gguf.h"
-#include "server/model/loaders/llama_config.h"
-#include "server/model/loaders/safetensors.h"
-#include "server/model/loaders/strict_json.h"
-#include "server/model/loaders/tokenizer_files.h"
-#include "server/model/model_files.h"
-#include "server/tokenizer/byte_level_bpe.h"
+#include "server/model/loading/model_files.h"
+#include "server/tokenizer/bpe/byte_level_bpe.h"
 #include "server/tokenizer/chat_template.h"
+#include "server/tokenizer/files/tokenizer_files.h"
 
 namespace lectern {
 namespace {

@@ -2,8 +2,8 @@
 
 #include <algorithm>
 
-#include "kernels/hadamard.h"
-#include "server/base/status_macros.h"
+#include "base/status_macros.h"
+#include "kernels/rows/hadamard.h"
 
 namespace lectern {
 namespace {

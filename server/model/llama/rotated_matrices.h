@@ -14,7 +14,7 @@
 #include <cstdint>
 
 #include "absl/status/status.h"
-#include "server/model/aligned_buffer.h"
+#include "base/aligned_buffer.h"
 #include "server/model/llama/llama_reader.h"
 #include "server/model/llama/llama_weights.h"
 #include "server/model/llama/rotation.h"

@@ -4,7 +4,7 @@
 #include <cmath>
 #include <numbers>
 
-#include "kernels/hadamard.h"
+#include "kernels/rows/hadamard.h"
 
 namespace lectern {
 namespace {

@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <vector>
 
-#include "kernels/activate.h"
-#include "kernels/rms_norm.h"
-#include "server/base/status_macros.h"
-#include "server/model/aligned_buffer.h"
+#include "base/aligned_buffer.h"
+#include "base/status_macros.h"
+#include "kernels/ffn/activate.h"
+#include "kernels/rows/rms_norm.h"
 #include "server/model/kernel_status.h"
 #include "server/model/layers/policy_attention.h"
 #include "server/model/layers/policy_units.h"

@@ -12,10 +12,10 @@
 #include <span>
 
 #include "absl/status/status.h"
-#include "kernels/execution_context.h"
-#include "kernels/kv_pages.h"
-#include "server/model/loaders/t5_config.h"
+#include "kernels/kv/kv_pages.h"
+#include "kernels/runtime/execution_context.h"
 #include "server/model/model.h"
+#include "server/model/t5/t5_config.h"
 #include "server/model/t5/t5_weights.h"
 
 namespace lectern {

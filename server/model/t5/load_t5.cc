@@ -4,12 +4,12 @@
 #include <string>
 #include <utility>
 
-#include "server/base/status_macros.h"
-#include "server/model/loaders/safetensors.h"
-#include "server/model/loaders/tokenizer_files.h"
-#include "server/model/model_files.h"
+#include "base/status_macros.h"
+#include "server/formats/safetensors.h"
+#include "server/model/loading/model_files.h"
 #include "server/model/t5/t5_model.h"
-#include "server/tokenizer/lower_case.h"
+#include "server/tokenizer/files/tokenizer_files.h"
+#include "server/tokenizer/word_piece/lower_case.h"
 
 namespace lectern {
 

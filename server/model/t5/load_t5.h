@@ -4,8 +4,8 @@
 #include <memory>
 
 #include "absl/status/statusor.h"
+#include "server/model/loading/model_loader.h"
 #include "server/model/model.h"
-#include "server/model/model_loader.h"
 
 namespace lectern {
 

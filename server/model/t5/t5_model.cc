@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "server/base/sha256.h"
+#include "base/hashing/sha256.h"
 #include "server/model/t5/forward_pass.h"
 
 namespace lectern {

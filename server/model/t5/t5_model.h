@@ -5,11 +5,11 @@
 #include <memory>
 #include <string>
 
-#include "kernels/execution_context.h"
-#include "kernels/kv_pages.h"
-#include "server/model/loaders/t5_config.h"
+#include "kernels/kv/kv_pages.h"
+#include "kernels/runtime/execution_context.h"
+#include "server/model/loading/model_loader.h"
 #include "server/model/model.h"
-#include "server/model/model_loader.h"
+#include "server/model/t5/t5_config.h"
 #include "server/model/t5/t5_weights.h"
 
 namespace lectern {

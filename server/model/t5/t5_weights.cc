@@ -5,8 +5,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "server/base/status_macros.h"
-#include "server/model/loaders/tensor_finder.h"
+#include "base/status_macros.h"
+#include "server/formats/tensor_finder.h"
 #include "server/model/parallel_for.h"
 
 namespace lectern {

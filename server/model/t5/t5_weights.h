@@ -9,9 +9,9 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "server/formats/tensor_source.h"
 #include "server/model/layers/linear.h"
-#include "server/model/loaders/t5_config.h"
-#include "server/model/loaders/tensor_source.h"
+#include "server/model/t5/t5_config.h"
 
 namespace lectern {
 

@@ -9,12 +9,12 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/strip.h"
-#include "server/base/error_details.h"
-#include "server/base/utf8.h"
+#include "base/error_details.h"
+#include "base/utf8.h"
 #include "server/engine/request_checks.h"
+#include "server/rpc/call/question_log.h"
 #include "server/rpc/open_inference/parameters.h"
 #include "server/rpc/open_inference/tensors.h"
-#include "server/rpc/question_log.h"
 
 namespace lectern::open_inference {
 namespace {

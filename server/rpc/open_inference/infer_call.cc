@@ -1,7 +1,7 @@
 #include "server/rpc/open_inference/infer_call.h"
 
-#include "server/rpc/ask_call.h"
-#include "server/rpc/grpc_status.h"
+#include "server/rpc/call/grpc_status.h"
+#include "server/rpc/document_qa/ask_call.h"
 
 namespace lectern::open_inference {
 

@@ -6,11 +6,11 @@
 #include <memory>
 #include <optional>
 
-#include "server/rpc/call_job.h"
-#include "server/rpc/call_record.h"
+#include "server/rpc/call/call_job.h"
+#include "server/rpc/call/call_record.h"
+#include "server/rpc/call/question_log.h"
+#include "server/rpc/call/serving_state.h"
 #include "server/rpc/open_inference/convert.h"
-#include "server/rpc/question_log.h"
-#include "server/rpc/serving_state.h"
 
 namespace lectern::open_inference {
 

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "server/base/error_details.h"
+#include "base/error_details.h"
 
 namespace lectern::open_inference {
 

@@ -2,12 +2,12 @@
 
 #include <inference/open_inference.grpc.pb.h>
 
-#include "server/base/status_macros.h"
+#include "base/status_macros.h"
 #include "server/engine/request_checks.h"
+#include "server/rpc/document_qa/unary_call.h"
 #include "server/rpc/open_inference/convert.h"
 #include "server/rpc/open_inference/infer_call.h"
 #include "server/rpc/open_inference/stream_infer_call.h"
-#include "server/rpc/unary_call.h"
 
 namespace lectern {
 namespace {

@@ -6,8 +6,8 @@
 
 #include <memory>
 
-#include "server/rpc/call_record.h"
-#include "server/rpc/serving_state.h"
+#include "server/rpc/call/call_record.h"
+#include "server/rpc/call/serving_state.h"
 
 namespace lectern {
 

@@ -6,9 +6,9 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "server/rpc/call/question_log.h"
 #include "server/rpc/open_inference/convert.h"
 #include "server/rpc/open_inference/tensors.h"
-#include "server/rpc/question_log.h"
 
 namespace lectern::open_inference {
 namespace {

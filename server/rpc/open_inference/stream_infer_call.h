@@ -5,7 +5,7 @@
 
 #include <memory>
 
-#include "server/rpc/question_stream.h"
+#include "server/rpc/document_qa/question_stream.h"
 
 namespace lectern::open_inference {
 

@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "server/base/error_details.h"
+#include "base/error_details.h"
 
 namespace lectern::open_inference {
 

@@ -5,7 +5,7 @@
 
 Per case: `blocks` U8 [rows, bytes of a row] and `values` F32 [rows, cols]. Codes are random bytes; scales are
 random finite fp16 numbers, among them zeros, subnormals and negative ones. The tolerance is zero: see
-server/model/loaders/dequantize.cc for why every value is rounded at most once.
+server/formats/dequantize.cc for why every value is rounded at most once.
 """
 import argparse
 import hashlib

@@ -1,6 +1,6 @@
 // Reading in chunks: the index of words, the choice of chunks, the second reading, and all of it
 // through the engine.
-#include "server/engine/chunk_reading.h"
+#include "server/engine/answering/chunk_reading.h"
 
 #include "tests/server/engine/engine_fixture.h"
 

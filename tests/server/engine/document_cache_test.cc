@@ -1,5 +1,5 @@
 // Files of documents: what comes back is what was saved, and nothing else ever comes back.
-#include "server/engine/document_cache.h"
+#include "server/engine/documents/disk/document_cache.h"
 
 #include <fcntl.h>
 #include <gmock/gmock.h>
@@ -12,8 +12,8 @@
 #include <memory>
 
 #include "absl/strings/str_cat.h"
-#include "server/base/checksum.h"
-#include "server/base/sha256.h"
+#include "base/hashing/checksum.h"
+#include "base/hashing/sha256.h"
 #include "tests/testing/fake_model.h"
 #include "tests/testing/faulty_file_system.h"
 #include "tests/testing/temporary_folder.h"

@@ -10,9 +10,9 @@
 #include <utility>
 #include <vector>
 
-#include "server/base/error_details.h"
-#include "server/base/mutex.h"
-#include "server/base/utf8.h"
+#include "base/error_details.h"
+#include "base/mutex.h"
+#include "base/utf8.h"
 #include "server/engine/engine.h"
 #include "server/metrics/server_metrics.h"
 #include "tests/testing/fake_clock.h"

@@ -12,8 +12,8 @@
 #include <tuple>
 
 #include "absl/time/clock.h"
-#include "server/base/sha256.h"
-#include "server/engine/document.h"
+#include "base/hashing/sha256.h"
+#include "server/engine/documents/document.h"
 #include "tests/server/engine/engine_fixture.h"
 #include "tests/server/engine/fault_schedule.h"
 #include "tests/server/engine/test_call.h"

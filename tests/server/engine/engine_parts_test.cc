@@ -9,13 +9,13 @@
 #include <string>
 #include <vector>
 
-#include "server/base/error_details.h"
-#include "server/base/utf8.h"
-#include "server/engine/evidence.h"
-#include "server/engine/page_pool.h"
+#include "base/error_details.h"
+#include "base/utf8.h"
+#include "server/engine/answering/evidence.h"
+#include "server/engine/answering/stop_strings.h"
+#include "server/engine/kv_cache/page_pool.h"
 #include "server/engine/request_checks.h"
-#include "server/engine/sentences.h"
-#include "server/engine/stop_strings.h"
+#include "server/engine/text/sentences.h"
 #include "tests/testing/fake_model.h"
 
 namespace lectern {

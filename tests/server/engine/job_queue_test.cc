@@ -1,6 +1,6 @@
 // Who may wait, who comes next, and what is refused: JobQueue, FairShares, LoadEstimate.
 
-#include "server/engine/job_queue.h"
+#include "server/engine/scheduling/job_queue.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -11,9 +11,9 @@
 #include <vector>
 
 #include "absl/time/clock.h"
-#include "server/base/error_details.h"
-#include "server/engine/fair_shares.h"
-#include "server/engine/load_estimate.h"
+#include "base/error_details.h"
+#include "server/engine/scheduling/fair_queue.h"
+#include "server/engine/scheduling/rate_estimate.h"
 #include "tests/testing/fake_clock.h"
 
 namespace lectern {

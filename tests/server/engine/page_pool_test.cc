@@ -1,5 +1,5 @@
 // Memory behind the pages: never more than the budget, and never another document's bytes.
-#include "server/engine/page_pool.h"
+#include "server/engine/kv_cache/page_pool.h"
 
 #include <gtest/gtest.h>
 

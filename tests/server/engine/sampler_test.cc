@@ -1,4 +1,4 @@
-#include "server/engine/sampler.h"
+#include "server/engine/answering/sampler.h"
 
 #include <gtest/gtest.h>
 

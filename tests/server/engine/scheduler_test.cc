@@ -1,6 +1,6 @@
 // What shares a step, and in which order: the scheduler run by hand, step by step.
 
-#include "server/engine/scheduler.h"
+#include "server/engine/scheduling/scheduler.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

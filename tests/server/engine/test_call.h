@@ -8,7 +8,7 @@
 #include <utility>
 
 #include "absl/time/clock.h"
-#include "server/base/mutex.h"
+#include "base/mutex.h"
 #include "server/engine/engine.h"
 #include "tests/testing/own_copy.h"
 

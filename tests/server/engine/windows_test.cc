@@ -1,5 +1,5 @@
 // Windows and spans, by hand and on golden/bert_qa_tiny: from the golden scores the golden answers.
-#include "server/engine/windows.h"
+#include "server/engine/answering/answer_spans.h"
 
 #include <gtest/gtest.h>
 

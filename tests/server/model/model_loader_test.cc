@@ -1,6 +1,6 @@
 // LoadModel: what it tells about a model, and clear errors for what it can not load.
-#include "server/model/model_loader.h"
-#include "kernels/execution_context.h"
+#include "server/model/loading/model_loader.h"
+#include "kernels/runtime/execution_context.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -1,11 +1,11 @@
 // Bearer tokens: whose call it is, and what a file of them may say.
-#include "server/rpc/access_tokens.h"
+#include "server/rpc/call/access_tokens.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "server/base/error_details.h"
-#include "server/base/sha256.h"
+#include "base/error_details.h"
+#include "base/hashing/sha256.h"
 
 namespace lectern {
 namespace {

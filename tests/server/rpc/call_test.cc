@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "absl/synchronization/notification.h"
-#include "server/base/error_details.h"
+#include "base/error_details.h"
 #include "tests/server/rpc/service_fixture.h"
 
 namespace lectern {

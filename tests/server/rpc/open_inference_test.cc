@@ -4,9 +4,9 @@
 #include <nlohmann/json.hpp>
 #include <thread>
 
-#include "server/base/sha256.h"
+#include "base/hashing/sha256.h"
+#include "server/rpc/document_qa/question_stream.h"
 #include "server/rpc/open_inference/tensors.h"
-#include "server/rpc/question_stream.h"
 #include "tests/server/rpc/open_inference_fixture.h"
 
 namespace lectern {

@@ -9,13 +9,13 @@
 #include <memory>
 #include <string>
 
-#include "server/base/clock.h"
-#include "server/base/log.h"
+#include "base/clock.h"
+#include "base/log.h"
 #include "server/engine/engine.h"
 #include "server/metrics/server_metrics.h"
-#include "server/rpc/document_qa_service.h"
+#include "server/rpc/call/serving_state.h"
+#include "server/rpc/document_qa/document_qa_service.h"
 #include "server/rpc/open_inference/service.h"
-#include "server/rpc/serving_state.h"
 #include "tests/testing/fake_model.h"
 
 namespace lectern {

@@ -6,9 +6,9 @@
 
 #include <thread>
 
-#include "server/base/error_details.h"
-#include "server/base/utf8.h"
-#include "server/rpc/grpc_status.h"
+#include "base/error_details.h"
+#include "base/utf8.h"
+#include "server/rpc/call/grpc_status.h"
 #include "tests/server/rpc/service_fixture.h"
 
 namespace lectern {

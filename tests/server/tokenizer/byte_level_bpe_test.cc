@@ -1,5 +1,5 @@
 // The tokeniser on a small vocabulary: properties, odd input, damaged vocabularies, threads.
-#include "server/tokenizer/byte_level_bpe.h"
+#include "server/tokenizer/bpe/byte_level_bpe.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -7,8 +7,8 @@
 #include <random>
 #include <thread>
 
-#include "server/base/utf8.h"
-#include "server/tokenizer/byte_alphabet.h"
+#include "base/utf8.h"
+#include "server/tokenizer/bpe/byte_alphabet.h"
 
 namespace lectern {
 namespace {

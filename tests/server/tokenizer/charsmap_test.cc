@@ -1,6 +1,6 @@
 // Precompiled character maps: hand-made double arrays, sound and hostile, and the real one of
 // golden/t5_tiny damaged at random.
-#include "server/tokenizer/charsmap.h"
+#include "server/tokenizer/unigram/charsmap.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

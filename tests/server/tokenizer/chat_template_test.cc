@@ -4,7 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "server/base/error_details.h"
+#include "base/error_details.h"
 
 namespace lectern {
 namespace {

@@ -6,7 +6,7 @@
 #include <random>
 #include <string>
 
-#include "server/base/utf8.h"
+#include "base/utf8.h"
 #include "server/tokenizer/tokenizer.h"
 
 namespace lectern::test {

@@ -1,6 +1,6 @@
 // How texts are cut. The pieces are those of the Hugging Face tokenizers library, version 0.23.3
 // (ByteLevel; Digits with individual_digits and then ByteLevel).
-#include "server/tokenizer/pre_tokenize.h"
+#include "server/tokenizer/bpe/pre_tokenize.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

@@ -7,10 +7,10 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "server/model/loaders/gguf.h"
-#include "server/model/loaders/tokenizer_files.h"
-#include "server/tokenizer/byte_level_bpe.h"
+#include "server/formats/gguf.h"
+#include "server/tokenizer/bpe/byte_level_bpe.h"
 #include "server/tokenizer/chat_template.h"
+#include "server/tokenizer/files/tokenizer_files.h"
 #include "tests/testing/golden.h"
 
 namespace lectern {

@@ -7,7 +7,7 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
-#include "server/model/loaders/tokenizer_files.h"
+#include "server/tokenizer/files/tokenizer_files.h"
 #include "tests/server/tokenizer/expect_ranges.h"
 #include "tests/testing/golden.h"
 

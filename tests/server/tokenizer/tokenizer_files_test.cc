@@ -1,5 +1,5 @@
 // Vocabularies of model files: tokenizer.json and the metadata of a GGUF, sound and damaged.
-#include "server/model/loaders/tokenizer_files.h"
+#include "server/tokenizer/files/tokenizer_files.h"
 
 #include <gtest/gtest.h>
 
@@ -11,10 +11,10 @@
 #include <sstream>
 #include <vector>
 
-#include "server/base/status_macros.h"
-#include "server/tokenizer/byte_alphabet.h"
-#include "tests/server/model/loaders/expect_refused.h"
-#include "tests/server/model/loaders/model_files.h"
+#include "base/status_macros.h"
+#include "server/tokenizer/bpe/byte_alphabet.h"
+#include "tests/server/formats/expect_refused.h"
+#include "tests/server/formats/model_files.h"
 #include "tests/testing/golden.h"
 
 namespace lectern {

@@ -1,5 +1,5 @@
 // The unigram tokenizer on small vocabularies: rules, ties, bytes, ranges, damaged vocabularies.
-#include "server/tokenizer/unigram.h"
+#include "server/tokenizer/unigram/unigram.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -8,7 +8,7 @@
 #include <limits>
 #include <thread>
 
-#include "server/base/error_details.h"
+#include "base/error_details.h"
 #include "server/tokenizer/tokenizer_limits.h"
 #include "tests/server/tokenizer/expect_ranges.h"
 

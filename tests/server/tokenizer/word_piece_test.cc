@@ -1,12 +1,12 @@
 // WordPiece on a small vocabulary: BERT's words, pieces, ranges, decoding, damaged vocabularies.
-#include "server/tokenizer/word_piece.h"
+#include "server/tokenizer/word_piece/word_piece.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <functional>
 
-#include "server/base/error_details.h"
+#include "base/error_details.h"
 #include "server/tokenizer/tokenizer_limits.h"
 #include "tests/server/tokenizer/expect_ranges.h"
 

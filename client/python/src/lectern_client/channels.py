@@ -33,7 +33,7 @@ _OPTIONS: list[tuple[str, Any]] = [
 
 
 def service_config(kind: Kind) -> str:
-    """client/service_config.json, which the wheel takes along, for channels of this kind."""
+    """client/cpp/service_config.json, which the wheel takes along, for channels of this kind."""
     if kind == "unchecked":
         return "{}"
     packed = resources.files("lectern_client._proto").joinpath("service_config.json")

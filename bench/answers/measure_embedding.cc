@@ -1,0 +1,115 @@
+// measure_embedding: what top-k attention and int8 cost a BERT encoder's sentence embeddings.
+//
+//   measure_embedding --model=DIR --texts=FILE [--least_tokens=1] [--threads=2]
+//
+// FILE is a JSON list of strings. The reference is fp32 with dense attention. Prints a JSON line
+// for each other numerics, k (0: dense) and tail, top-k in every layer: {"numerics", "k", "tail",
+// "texts", "mean_cosine", "least_cosine"}, over the texts of at least --least_tokens tokens.
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "bench/answers/asking.h"
+#include "bench/answers/embedding.h"
+
+namespace lectern {
+namespace {
+
+using Numerics = ModelLoadOptions::Numerics;
+
+std::vector<std::vector<float>> EmbedAll(const Embedder& embedder,
+                                         const std::vector<std::string>& texts,
+                                         const AttentionPolicy& policy) {
+  std::vector<std::vector<float>> embeddings;
+  for (const std::string& text : texts) {
+    auto embedding = embedder.Embed(text, policy);
+    if (!embedding.ok()) Fail("measure_embedding: " + embedding.status().ToString());
+    embeddings.push_back(*std::move(embedding));
+  }
+  return embeddings;
+}
+
+void PrintRow(const char* numerics, int64_t k, const char* tail,
+              const std::vector<std::vector<float>>& reference,
+              const std::vector<std::vector<float>>& embeddings) {
+  double sum = 0, least = 1;
+  for (size_t i = 0; i < reference.size(); ++i) {
+    const double cosine = Cosine(reference[i], embeddings[i]);
+    sum += cosine;
+    least = std::min(least, cosine);
+  }
+  std::printf(
+      "{\"numerics\": \"%s\", \"k\": %lld, \"tail\": \"%s\", \"texts\": %zu, \"mean_cosine\": "
+      "%.6f, \"least_cosine\": %.6f}\n",
+      numerics, static_cast<long long>(k), tail, reference.size(),
+      sum / static_cast<double>(reference.size()), least);
+}
+
+std::map<std::string, std::string> ParseFlags(int argc, char** argv) {
+  std::map<std::string, std::string> flags = {
+      {"model", ""}, {"texts", ""}, {"least_tokens", "1"}, {"threads", "2"}};
+  for (int i = 1; i < argc; ++i) {
+    const std::string word = argv[i];
+    const size_t equals = word.find('=');
+    const bool known = word.rfind("--", 0) == 0 && equals != std::string::npos &&
+                       flags.contains(word.substr(2, equals - 2));
+    if (!known) Fail("measure_embedding: unknown option " + word);
+    flags[word.substr(2, equals - 2)] = word.substr(equals + 1);
+  }
+  return flags;
+}
+
+std::unique_ptr<Embedder> Load(std::map<std::string, std::string>& flags, Numerics numerics) {
+  auto embedder = Embedder::Load(flags["model"], numerics, std::atoi(flags["threads"].c_str()));
+  if (!embedder.ok()) Fail("measure_embedding: " + embedder.status().ToString());
+  return *std::move(embedder);
+}
+
+// The texts of at least so many tokens.
+std::vector<std::string> ReadTexts(const std::string& path, size_t least_tokens,
+                                   const Embedder& embedder) {
+  std::ifstream file(path);
+  if (!file) Fail("measure_embedding: cannot read --texts=" + path);
+  auto texts = nlohmann::json::parse(file).get<std::vector<std::string>>();
+  std::erase_if(texts, [&](const auto& text) { return embedder.Ids(text).size() < least_tokens; });
+  if (texts.empty()) Fail("measure_embedding: no text has so many tokens");
+  return texts;
+}
+
+void PrintTopKRows(const char* numerics, const Embedder& embedder,
+                   const std::vector<std::string>& texts,
+                   const std::vector<std::vector<float>>& reference) {
+  for (const auto& [tail, tail_name] : {std::pair(AttentionPolicy::Tail::kNone, "none"),
+                                        std::pair(AttentionPolicy::Tail::kMean, "mean")}) {
+    for (const int64_t k : {8, 16, 32, 64, 128}) {
+      AttentionPolicy policy = AttentionPolicy::Exact();
+      policy.top_k = k;
+      policy.tail = tail;
+      PrintRow(numerics, k, tail_name, reference, EmbedAll(embedder, texts, policy));
+    }
+  }
+}
+
+int Main(int argc, char** argv) {
+  auto flags = ParseFlags(argc, argv);
+  const auto f32 = Load(flags, Numerics::kF32), int8 = Load(flags, Numerics::kInt8Rotated);
+  const auto texts =
+      ReadTexts(flags["texts"], std::strtoull(flags["least_tokens"].c_str(), nullptr, 10), *f32);
+  const AttentionPolicy dense = AttentionPolicy::Exact();
+  const auto reference = EmbedAll(*f32, texts, dense);
+  PrintTopKRows("f32", *f32, texts, reference);
+  PrintRow("int8", 0, "none", reference, EmbedAll(*int8, texts, dense));
+  PrintTopKRows("int8", *int8, texts, reference);
+  return 0;
+}
+
+}  // namespace
+}  // namespace lectern
+
+int main(int argc, char** argv) { return lectern::Main(argc, argv); }

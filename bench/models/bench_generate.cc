@@ -1,0 +1,163 @@
+// bench_generate: what one model does on this machine, without a server around it.
+//
+//   bench_generate --model=FILE [--threads=2] [--numerics=auto|blocks|int8|f32]
+//                  [--device=cuda] [--exact | --top_k=K] [--ids=FILE] [--runs=3] [--median]
+//                  [--only=ROW,ROW...] [--json]
+//
+// Rows: seconds from the start of the process to the first token of a 16-token prompt ("load");
+// prefill tokens/s of 8,000, 2,048 and 512 tokens; decode tokens/s behind 8,000, 2,048 and 0
+// tokens; seconds to the first token of a 64-token question behind 8,000 cached tokens; peak
+// resident bytes up to the end of the first 8,000 tokens; tokens/s of one (answers_1) and of eight
+// (answers_8) answers at once of 128 tokens on one document of 6,016 cached tokens, to questions of
+// 64 tokens, reading the questions included. Every row is the best (or median) of
+// --runs, of fewer when it has taken five seconds. Rows that do not fit the window are left out.
+// --ids names a file with the prompt's token ids, separated by white space, so that peers can be
+// given the same prompt; without it the ids are a fixed pseudo-random walk.
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <ctime>
+#include <fstream>
+#include <memory>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "bench/models/bench_rows.h"
+#include "bench/models/bench_session.h"
+#include "server/model/loading/model_loader.h"
+
+namespace lectern {
+namespace {
+
+constexpr int kDecodeTokens = 64;
+constexpr int kQuestionTokens = 64;
+constexpr int kAnswerPromptTokens = 16;
+constexpr int kDocumentTokens = 6016;
+constexpr int kAnswerTokens = 128;
+constexpr int64_t kMostIds = 8192;
+
+// Dynamic linking included; the kernel counts it in ticks of 10 ms.
+double SecondsSinceProcessStart() {
+  std::ifstream file("/proc/self/stat");
+  std::string text;
+  std::getline(file, text);
+  std::istringstream fields(text.substr(text.rfind(')') + 2));  // from field 3 on
+  std::string field;
+  for (int i = 3; i <= 22; ++i) fields >> field;
+  timespec now{};
+  clock_gettime(CLOCK_BOOTTIME, &now);
+  return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) * 1e-9 -
+         std::strtod(field.c_str(), nullptr) / static_cast<double>(sysconf(_SC_CLK_TCK));
+}
+
+std::string Label(int64_t tokens) {
+  return tokens >= 1000 ? std::to_string(tokens / 1000) + "k" : std::to_string(tokens);
+}
+
+class Bench {
+ public:
+  Bench(const BenchOptions& options, const Model& model)
+      : options_(options),
+        model_(model),
+        ids_(BenchIds(options, model.info().vocabulary, kMostIds, kAnswerPromptTokens)),
+        rows_(options) {}
+
+  // The first answer comes first, then the longest prompt: its memory is the process's peak.
+  const BenchRows& Run() {
+    if (rows_.Wanted("load")) rows_.Add("load", SecondsToFirstAnswer(), "s");
+    MeasurePrompt(8000, 8000);
+    MeasurePrompt(2048, 2048);
+    MeasurePrompt(512, 0);
+    MeasureAnswers();
+    return rows_;
+  }
+
+ private:
+  double SecondsToFirstAnswer() {
+    BenchSession session(model_, kAnswerPromptTokens);
+    session.Read(std::span(ids_).first(kAnswerPromptTokens), 0, options_.policy);
+    return SecondsSinceProcessStart();
+  }
+
+  // All rows of one prompt share a session: reading `length` tokens, then decoding behind the first
+  // `depth` of them.
+  void MeasurePrompt(int64_t length, int64_t depth) {
+    if (length > std::min<int64_t>(model_.info().window, std::ssize(ids_))) return;
+    const std::string prefill = "prefill_" + Label(length);
+    const std::string decode = "decode_" + Label(depth);
+    const bool memory = length == 8000 && rows_.Wanted("rss_8k");
+    const bool first_token = length == 8000 && rows_.Wanted("ttft_cached_8k");
+    if (!memory && !first_token && !rows_.Wanted(prefill) && !rows_.Wanted(decode)) return;
+    const int64_t end = std::min(length + kDecodeTokens + 1, model_.info().window);
+    BenchSession session(model_, end);
+    const auto prompt = std::span<const int32_t>(ids_).first(length);
+    if (rows_.Wanted(prefill)) {
+      rows_.Measure(prefill, "tokens/s", [&] {
+        return length / Seconds([&] { session.Read(prompt, 0, options_.policy); });
+      });
+    } else {
+      session.Read(prompt, 0, options_.policy);
+    }
+    if (memory) rows_.Add("rss_8k", PeakResidentBytes(), "bytes");
+    if (end < length + kDecodeTokens + 1) return;
+    if (rows_.Wanted(decode)) {
+      rows_.Measure(decode, "tokens/s", [&] { return DecodeRate(session, depth); });
+    }
+    if (first_token) {
+      const auto question = prompt.subspan(100, kQuestionTokens);
+      rows_.Measure("ttft_cached_8k", "s", [&] {
+        return Seconds([&] { session.Read(question, length, options_.policy); });
+      });
+    }
+  }
+
+  void MeasureAnswers() {
+    if (!rows_.Wanted("answers_1") && !rows_.Wanted("answers_8")) return;
+    const int64_t end = kDocumentTokens + kQuestionTokens + kAnswerTokens;
+    if (end > std::min<int64_t>(model_.info().window, std::ssize(ids_))) return;
+    BenchSession document(model_, kDocumentTokens);
+    document.Read(std::span(ids_).first(kDocumentTokens), 0, options_.policy);
+    const auto question = std::span(ids_).subspan(100, kQuestionTokens);
+    for (const int count : {1, 8}) {
+      const std::string name = "answers_" + std::to_string(count);
+      if (!rows_.Wanted(name)) continue;
+      std::vector<std::unique_ptr<BenchSession>> sessions;
+      for (int i = 0; i < count; ++i) {
+        sessions.push_back(std::make_unique<BenchSession>(document, kDocumentTokens, end));
+      }
+      rows_.Measure(name, "tokens/s", [&] {
+        return count * kAnswerTokens / Seconds([&] {
+                 AnswerTogether(sessions, question, kDocumentTokens, kAnswerTokens,
+                                options_.policy);
+               });
+      });
+    }
+  }
+
+  double DecodeRate(BenchSession& session, int64_t depth) {
+    const int64_t start = std::max<int64_t>(depth, 1);
+    const double seconds =
+        Seconds([&] { session.Decode(ids_[0], kDecodeTokens, start, options_.policy); });
+    return kDecodeTokens / seconds;
+  }
+
+  const BenchOptions& options_;
+  const Model& model_;
+  const std::vector<int32_t> ids_;
+  BenchRows rows_;
+};
+
+int Main(int argc, char** argv) {
+  const BenchOptions options = ParseBenchOptions(argc, argv, ModelLoadOptions{}.default_policy);
+  const absl::StatusOr<std::shared_ptr<const Model>> model = LoadModel(options.model);
+  if (!model.ok()) BenchFail(model.status().ToString());
+  Bench(options, **model).Run().Print();
+  return 0;
+}
+
+}  // namespace
+}  // namespace lectern
+
+int main(int argc, char** argv) { return lectern::Main(argc, argv); }

@@ -1,0 +1,60 @@
+// One phase of load: arrivals, their calls, and what they came to.
+#pragma once
+
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/synchronization/mutex.h"
+#include "bench/serving/calls.h"
+#include "bench/serving/options.h"
+#include "bench/serving/recorder.h"
+#include "bench/serving/workload.h"
+
+namespace lectern::bench {
+
+// A connection of its own, whatever else this process has open.
+std::unique_ptr<Stub> NewConnection(const std::string& server, int number);
+
+class Driver {
+ public:
+  // `program` is this executable: crashing callers are processes of their own.
+  Driver(const LoadOptions& options, std::string program);
+
+  // Uploads the documents that are asked about.
+  absl::Status Prepare();
+  nlohmann::json Run();
+
+ private:
+  void OpenLoop();
+  void ClosedLoop();
+  // Starts the next arrival. `again`: when it is done, another one.
+  void Start(bool again) ABSL_LOCKS_EXCLUDED(mutex_);
+  void Crash(const std::string& document);
+  void WaitUntilDone() ABSL_LOCKS_EXCLUDED(mutex_);
+  // [[seconds since the last arrival, milliseconds to the first text, or -1 if refused], ...]
+  nlohmann::json Probe();
+
+  const LoadOptions options_;
+  const std::string program_;
+  std::vector<std::unique_ptr<Stub>> stubs_;
+  std::vector<std::string> documents_;
+  std::unique_ptr<Recorder> recorder_;
+  absl::Mutex mutex_;
+  Workload workload_ ABSL_GUARDED_BY(mutex_);
+  size_t next_stub_ ABSL_GUARDED_BY(mutex_) = 0;
+  int open_ ABSL_GUARDED_BY(mutex_) = 0;
+};
+
+// Asks about `document` and, at its first text, ends this process as a crash does. Returns if there
+// is none.
+void AskAndCrash(const LoadOptions& options);
+
+// Opens `options.leak` AskMany streams a second for `options.seconds`, holds them all, says "held"
+// and sleeps until it is ended.
+void HoldStreams(const LoadOptions& options);
+
+}  // namespace lectern::bench

@@ -1,0 +1,43 @@
+// What arrives, and when: drawn from a seed, so that two runs are the same.
+#pragma once
+
+#include <lectern/v1/ask.pb.h>
+
+#include <cstdint>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "bench/serving/options.h"
+
+namespace lectern::bench {
+
+enum class Kind {
+  kAsk,     // a plain question
+  kUpload,  // a document of its own
+  kCancel,  // a question that is cancelled after some events
+  kSlow,    // a question whose reader pauses before every message
+  kCrash,   // a question of a process that ends in the middle of the answer
+};
+
+// A text of about `tokens` tokens; another one for each number.
+std::string DocumentText(uint64_t number, int tokens);
+
+// Not thread-safe.
+class Workload {
+ public:
+  explicit Workload(const LoadOptions& options);
+
+  Kind NextKind();
+  double NextGap();                // seconds between two arrivals of the open loop
+  std::string NextUpload();        // never the same text twice, in any run
+  uint64_t Below(uint64_t bound);  // uniform
+  lectern::v1::AskRequest NextAsk(const std::vector<std::string>& documents);
+
+ private:
+  const LoadOptions options_;
+  std::mt19937_64 random_;
+  uint64_t uploads_ = 0;
+};
+
+}  // namespace lectern::bench

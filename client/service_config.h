@@ -1,9 +1,0 @@
-// client/service_config.json as a string: retries, timeouts, load balancing and health checks of
-// every channel (https://github.com/grpc/grpc/blob/master/doc/service_config.md).
-#pragma once
-
-namespace lectern {
-
-extern const char kServiceConfig[];
-
-}  // namespace lectern

@@ -1,7 +1,0 @@
-#include "kernels/ffn_ops_impl.h"
-
-namespace lectern::kernels {
-
-extern const FfnOps kFfnOpsPortable = kOps;
-
-}  // namespace lectern::kernels

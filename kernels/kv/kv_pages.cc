@@ -1,0 +1,303 @@
+#include "kernels/kv/kv_pages.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "kernels/kv/kv_layout.h"
+#include "kernels/rows/hadamard.h"
+#include "kernels/rows/row_ops.h"
+#include "kernels/runtime/parallel.h"
+
+namespace lectern::kernels {
+namespace {
+
+using internal::HeadLayout;
+using internal::HeadOffset;
+using internal::KvHeadLayout;
+
+constexpr int kMaxWidth = 4096;  // of a key or value, see internal::ValidLayout
+constexpr float kHuge = std::numeric_limits<float>::infinity();
+
+// One layer's part of a page, for one head.
+struct HeadView {
+  std::byte* base;
+  const KvHeadLayout& at;
+  const KvPageLayout& layout;
+
+  template <typename T>
+  T* Get(size_t offset) const {
+    return reinterpret_cast<T*>(base + offset);
+  }
+};
+
+void WriteKey(const HeadView& head, const RowOps& ops, int slot, const float* key) {
+  const int d = head.layout.head_dim;
+  if (head.layout.type == KvType::kF32) {
+    float* keys = head.Get<float>(head.at.keys);
+    for (int c = 0; c < d; ++c) keys[c * kPageTokens + slot] = key[c];
+    return;
+  }
+  const int padded = internal::PaddedHeadDim(d);
+  int8_t row[kMaxWidth];
+  for (int c = d; c < padded; ++c) row[c] = 0;
+  head.Get<float>(head.at.key_scale)[slot] = ops.quantize_int8(key, d, row);
+  int8_t* keys = head.Get<int8_t>(head.at.keys) + slot * 4;
+  int32_t sum = 0;
+  for (int c = 0; c < padded; c += 4) {
+    std::memcpy(keys + c * kPageTokens, row + c, 4);
+    sum += row[c] + row[c + 1] + row[c + 2] + row[c + 3];
+  }
+  head.Get<int32_t>(head.at.key_start)[slot] = -128 * sum;
+}
+
+void WriteValue(const HeadView& head, const RowOps& ops, int slot, const float* value) {
+  const int d = head.layout.value_dim;
+  if (head.layout.type == KvType::kF32) {
+    std::copy(value, value + d, head.Get<float>(head.at.values) + static_cast<int64_t>(slot) * d);
+    return;
+  }
+  int8_t* row = head.Get<int8_t>(head.at.values) + static_cast<int64_t>(slot) * d;
+  head.Get<float>(head.at.value_scale)[slot] = ops.quantize_int8(value, d, row);
+}
+
+void ReadValueRow(const HeadView& head, int slot, float* value) {
+  const int d = head.layout.value_dim;
+  if (head.layout.type == KvType::kF32) {
+    const float* row = head.Get<float>(head.at.values) + static_cast<int64_t>(slot) * d;
+    std::copy(row, row + d, value);
+    return;
+  }
+  const int8_t* row = head.Get<int8_t>(head.at.values) + static_cast<int64_t>(slot) * d;
+  const float scale = head.Get<float>(head.at.value_scale)[slot];
+  for (int c = 0; c < d; ++c) value[c] = scale * static_cast<float>(row[c]);
+}
+
+// The sum of values before a page, from the page before it.
+void StartPage(const HeadView& previous, const HeadView& page, bool first) {
+  const int d = page.layout.value_dim;
+  float* prefix = page.Get<float>(page.at.value_prefix);
+  if (first) {
+    std::fill(prefix, prefix + d, 0.0f);
+    return;
+  }
+  const float* before = previous.Get<float>(previous.at.value_prefix);
+  std::copy(before, before + d, prefix);
+  float value[kMaxWidth];
+  for (int slot = 0; slot < kPageTokens; ++slot) {
+    ReadValueRow(previous, slot, value);
+    for (int c = 0; c < d; ++c) prefix[c] += value[c];
+  }
+}
+
+// What the keys of a full page stay between. Products of fp32 are rounded by 2^-24 at most, so a
+// millionth outwards holds for the keys as attention multiplies them out.
+void BoundKeys(const HeadView& page) {
+  const int d = page.layout.head_dim;
+  if (page.layout.type == KvType::kF32) {
+    const float* keys = page.Get<float>(page.at.keys);
+    for (int c = 0; c < d; ++c) {
+      const auto [low, high] =
+          std::minmax_element(keys + c * kPageTokens, keys + (c + 1) * kPageTokens);
+      page.Get<float>(page.at.key_high)[c] = *high;
+      page.Get<float>(page.at.key_low)[c] = *low;
+    }
+    return;
+  }
+  constexpr float kOutwards = 1e-6f;
+  const float* scale = page.Get<float>(page.at.key_scale);
+  float largest = 0;
+  // A scale that is not finite makes the unit so, and attention reads the page.
+  for (int slot = 0; slot < kPageTokens; ++slot) {
+    largest = scale[slot] <= largest ? largest : scale[slot];
+  }
+  const float unit = largest * (1 + 10 * kOutwards);
+  *page.Get<float>(page.at.key_unit) = unit;
+  const bool usable = unit > 0 && std::isfinite(unit);
+  const float inverse = usable ? 1 / unit : 0;
+  const int8_t* keys = page.Get<int8_t>(page.at.keys);
+  for (int c = 0; c < d; ++c) {
+    const int8_t* channel = keys + (c / 4) * kPageTokens * 4 + c % 4;
+    float high = -kHuge, low = kHuge;
+    for (int slot = 0; slot < kPageTokens; ++slot) {
+      const float key = static_cast<float>(channel[slot * 4]) * scale[slot];
+      high = key > high ? key : high;
+      low = key < low ? key : low;
+    }
+    high = usable ? high * inverse : 0;
+    low = usable ? low * inverse : 0;
+    page.Get<int8_t>(page.at.key_high)[c] =
+        static_cast<int8_t>(std::min(127.0f, std::ceil(high + std::fabs(high) * kOutwards)));
+    page.Get<int8_t>(page.at.key_low)[c] =
+        static_cast<int8_t>(std::max(-127.0f, std::floor(low - std::fabs(low) * kOutwards)));
+  }
+}
+
+// One call that writes.
+struct Write {
+  const KvPageLayout& layout;
+  std::byte* const* pages;
+  int layer;
+  int64_t position;
+  int64_t count;
+  const float* k;
+  int64_t k_stride;
+  const float* v;
+  int64_t v_stride;
+  const RowOps& ops;
+  const KvHeadLayout at = HeadLayout(layout);
+
+  HeadView View(int64_t page, int head) const {
+    return {pages[page] + HeadOffset(layout, at, layer, head), at, layout};
+  }
+
+  void Row(int64_t row) const {
+    const int64_t token = position + row;
+    const int slot = static_cast<int>(token % kPageTokens);
+    for (int head = 0; head < layout.num_kv_heads; ++head) {
+      const HeadView view = View(token / kPageTokens, head);
+      WriteKey(view, ops, slot, k + row * k_stride + head * layout.head_dim);
+      WriteValue(view, ops, slot, v + row * v_stride + head * layout.value_dim);
+    }
+  }
+
+  // The sums before the pages that begin in this call, and the bounds of those that it fills; all
+  // rows are there.
+  void SumUpPages(int head) const {
+    const int64_t end = position + count;
+    for (int64_t page = position / kPageTokens; page < end / kPageTokens; ++page) {
+      BoundKeys(View(page, head));
+    }
+    for (int64_t page = (position + kPageTokens - 1) / kPageTokens; page * kPageTokens < end;
+         ++page) {
+      const HeadView view = View(page, head);
+      StartPage(page == 0 ? view : View(page - 1, head), view, page == 0);
+    }
+  }
+};
+
+// Rows are shared out in pieces of 16 slots: what two threads write lies in different cache lines.
+constexpr int64_t kPieceTokens = 16;
+
+// Calls prepare(row), which may change the row, and writes it.
+template <typename Prepare>
+void WriteRows(const Write& write, const ExecutionContext& context, Prepare prepare) {
+  const int64_t first = write.position / kPieceTokens;
+  const int64_t last = (write.position + write.count + kPieceTokens - 1) / kPieceTokens;
+  const int threads = write.count < kPieceTokens ? 1 : context.num_threads;
+  ForItems(threads, {.count = last - first}, [&](ItemRange pieces, int) {
+    const int64_t begin = (first + pieces.begin) * kPieceTokens - write.position;
+    const int64_t end = (first + pieces.end) * kPieceTokens - write.position;
+    const int64_t rows = std::min(end, write.count);
+    for (int64_t row = std::max<int64_t>(begin, 0); row < rows; ++row) {
+      prepare(row);
+      write.Row(row);
+    }
+  });
+  ForItems(threads, {.count = write.layout.num_kv_heads}, [&](ItemRange heads, int) {
+    for (int64_t head = heads.begin; head < heads.end; ++head) {
+      write.SumUpPages(static_cast<int>(head));
+    }
+  });
+}
+
+LaunchStatus CheckWrite(const Write& write, const ExecutionContext& context) {
+  const KvPageLayout& layout = write.layout;
+  if (!internal::ValidLayout(layout) || write.layer < 0 || write.layer >= layout.num_layers ||
+      write.position < 0 || write.count < 0 ||
+      write.k_stride < static_cast<int64_t>(layout.num_kv_heads) * layout.head_dim ||
+      write.v_stride < static_cast<int64_t>(layout.num_kv_heads) * layout.value_dim) {
+    return LaunchStatus::kBadShape;
+  }
+  if (write.count > 0 && (write.pages == nullptr || write.k == nullptr || write.v == nullptr)) {
+    return LaunchStatus::kBadArgument;
+  }
+  return CheckContext(context);
+}
+
+LaunchStatus CheckRows(const KvPageLayout& layout, const QkvRows& rows, int64_t position,
+                       int64_t count) {
+  if (rows.rope == nullptr || layout.head_dim != layout.value_dim ||
+      rows.rope->head_dim() != layout.head_dim) {
+    return LaunchStatus::kBadShape;
+  }
+  const int64_t heads = rows.num_q_heads + 2 * static_cast<int64_t>(layout.num_kv_heads);
+  if (rows.num_q_heads < 1 || rows.stride < heads * layout.head_dim) return LaunchStatus::kBadShape;
+  const int64_t block = rows.hadamard;
+  if (block < 1 || (block & (block - 1)) != 0 || layout.head_dim % block != 0) {
+    return LaunchStatus::kBadShape;
+  }
+  const bool known = position >= 0 && position <= rows.rope->max_positions() - count;
+  return known ? LaunchStatus::kOk : LaunchStatus::kBadArgument;
+}
+
+}  // namespace
+
+size_t KvPageLayout::PageBytes() const {
+  return HeadLayout(*this).bytes * static_cast<size_t>(num_layers) * num_kv_heads;
+}
+
+LaunchStatus WriteKv(const KvPageLayout& layout, std::byte* const* pages, int layer,
+                     int64_t position, int64_t count, const float* k, int64_t k_stride,
+                     const float* v, int64_t v_stride, const ExecutionContext& context) {
+  const Write write{layout, pages,    layer, position, count,
+                    k,      k_stride, v,     v_stride, RowOpsOf(context.isa)};
+  if (LaunchStatus status = CheckWrite(write, context); !Ok(status)) return status;
+  if (count > 0) WriteRows(write, context, [](int64_t) {});
+  return LaunchStatus::kOk;
+}
+
+LaunchStatus RotateAndWriteKv(const KvPageLayout& layout, std::byte* const* pages, int layer,
+                              int64_t position, int64_t count, const QkvRows& rows,
+                              const ExecutionContext& context) {
+  if (LaunchStatus status = CheckRows(layout, rows, position, count); !Ok(status)) return status;
+  const int64_t rotated = rows.num_q_heads + layout.num_kv_heads;
+  const float* k = rows.qkv + static_cast<int64_t>(rows.num_q_heads) * layout.head_dim;
+  const float* v = rows.qkv + rotated * layout.head_dim;
+  const Write write{layout, pages,       layer, position,    count,
+                    k,      rows.stride, v,     rows.stride, RowOpsOf(context.isa)};
+  if (rows.qkv == nullptr && count > 0) return LaunchStatus::kBadArgument;
+  if (LaunchStatus status = CheckWrite(write, context); !Ok(status)) return status;
+  if (count == 0) return LaunchStatus::kOk;
+  const float scale = HadamardScale(rows.hadamard);
+  WriteRows(write, context, [&](int64_t row) {
+    const float* cos = rows.rope->cos(position + row);
+    const float* sin = rows.rope->sin(position + row);
+    for (int64_t head = 0; head < rotated; ++head) {
+      float* x = rows.qkv + row * rows.stride + head * layout.head_dim;
+      write.ops.rotate(x, cos, sin, layout.head_dim / 2);
+      for (int64_t i = 0; rows.hadamard > 1 && i < layout.head_dim; i += rows.hadamard) {
+        write.ops.hadamard(x + i, rows.hadamard, scale);
+      }
+    }
+  });
+  return LaunchStatus::kOk;
+}
+
+LaunchStatus ReadKv(const KvPageLayout& layout, const KvPageTable& table, int layer, int kv_head,
+                    int64_t token, float* key, float* value) {
+  if (!internal::ValidLayout(layout) || layer < 0 || layer >= layout.num_layers || kv_head < 0 ||
+      kv_head >= layout.num_kv_heads || token < 0 || token >= table.num_tokens) {
+    return LaunchStatus::kBadShape;
+  }
+  if (table.pages == nullptr || key == nullptr || value == nullptr) {
+    return LaunchStatus::kBadArgument;
+  }
+  const KvHeadLayout at = HeadLayout(layout);
+  const int slot = static_cast<int>(token % kPageTokens);
+  const HeadView view{const_cast<std::byte*>(table.pages[token / kPageTokens]) +
+                          HeadOffset(layout, at, layer, kv_head),
+                      at, layout};
+  for (int c = 0; c < layout.head_dim; ++c) {
+    key[c] = layout.type == KvType::kF32
+                 ? view.Get<float>(at.keys)[c * kPageTokens + slot]
+                 : view.Get<float>(at.key_scale)[slot] *
+                       static_cast<float>(
+                           view.Get<int8_t>(at.keys)[(c / 4) * kPageTokens * 4 + slot * 4 + c % 4]);
+  }
+  ReadValueRow(view, slot, value);
+  return LaunchStatus::kOk;
+}
+
+}  // namespace lectern::kernels

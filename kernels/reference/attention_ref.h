@@ -1,0 +1,27 @@
+// Attention in plain double precision, one row at a time: what the fast kernels are compared with.
+// For tests only.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "kernels/attention/attention_args.h"
+#include "kernels/attention/topk_attention.h"
+
+namespace lectern::kernels {
+
+struct ReferenceRow {
+  std::vector<double> out;  // [value_dim]
+  double kept_mass = 0;
+  std::vector<int64_t> kept;   // by descending score, ties by ascending index
+  std::vector<double> weight;  // of each kept value in `out`
+  std::vector<double> score;   // of every key; hidden keys are -inf
+  double margin = 0;           // worst kept less best dropped score; inf if nothing was dropped
+};
+
+// Row `row`, query head `head` of one sequence; k <= 0 is dense. Keys and values are read back from
+// the pages (so int8 pages are compared by what they hold).
+ReferenceRow ReferenceAttention(const AttentionArgs& args, int64_t k, Tail tail, int64_t row,
+                                int head);
+
+}  // namespace lectern::kernels

@@ -1,7 +1,0 @@
-#include "kernels/row_ops_impl.h"
-
-namespace lectern::kernels {
-
-extern const RowOps kRowOpsAvx512 = kOps;
-
-}  // namespace lectern::kernels

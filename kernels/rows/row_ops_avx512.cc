@@ -1,0 +1,7 @@
+#include "kernels/rows/row_ops_impl.h"
+
+namespace lectern::kernels {
+
+extern const RowOps kRowOpsAvx512 = kOps;
+
+}  // namespace lectern::kernels

@@ -1,0 +1,29 @@
+// Evidence: which sentences of the document the question's tokens attended to.
+//
+// Recipe (docs/quality.md): the attention of the question's tokens, summed over the layers that
+// tell most (the model's choice) and all heads, and over the tokens of each sentence; best first.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "server/engine/text/sentences.h"
+#include "server/engine/types.h"
+#include "server/tokenizer/tokenizer.h"
+
+namespace lectern {
+
+struct Evidence {
+  std::vector<EvidenceSpan> spans;  // at most max_spans, best first
+  double strength = 0;              // share of the best sentence, 0 to 1
+  std::vector<double> shares;       // of every sentence; empty if nothing was attended to
+};
+
+// key_mass[i] belongs to encoding token i. Spans are whole sentences of `text`.
+Evidence RankEvidence(const std::string& text, const Encoding& encoding,
+                      const std::vector<ByteRange>& sentences, std::span<const float> key_mass,
+                      uint32_t max_spans);
+
+}  // namespace lectern

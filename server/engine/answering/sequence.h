@@ -1,0 +1,45 @@
+// The prompt of one answer: pages of a document, shared and read-only, and behind them pages of its
+// own for the question and the answer.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "server/engine/documents/document.h"
+#include "server/engine/kv_cache/page_pool.h"
+
+namespace lectern {
+
+class Sequence {
+ public:
+  Sequence() = default;
+
+  // Continues part `part` of a document, of which `tokens` tokens (prefix included) are in its
+  // pages. `own` must have room for what comes behind them and for the tokens of the last, half
+  // filled page, which are copied: OwnTokens() in all.
+  Sequence(std::shared_ptr<const ReadDocument> document, size_t part, uint64_t tokens,
+           const ModelInfo& model, PageSet own);
+  // Begins from nothing.
+  explicit Sequence(PageSet own);
+
+  // Tokens that the own pages of a continuation must hold.
+  static uint64_t OwnTokens(uint64_t document_tokens, uint64_t more, const ModelInfo& model) {
+    return document_tokens % static_cast<uint64_t>(model.page_tokens) + more;
+  }
+
+  std::span<std::byte* const> pages() const { return pages_; }
+  // Tokens that are in the pages.
+  int64_t position() const { return position_; }
+  void Advance(uint64_t tokens) { position_ += static_cast<int64_t>(tokens); }
+
+ private:
+  std::shared_ptr<const ReadDocument> document_;
+  PageSet own_;
+  std::vector<std::byte*> pages_;
+  int64_t position_ = 0;
+};
+
+}  // namespace lectern

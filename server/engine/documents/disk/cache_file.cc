@@ -1,0 +1,318 @@
+#include "server/engine/documents/disk/cache_file.h"
+
+#include <cstring>
+#include <type_traits>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "base/hashing/checksum.h"
+
+namespace lectern {
+namespace {
+
+constexpr std::string_view kMagic = "\x89LECTDOC";
+constexpr size_t kChecksumAt = 56;
+constexpr size_t kIdLength = 36;
+
+class Writer {
+ public:
+  void U64(uint64_t value) {
+    for (int i = 0; i < 8; ++i) bytes_ += static_cast<char>(value >> (8 * i) & 0xff);
+  }
+  void I64(int64_t value) { U64(static_cast<uint64_t>(value)); }
+  void Text(std::string_view text) {
+    U64(text.size());
+    bytes_.append(text.data(), text.size());
+  }
+  void When(absl::Time time) { I64(absl::ToUnixMicros(time)); }
+  void Identity(const CacheIdentity& identity) {
+    Text(identity.id);
+    Text(identity.fingerprint);
+  }
+  void Policy(const AttentionPolicy& policy) {
+    // Names every field: one more does not compile before it is written and read here.
+    const auto& [top_k, layer_k, tail, page_budget, dense_up_to, ffn_top_k, ffn_rank] = policy;
+    I64(top_k);
+    U64(layer_k.size());
+    for (const int64_t k : layer_k) I64(k);
+    U64(static_cast<uint64_t>(tail));
+    I64(page_budget);
+    I64(dense_up_to);
+    I64(ffn_top_k);
+    U64(static_cast<uint64_t>(ffn_rank));
+  }
+  const std::string& bytes() const { return bytes_; }
+
+ private:
+  std::string bytes_;
+};
+
+// Reads what Writer wrote; after the first thing that does not fit it reads zeros and is not ok.
+class Reader {
+ public:
+  explicit Reader(std::string_view bytes) : bytes_(bytes) {}
+  bool ok() const { return ok_; }
+  // Nothing but the padding's zeros is left.
+  bool AtEnd() const { return ok_ && bytes_.find_first_not_of('\0') == std::string_view::npos; }
+
+  uint64_t U64() {
+    const std::string_view bytes = Take(8);
+    uint64_t value = 0;
+    for (size_t i = 0; i < bytes.size(); ++i) {
+      value |= uint64_t{static_cast<unsigned char>(bytes[i])} << (8 * i);
+    }
+    return value;
+  }
+  int64_t I64() { return static_cast<int64_t>(U64()); }
+  bool Bool() { return Choice(1) != 0; }
+  std::string Text() { return std::string(Take(U64())); }
+  absl::Time When() {
+    const int64_t micros = I64();
+    if (micros == INT64_MAX) return absl::InfiniteFuture();
+    return absl::FromUnixMicros(micros);
+  }
+  // One of 0 ... last.
+  uint64_t Choice(uint64_t last) {
+    const uint64_t value = U64();
+    ok_ = ok_ && value <= last;
+    return ok_ ? value : 0;
+  }
+  // Of things that take at least `least_bytes` each.
+  uint64_t Count(size_t least_bytes) { return Choice(bytes_.size() / least_bytes); }
+  CacheIdentity Identity() {
+    CacheIdentity identity;
+    identity.id = Text();
+    identity.fingerprint = Text();
+    ok_ = ok_ && IsDocumentId(identity.id);
+    return identity;
+  }
+  AttentionPolicy Policy() {
+    AttentionPolicy policy;
+    policy.top_k = I64();
+    policy.layer_k.resize(Count(8));
+    for (int64_t& k : policy.layer_k) k = I64();
+    policy.tail = static_cast<AttentionPolicy::Tail>(Choice(1));
+    policy.page_budget = I64();
+    policy.dense_up_to = I64();
+    policy.ffn_top_k = I64();
+    policy.ffn_rank = static_cast<AttentionPolicy::FfnRank>(Choice(1));
+    return policy;
+  }
+
+ private:
+  std::string_view Take(uint64_t size) {
+    ok_ = ok_ && size <= bytes_.size();
+    if (!ok_) return {};
+    const std::string_view taken = bytes_.substr(0, size);
+    bytes_.remove_prefix(size);
+    return taken;
+  }
+
+  std::string_view bytes_;
+  bool ok_ = true;
+};
+
+// Of the whole header, without the checksum's own bytes.
+uint64_t HeaderChecksum(std::string_view header) {
+  std::string bytes(header);
+  bytes.replace(kChecksumAt, 8, 8, '\0');
+  return Checksum(bytes);
+}
+
+std::string Header(CacheFileKind kind, const Writer& body, uint64_t data_bytes) {
+  const size_t used = kCachePreambleBytes + body.bytes().size();
+  const size_t data_offset = (used + kCacheAlignment - 1) / kCacheAlignment * kCacheAlignment;
+  Writer preamble;
+  preamble.U64(kCacheFormatVersion);
+  preamble.U64(static_cast<uint64_t>(kind));
+  preamble.U64(data_offset + data_bytes);
+  preamble.U64(data_offset);
+  std::string header = absl::StrCat(std::string(kMagic), preamble.bytes());
+  header.resize(kCachePreambleBytes);
+  header += body.bytes();
+  header.resize(data_offset);
+  Writer checksum;
+  checksum.U64(HeaderChecksum(header));
+  header.replace(kChecksumAt, 8, checksum.bytes());
+  return header;
+}
+
+// The header's body, if its checksum fits.
+std::optional<Reader> Body(std::string_view header) {
+  if (header.size() < kCachePreambleBytes) return std::nullopt;
+  if (Reader(header.substr(kChecksumAt, 8)).U64() != HeaderChecksum(header)) return std::nullopt;
+  return Reader(header.substr(kCachePreambleBytes));
+}
+
+}  // namespace
+
+const char* ToString(CacheFault fault) {
+  switch (fault) {
+    case CacheFault::kNone:
+      return "none";
+    case CacheFault::kMissing:
+      return "missing";
+    case CacheFault::kUnreadable:
+      return "unreadable";
+    case CacheFault::kTruncated:
+      return "truncated";
+    case CacheFault::kForeign:
+      return "foreign";
+    case CacheFault::kVersion:
+      return "version";
+    case CacheFault::kCorrupt:
+      return "corrupt";
+    case CacheFault::kStale:
+      return "stale";
+  }
+  return "unknown";
+}
+
+std::string EncodeHeader(const CacheMeta& meta) {
+  Writer body;
+  body.Identity(meta.identity);
+  body.Text(meta.model);
+  body.Text(meta.sha256);
+  body.U64(meta.text_bytes);
+  body.U64(meta.tokens);
+  body.U64(meta.chunks);
+  body.U64(static_cast<uint64_t>(meta.reading));
+  body.U64(meta.holdings.size());
+  for (const auto& [owner, holding] : meta.holdings) {
+    body.Text(owner);
+    body.Text(holding.title);
+    body.U64(holding.pinned);
+    body.When(holding.created);
+    body.When(holding.expires);
+  }
+  return Header(CacheFileKind::kMeta, body, 0);
+}
+
+std::string EncodeHeader(const CacheText& text, uint64_t data_bytes) {
+  Writer body;
+  body.Identity(text.identity);
+  body.U64(text.checksum);
+  return Header(CacheFileKind::kText, body, data_bytes);
+}
+
+std::string EncodeHeader(const CachePages& pages) {
+  Writer body;
+  body.Identity(pages.identity);
+  body.U64(static_cast<uint64_t>(pages.reading));
+  body.Policy(pages.policy);
+  body.U64(pages.page_tokens);
+  body.U64(pages.page_bytes);
+  body.U64(pages.tokens_checksum);
+  body.U64(pages.parts.size());
+  for (const CachePart& part : pages.parts) {
+    body.U64(part.tokens.begin);
+    body.U64(part.tokens.end);
+    body.U64(part.pages);
+  }
+  body.U64(pages.page_checksums.size());
+  for (const uint64_t checksum : pages.page_checksums) body.U64(checksum);
+  return Header(CacheFileKind::kPages, body, pages.page_checksums.size() * pages.page_bytes);
+}
+
+CacheFault DecodePreamble(std::string_view preamble, CacheFileKind kind, uint64_t file_bytes,
+                          CachePreamble* out) {
+  if (preamble.size() < kCachePreambleBytes) return CacheFault::kTruncated;
+  if (!absl::StartsWith(absl::string_view(preamble.data(), preamble.size()),
+                        absl::string_view(kMagic.data(), kMagic.size()))) {
+    return CacheFault::kForeign;
+  }
+  Reader reader(preamble.substr(kMagic.size()));
+  if (reader.U64() != kCacheFormatVersion) return CacheFault::kVersion;
+  if (reader.U64() != static_cast<uint64_t>(kind)) return CacheFault::kForeign;
+  *out = {.kind = kind, .file_bytes = reader.U64(), .data_offset = reader.U64()};
+  if (out->file_bytes != file_bytes) return CacheFault::kTruncated;
+  const bool fits = out->data_offset >= kCachePreambleBytes && out->data_offset <= file_bytes &&
+                    out->data_offset % kCacheAlignment == 0 &&
+                    out->data_offset <= kMaxCacheHeaderBytes;
+  return fits ? CacheFault::kNone : CacheFault::kCorrupt;
+}
+
+CacheFault DecodeHeader(std::string_view header, CacheMeta* out) {
+  std::optional<Reader> body = Body(header);
+  if (!body) return CacheFault::kCorrupt;
+  out->identity = body->Identity();
+  out->model = body->Text();
+  out->sha256 = body->Text();
+  out->text_bytes = body->U64();
+  out->tokens = body->U64();
+  out->chunks = body->U64();
+  out->reading = static_cast<Reading>(body->Choice(static_cast<uint64_t>(Reading::kChunks)));
+  for (uint64_t left = body->Count(40); left > 0 && body->ok(); --left) {
+    const std::string owner = body->Text();
+    DocumentHolding& holding = out->holdings[owner];
+    holding.title = body->Text();
+    holding.pinned = body->Bool();
+    holding.created = body->When();
+    holding.expires = body->When();
+  }
+  return body->AtEnd() ? CacheFault::kNone : CacheFault::kCorrupt;
+}
+
+CacheFault DecodeHeader(std::string_view header, CacheText* out) {
+  std::optional<Reader> body = Body(header);
+  if (!body) return CacheFault::kCorrupt;
+  out->identity = body->Identity();
+  out->checksum = body->U64();
+  return body->AtEnd() ? CacheFault::kNone : CacheFault::kCorrupt;
+}
+
+CacheFault DecodeHeader(std::string_view header, CachePages* out) {
+  std::optional<Reader> body = Body(header);
+  if (!body) return CacheFault::kCorrupt;
+  out->identity = body->Identity();
+  out->reading = static_cast<Reading>(body->Choice(static_cast<uint64_t>(Reading::kChunks)));
+  out->policy = body->Policy();
+  out->page_tokens = body->U64();
+  out->page_bytes = body->U64();
+  out->tokens_checksum = body->U64();
+  out->parts.resize(body->Count(24));
+  for (CachePart& part : out->parts) {
+    part.tokens.begin = body->U64();
+    part.tokens.end = body->U64();
+    part.pages = body->U64();
+  }
+  out->page_checksums.resize(body->Count(8));
+  for (uint64_t& checksum : out->page_checksums) checksum = body->U64();
+  uint64_t pages = 0;
+  for (const CachePart& part : out->parts) {
+    if (part.pages > out->page_checksums.size()) return CacheFault::kCorrupt;
+    pages += part.pages;
+  }
+  const bool fits = body->AtEnd() && pages == out->page_checksums.size();
+  return fits ? CacheFault::kNone : CacheFault::kCorrupt;
+}
+
+bool IsDocumentId(std::string_view text) {
+  return text.size() == kIdLength && text.substr(0, 4) == "doc-" &&
+         text.find_first_not_of("0123456789abcdef", 4) == std::string_view::npos;
+}
+
+std::string MetaName(const std::string& id) { return id + ".meta"; }
+std::string TextName(const std::string& id) { return id + ".text"; }
+std::string PagesName(const std::string& id, Reading reading, const AttentionPolicy& policy) {
+  Writer key;
+  key.U64(static_cast<uint64_t>(reading));
+  key.Policy(policy);
+  return absl::StrCat(id, ".", absl::Hex(Checksum(key.bytes()), absl::kZeroPad16), ".pages");
+}
+
+std::optional<std::string> IdOfName(std::string_view name) {
+  const std::string id(name.substr(0, kIdLength));
+  if (!IsDocumentId(id)) return std::nullopt;
+  if (name == MetaName(id) || name == TextName(id)) return id;
+  constexpr std::string_view kPagesEnd = ".pages";
+  const bool pages = name.size() == kIdLength + 1 + 16 + kPagesEnd.size() &&
+                     name[kIdLength] == '.' &&
+                     name.substr(name.size() - kPagesEnd.size()) == kPagesEnd &&
+                     name.substr(kIdLength + 1, 16).find_first_not_of("0123456789abcdef") ==
+                         std::string_view::npos;
+  if (!pages) return std::nullopt;
+  return id;
+}
+
+}  // namespace lectern

@@ -1,0 +1,123 @@
+// The format of the files that keep documents on disk (docs/document_store.md): encoding, decoding,
+// and everything that tells a file to be believed from one that is not. Bytes in, bytes out.
+//
+//   [0, 64)              magic, version, kind, sizes, checksum of all of [0, data_offset)
+//   [64, data_offset)    body: the fields of one of the structs below; zeros up to 4,096 bytes
+//   [data_offset, end)   data: none, the text, or the pages; its checksums are in the body
+//
+// All numbers are little-endian. A file's length is in its header.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/time/time.h"
+#include "server/engine/documents/document.h"
+#include "server/engine/types.h"
+#include "server/model/attention_policy.h"
+
+namespace lectern {
+
+inline constexpr uint32_t kCacheFormatVersion = 2;
+inline constexpr size_t kCachePreambleBytes = 64;
+inline constexpr size_t kCacheAlignment = 4096;
+inline constexpr size_t kMaxCacheHeaderBytes = size_t{64} << 20;
+
+enum class CacheFileKind : uint32_t { kMeta = 1, kText = 2, kPages = 3 };
+
+// Why a file is not believed.
+enum class CacheFault {
+  kNone,
+  kMissing,     // not there, or belongs to no document
+  kUnreadable,  // the disk says so
+  kTruncated,   // not as long as it says, or shorter than a header
+  kForeign,     // not such a file, or of another document, model or page layout
+  kVersion,     // of another version of the format
+  kCorrupt,     // a checksum or a field does not fit
+  kStale,       // of other tokens: the text is cut up in another way today
+};
+const char* ToString(CacheFault fault);
+
+// What one owner has said about a document.
+struct DocumentHolding {
+  std::string title;
+  bool pinned = false;
+  absl::Time created;
+  absl::Time expires = absl::InfiniteFuture();
+};
+
+// Who a file belongs to; at the head of every body.
+struct CacheIdentity {
+  std::string id;
+  std::string fingerprint;  // of the model
+  bool operator==(const CacheIdentity&) const = default;
+};
+
+// Makes a document known: its other files count only beside this one.
+struct CacheMeta {
+  CacheIdentity identity;
+  std::string model;
+  std::string sha256;
+  uint64_t text_bytes = 0;
+  uint64_t tokens = 0;
+  uint64_t chunks = 1;
+  Reading reading = Reading::kWhole;                // as first read: kWhole or kChunks
+  std::map<std::string, DocumentHolding> holdings;  // by owner
+};
+
+struct CacheText {
+  CacheIdentity identity;
+  uint64_t checksum = 0;
+};
+
+struct CachePart {
+  TokenRange tokens;
+  uint64_t pages = 0;
+  bool operator==(const CachePart&) const = default;
+};
+
+struct CachePages {
+  CacheIdentity identity;
+  Reading reading = Reading::kWhole;
+  AttentionPolicy policy;
+  uint64_t page_tokens = 0;
+  uint64_t page_bytes = 0;
+  uint64_t tokens_checksum = 0;  // of the ids: the prefix's and the text's
+  std::vector<CachePart> parts;
+  std::vector<uint64_t> page_checksums;  // of all parts' pages, in order
+};
+
+// The first data_offset bytes of a file with `data_bytes` bytes of data.
+std::string EncodeHeader(const CacheMeta& meta);
+std::string EncodeHeader(const CacheText& text, uint64_t data_bytes);
+std::string EncodeHeader(const CachePages& pages);
+
+// What the preamble says.
+struct CachePreamble {
+  CacheFileKind kind = CacheFileKind::kMeta;
+  uint64_t file_bytes = 0;
+  uint64_t data_offset = 0;  // multiple of kCacheAlignment, at most kMaxCacheHeaderBytes
+};
+// Checks magic, version, kind and sizes; `file_bytes` is the file's true length.
+CacheFault DecodePreamble(std::string_view preamble, CacheFileKind kind, uint64_t file_bytes,
+                          CachePreamble* out);
+// `header` is [0, data_offset). Nothing in it is believed before its checksum fits.
+CacheFault DecodeHeader(std::string_view header, CacheMeta* out);
+CacheFault DecodeHeader(std::string_view header, CacheText* out);
+CacheFault DecodeHeader(std::string_view header, CachePages* out);
+
+// "doc-" and 32 hexadecimal digits: what may become part of a path.
+bool IsDocumentId(std::string_view text);
+// Names of a document's files.
+std::string MetaName(const std::string& id);
+std::string TextName(const std::string& id);
+std::string PagesName(const std::string& id, Reading reading, const AttentionPolicy& policy);
+// The id that a name begins with, if it is one of the names above.
+std::optional<std::string> IdOfName(std::string_view name);
+
+}  // namespace lectern

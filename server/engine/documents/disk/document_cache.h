@@ -1,0 +1,142 @@
+// Documents on disk, under one folder: what is kept of them when memory is short or the server
+// stops. docs/document_store.md tells format and guarantees.
+//
+// A document is a file of its own for its text, for the pages of each reading and policy, and for
+// who owns it (the meta file, written last and removed first: without it the others do not count).
+// Files are written beside their names and renamed, so that a crash leaves whole files and .tmp
+// files, which Open() removes. A file that is torn, damaged, foreign or stale is never handed out:
+// it is counted by reason, logged, removed, and the caller reads the document anew.
+//
+// Every method may block on the disk. Errors of the disk are UNAVAILABLE.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "base/files/file_system.h"
+#include "base/mutex.h"
+#include "server/engine/documents/disk/cache_file.h"
+#include "server/engine/documents/document.h"
+#include "server/engine/kv_cache/page_pool.h"
+#include "server/metrics/server_metrics.h"
+
+namespace lectern {
+
+// Pages of a document's reading on disk.
+struct StoredRead {
+  Reading reading = Reading::kWhole;
+  AttentionPolicy policy;
+  uint64_t device_bytes = 0;  // in memory
+};
+
+// A document that Open() has found.
+struct StoredDocument {
+  CacheMeta meta;
+  std::shared_ptr<const Model> model;
+  absl::Time last_used;
+  std::vector<StoredRead> reads;
+};
+
+// `count` pages of `page_bytes` bytes, or RESOURCE_EXHAUSTED.
+using PageAllocator = std::function<absl::StatusOr<PageSet>(size_t page_bytes, size_t count)>;
+
+struct DocumentCacheOptions {
+  std::string directory;                          // its parent must exist
+  uint64_t max_bytes = uint64_t{16} << 30;        // of all files
+  FileSystem* files = &FileSystem::Real();        // must outlive the cache
+  absl::Duration least_retry = absl::Seconds(1);  // after a failure; doubles up to a minute
+};
+
+// Thread-safe; two threads must not save the same document at the same time.
+class DocumentCache {
+ public:
+  DocumentCache(DocumentCacheOptions options, std::vector<std::shared_ptr<const Model>> models,
+                ServerMetrics* metrics);
+  ~DocumentCache();
+
+  // Makes the folder (mode 0700) or takes it over: removes what crashes have left, reads headers
+  // (no text, no page), and returns the documents of these models. Files of other models stay
+  // until DropForeign(). UNAVAILABLE if the folder can not be used or another process uses it.
+  absl::StatusOr<std::vector<StoredDocument>> Open() ABSL_LOCKS_EXCLUDED(mutex_);
+
+  absl::Status SaveText(const DocumentContent& content) ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::Status SavePages(const DocumentContent& content, const ReadDocument& read)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  // Makes the document known; its text must be saved. `last_used` orders the files after a restart.
+  absl::Status SaveMeta(const CacheMeta& meta, absl::Time last_used) ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // DATA_LOSS when there is no text to be believed.
+  absl::StatusOr<std::string> LoadText(const CacheMeta& meta) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Reads straight into pages of `allocate`. DATA_LOSS when there are none to be believed; the
+  // allocator's error as it is.
+  absl::StatusOr<std::shared_ptr<const ReadDocument>> LoadPages(const DocumentContent& content,
+                                                                Reading reading,
+                                                                const AttentionPolicy& policy,
+                                                                const PageAllocator& allocate)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // All files of a document; returns their bytes.
+  absl::StatusOr<uint64_t> Remove(const std::string& id) ABSL_LOCKS_EXCLUDED(mutex_);
+  void RemovePages(const std::string& id, Reading reading, const AttentionPolicy& policy)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  // A document of another model; false if there is none.
+  bool DropForeign() ABSL_LOCKS_EXCLUDED(mutex_);
+  void Touch(const std::string& id, absl::Time last_used) const;
+
+  bool Has(const std::string& id) const ABSL_LOCKS_EXCLUDED(mutex_);
+  uint64_t bytes() const ABSL_LOCKS_EXCLUDED(mutex_);
+  uint64_t max_bytes() const { return options_.max_bytes; }
+  absl::Duration least_retry() const { return options_.least_retry; }
+  // Of the files of a text and of pages, headers included.
+  static uint64_t TextFileBytes(uint64_t text_bytes);
+  static uint64_t PagesFileBytes(const DocumentContent& content, const ReadDocument& read);
+
+ private:
+  struct Files {
+    std::map<std::string, uint64_t> bytes;  // by name
+    bool foreign = false;
+  };
+
+  std::string Path(const std::string& name) const { return options_.directory + "/" + name; }
+  absl::Status MakeFolder();
+  absl::Status LockFolder();
+  // Opens a file and reads the bytes of its header, which are yet to be decoded.
+  CacheFault OpenChecked(const std::string& name, CacheFileKind kind, std::optional<OpenFile>* file,
+                         std::string* header, CachePreamble* preamble) const;
+  // The same, decoded and closed again: what Open() asks of every file.
+  template <typename Header>
+  CacheFault ReadHeader(const std::string& name, CacheFileKind kind, Header* header,
+                        uint64_t* data_bytes) const;
+  void RemoveLeftOver(const std::string& name) const;
+  void Scan(const std::string& id, const std::map<std::string, DirectoryEntry>& files,
+            std::vector<StoredDocument>& found) ABSL_LOCKS_EXCLUDED(mutex_);
+  CacheFault ScanPages(const std::string& name, const StoredDocument& document,
+                       StoredRead* read) const;
+  CacheFault LoadTextFile(const CacheMeta& meta, std::string* text) const;
+  CacheFault CheckPages(const CachePages& header, const DocumentContent& content, Reading reading,
+                        const AttentionPolicy& policy) const;
+  absl::Status Save(const std::string& id, const std::string& name,
+                    std::span<const std::span<const std::byte>> pieces) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Removes a file that is not believed, counts and logs it.
+  void Reject(const std::string& id, const std::string& name, CacheFault fault)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::Status RemoveFile(const std::string& id, const std::string& name)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+
+  DocumentCacheOptions options_;  // the directory without symbolic links, after Open()
+  const std::vector<std::shared_ptr<const Model>> models_;
+  ServerMetrics* const metrics_;
+  std::optional<OpenFile> lock_file_;  // held while this process uses the folder
+  mutable Mutex mutex_;
+  std::map<std::string, Files> files_ ABSL_GUARDED_BY(mutex_);  // by id
+};
+
+}  // namespace lectern

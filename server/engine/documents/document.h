@@ -1,0 +1,86 @@
+// A document as the engine holds it: text, tokens, sentences, the parts it is read in, and the
+// pages of their keys and values.
+//
+// A document is read whole (one part: all its tokens) or in chunks (parts of at most so many
+// tokens, cut at sentence ends, each a prompt of its own whose positions begin at 0). Every part is
+// read behind the prompt's prefix: the pages of a part hold the prefix and the part's tokens.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "server/engine/kv_cache/page_pool.h"
+#include "server/engine/text/lexical_index.h"
+#include "server/engine/text/sentences.h"
+#include "server/engine/types.h"
+#include "server/model/model.h"
+#include "server/tokenizer/tokenizer.h"
+
+namespace lectern {
+
+// Tokens [begin, end) of a document's encoding.
+struct TokenRange {
+  size_t begin = 0;
+  size_t end = 0;
+  size_t size() const { return end - begin; }
+  bool operator==(const TokenRange&) const = default;
+};
+
+// What never changes about a document. Shared, immutable.
+struct DocumentContent {
+  std::string id;
+  std::string sha256;
+  std::shared_ptr<const Model> model;
+  std::string text;
+  std::vector<int32_t> prefix;  // of the prompt
+  Encoding encoding;            // of the text
+  std::vector<ByteRange> sentences;
+  std::vector<TokenRange> chunks;             // of reading = chunks; cover every token, in order
+  std::shared_ptr<const LexicalIndex> words;  // of the chunks
+
+  // The parts of a reading, kWhole or kChunks.
+  std::vector<TokenRange> Parts(Reading reading) const;
+  // Tokens of all parts, each with the prefix.
+  uint64_t PromptTokens(Reading reading) const;
+  // kAuto: whole up to a chunk's length, in chunks beyond it.
+  Reading Resolve(Reading reading) const;
+  // The prefix and the part's tokens.
+  std::vector<int32_t> Prompt(const TokenRange& part) const;
+  size_t PromptSize(const TokenRange& part) const { return prefix.size() + part.size(); }
+};
+
+// The pages of a document under one policy and reading. Immutable once made. A model that reads
+// question and document together has none.
+struct ReadDocument {
+  AttentionPolicy policy;
+  Reading reading = Reading::kWhole;  // or kChunks
+  std::vector<PageSet> parts;         // one for each of DocumentContent::Parts(reading)
+
+  uint64_t bytes() const;
+};
+
+// Chunks are read best at about this length by small models (docs/quality.md).
+inline constexpr size_t kChunkTokens = 2000;
+
+// DocumentIdOf() (base/document_id.h).
+std::string DocumentId(const Model& model, const std::string& text_sha256);
+
+// Chunks of at most `chunk_tokens` tokens that end where a sentence does; a sentence longer than
+// that is cut. A token belongs to the sentence of its last byte.
+std::vector<TokenRange> CutIntoChunks(const Encoding& encoding,
+                                      std::span<const ByteRange> sentences, size_t chunk_tokens);
+
+// What a model's chunks have: kChunkTokens, or half of a smaller window; three quarters of the
+// window of an encoder.
+size_t ChunkTokens(const ModelInfo& model);
+
+// Tokens, sentences and chunks of a text. `sha256` is the text's. Takes as long as tokenising does;
+// any thread may call it.
+std::shared_ptr<const DocumentContent> PrepareContent(std::shared_ptr<const Model> model,
+                                                      std::string text, std::string sha256);
+
+}  // namespace lectern

@@ -1,0 +1,265 @@
+// Documents that have been read: text, tokens, sentences, and for each policy they were read under
+// the pages of their keys and values. Content-addressed; read-only pages shared by all questions.
+//
+// A document belongs to the owners that uploaded it (the tenants of a server; the empty owner is
+// the only one of a server without tenants). An id is no secret: an owner sees, lists, asks and
+// deletes what it has uploaded itself, each with its own title, pin and expiry, and to it a
+// document of others is as if it were not there. The pages are shared all the same, and counted in
+// full against the quota of each owner.
+//
+// With a cache folder, a thread of the store's own writes what is new to disk. A document that is
+// there leaves memory for others (eviction demotes it) and is still held: MakeResident() and
+// LoadPages() bring it back. When the disk fails, memory serves on and writing is tried again.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/statusor.h"
+#include "base/clock.h"
+#include "base/mutex.h"
+#include "server/engine/documents/disk/document_cache.h"
+#include "server/engine/documents/document.h"
+#include "server/engine/engine.h"
+#include "server/engine/types.h"
+#include "server/metrics/server_metrics.h"
+
+namespace lectern {
+
+// How an owner keeps a document.
+struct DocumentOptions {
+  std::string owner;
+  std::string title;
+  bool pinned = false;
+  absl::Duration ttl = absl::InfiniteDuration();
+};
+
+struct DocumentStoreOptions {
+  TenantLimits tenant_limits;
+  DocumentCacheOptions cache;                        // without a directory: memory alone
+  std::vector<std::shared_ptr<const Model>> models;  // whose documents on disk are held
+};
+
+// Thread-safe. What takes an owner answers NOT_FOUND (DOCUMENT_NOT_FOUND, or DOCUMENT_EVICTED if
+// that owner's document was here once) where the owner has no such document.
+class DocumentStore {
+ public:
+  // Reads the headers of the cache folder: from then on the documents there are held.
+  DocumentStore(const Clock* clock, ServerMetrics* metrics, DocumentStoreOptions options = {});
+  // Writes what is not yet on disk, unless the disk fails.
+  ~DocumentStore();
+  DocumentStore(const DocumentStore&) = delete;
+  DocumentStore& operator=(const DocumentStore&) = delete;
+
+  // A document in use: it is not evicted, and its memory outlives its deletion.
+  class Lease {
+   public:
+    Lease() = default;
+    explicit operator bool() const { return hold_ != nullptr; }
+    const std::string& id() const { return id_; }
+    const std::shared_ptr<const Model>& model() const { return model_; }
+    // Of the document, without the prompt's prefix.
+    uint64_t tokens() const { return tokens_; }
+    // False: on disk alone; content() is there after MakeResident().
+    bool resident() const { return content_ != nullptr; }
+    const DocumentContent& content() const { return *content_; }
+    const std::shared_ptr<const DocumentContent>& shared_content() const { return content_; }
+    // How the document was read when it was uploaded.
+    Reading reading() const { return reading_; }
+
+   private:
+    friend class DocumentStore;
+    std::string id_;
+    std::shared_ptr<const Model> model_;
+    uint64_t tokens_ = 0;
+    Reading reading_ = Reading::kWhole;
+    std::shared_ptr<const DocumentContent> content_;
+    std::shared_ptr<void> hold_;
+    std::vector<std::shared_ptr<const ReadDocument>> reads_;
+  };
+
+  // Room in an owner's quota for a document that is being read; given back when destroyed, which
+  // should follow Put(). Move-only; the store must outlive it.
+  class Reservation {
+   public:
+    Reservation() = default;
+    Reservation(Reservation&& other) noexcept { *this = std::move(other); }
+    Reservation& operator=(Reservation&& other) noexcept;
+    ~Reservation() { Release(); }
+
+   private:
+    friend class DocumentStore;
+    void Release();
+    DocumentStore* store_ = nullptr;
+    std::string owner_;
+    uint64_t bytes_ = 0;
+  };
+
+  // Counts as a use.
+  absl::StatusOr<Lease> Use(const std::string& id, const std::string& owner)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  // The document's pages of that reading under `policy`, or null. Sees pages that were added after
+  // Use().
+  std::shared_ptr<const ReadDocument> Find(const Lease& lease, Reading reading,
+                                           const AttentionPolicy& policy) const
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  bool Has(const std::string& id, const std::string& owner) ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // Brings a document's text back from disk and prepares it; at once if it is in memory. Blocks on
+  // disk and tokenising. NOT_FOUND (DOCUMENT_EVICTED) if the file turns out to be damaged: then the
+  // document has gone.
+  absl::Status MakeResident(Lease& lease) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Pages that FindOrLoad() may find on disk.
+  bool IsOnDisk(const Lease& lease, Reading reading, const AttentionPolicy& policy) const
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  // What Find() finds, else what is on disk, read into pages of `allocate`, else null: then the
+  // caller has to compute the pages. Blocks on the disk. Errors are the allocator's. `lease` must
+  // be resident.
+  absl::StatusOr<std::shared_ptr<const ReadDocument>> FindOrLoad(const Lease& lease,
+                                                                 Reading reading,
+                                                                 const AttentionPolicy& policy,
+                                                                 const PageAllocator& allocate)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  // Waits until everything is on disk; false if the disk fails. Without a cache: true.
+  bool Flush() ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // Sets room aside for one more document of `bytes` bytes of pages. RESOURCE_EXHAUSTED
+  // (CLIENT_QUOTA, with the figures) if the owner's limits do not allow it; waiting does not help.
+  absl::StatusOr<Reservation> Reserve(const std::string& owner, const std::string& id,
+                                      uint64_t bytes) ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // Adds a document with its first pages, or owner and pages to the document that is there already.
+  // Quotas are not looked at: Reserve() did.
+  DocumentInfo Put(std::shared_ptr<const DocumentContent> content,
+                   std::shared_ptr<const ReadDocument> read, const DocumentOptions& options)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  // The same content was uploaded again, by an owner that has it, or by another, whose quota must
+  // allow it: it lives at least as long as `options` say. Nothing if the document is not here.
+  absl::StatusOr<std::optional<DocumentInfo>> Renew(const std::string& id,
+                                                    const DocumentOptions& options)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // Pages of a further policy; the oldest beyond four are dropped. No-op if the document has gone,
+  // has pages of that policy, or an owner's quota is full.
+  void AddRead(const std::string& id, std::shared_ptr<const ReadDocument> read)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+
+  absl::StatusOr<DocumentInfo> Get(const std::string& id, const std::string& owner)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  // In order of id. A page begins behind the last id of the page before: what is added or deleted
+  // between two pages is seen or not, every other document exactly once.
+  absl::StatusOr<DocumentPage> List(uint32_t page_size, const std::string& page_token,
+                                    const std::string& model, const std::string& owner)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  // Bytes of memory freed by the time it returns: 0 while answers run on it or others own it too.
+  absl::StatusOr<uint64_t> Delete(const std::string& id, const std::string& owner)
+      ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // Takes the least recently used document that is neither pinned nor in use out of memory; false
+  // if there is none. It is still held if it is on disk.
+  bool EvictOne() ABSL_LOCKS_EXCLUDED(mutex_);
+  void DropExpired() ABSL_LOCKS_EXCLUDED(mutex_);
+
+  // Some documents are in use and may be evicted later.
+  bool AnyInUse() const ABSL_LOCKS_EXCLUDED(mutex_);
+  uint64_t size() const ABSL_LOCKS_EXCLUDED(mutex_);
+
+ private:
+  using Holding = DocumentHolding;
+  struct Entry {
+    CacheMeta meta;  // its holdings are never empty
+    std::shared_ptr<const Model> model;
+    std::shared_ptr<const DocumentContent> content;  // null: on disk alone
+    std::vector<std::shared_ptr<const ReadDocument>> reads;
+    bool on_disk = false;
+    std::vector<StoredRead> saved;
+    absl::Time last_used;
+    absl::Time last_saved;                                 // the use that the disk knows of
+    std::shared_ptr<int> hold = std::make_shared<int>(0);  // its use count less one: leases
+
+    bool pinned() const;
+    uint64_t bytes() const;       // in memory
+    uint64_t held_bytes() const;  // in memory, or on disk and in memory when it is asked
+    bool IsSaved(const ReadDocument& read) const;
+  };
+  struct Usage {
+    uint64_t bytes = 0;
+    uint64_t documents = 0;
+  };
+  using Entries = std::map<std::string, Entry>;
+
+  static DocumentInfo InfoOf(const Entry& entry, const Holding& holding);
+  static Lease LeaseOf(const Entry& entry);
+  absl::Status Missing(const std::string& id, const std::string& owner) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // The document, if `owner` has it and it has not expired.
+  Entries::iterator FindLive(const std::string& id, const std::string& owner)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  Usage UsageOf(const std::string& owner) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status CheckQuota(const std::string& owner, uint64_t bytes) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  Holding& Hold(Entry& entry, const DocumentOptions& options) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void AddReadTo(Entry& entry, std::shared_ptr<const ReadDocument> read)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Forget(const std::string& id, const std::string& owner)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Remove(Entries::iterator entry, EvictionReason reason) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Ends the holdings that have expired, and the documents that nobody holds any more.
+  void Expire(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Publish() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  // The disk (document_store_disk.cc).
+  struct Unsaved {
+    Lease lease;
+    bool text = false;
+    std::vector<std::shared_ptr<const ReadDocument>> reads;
+  };
+  void SetUnsaved(const std::string& id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool HasWork() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void SaveLoop() ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::Status SaveNext() ABSL_LOCKS_EXCLUDED(mutex_);
+  void SetAvailable(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status OpenCache() ABSL_LOCKS_EXCLUDED(mutex_);
+  void Adopt(StoredDocument stored) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  absl::Status Save(const std::string& id) ABSL_LOCKS_EXCLUDED(mutex_);
+  absl::Status WriteFiles(const Unsaved& unsaved) ABSL_LOCKS_EXCLUDED(mutex_);
+  bool MakeRoom(uint64_t bytes, const std::string& id) ABSL_LOCKS_EXCLUDED(mutex_);
+  // Brings the disk's idea of a document's owners up to date: its meta file, or no files.
+  absl::Status SyncOwners(const std::string& id) ABSL_LOCKS_EXCLUDED(mutex_, owners_mutex_);
+  void PublishDisk() ABSL_LOCKS_EXCLUDED(mutex_, owners_mutex_);
+
+  const Clock* const clock_;
+  ServerMetrics* const metrics_;
+  const DocumentStoreOptions options_;
+  const std::unique_ptr<DocumentCache> cache_;  // null: memory alone
+  // Orders writes and removals of meta files, and what is published of the disk; taken before
+  // mutex_, never under it.
+  Mutex owners_mutex_;
+  mutable Mutex mutex_;
+  Entries entries_ ABSL_GUARDED_BY(mutex_);
+  absl::Time next_expiry_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteFuture();  // no holding's before
+  std::map<std::string, Usage> reserved_ ABSL_GUARDED_BY(mutex_);            // by owner
+  // Owner and id of what has left, so that NOT_FOUND can say so; bounded.
+  using Gone = std::pair<std::string, std::string>;
+  std::deque<Gone> gone_order_ ABSL_GUARDED_BY(mutex_);
+  std::set<Gone> gone_ ABSL_GUARDED_BY(mutex_);
+
+  std::set<std::string> unsaved_ ABSL_GUARDED_BY(mutex_);   // ids with something to write
+  std::set<std::string> removals_ ABSL_GUARDED_BY(mutex_);  // ids with files to remove
+  bool opened_ ABSL_GUARDED_BY(mutex_) = false;
+  bool saving_ ABSL_GUARDED_BY(mutex_) = false;
+  bool unavailable_ ABSL_GUARDED_BY(mutex_) = false;
+  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
+  std::thread saver_;
+};
+
+}  // namespace lectern

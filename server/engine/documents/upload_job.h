@@ -1,0 +1,87 @@
+// A document on its way in: first arriving (IncomingUpload), then waiting and being read
+// (UploadJob).
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <string>
+
+#include "base/hashing/sha256.h"
+#include "base/utf8.h"
+#include "server/engine/answering/answer_job.h"
+#include "server/engine/engine.h"
+
+namespace lectern {
+
+// Bytes of texts that are still arriving, over all uploads. Thread-safe.
+class UploadBudget {
+ public:
+  explicit UploadBudget(uint64_t limit) : limit_(limit) {}
+  bool Take(uint64_t bytes) {
+    if (used_.fetch_add(bytes) + bytes <= limit_) return true;
+    used_ -= bytes;
+    return false;
+  }
+  void Return(uint64_t bytes) { used_ -= bytes; }
+  uint64_t limit() const { return limit_; }
+  uint64_t used() const { return used_; }
+
+ private:
+  const uint64_t limit_;
+  std::atomic<uint64_t> used_{0};
+};
+
+class UploadJob : public QueuedJob {
+ public:
+  UploadJob(const EngineParts& parts, UploadOptions options, std::shared_ptr<const Model> model,
+            std::string text, std::string sha256, absl::Duration default_ttl,
+            std::shared_ptr<UploadSink> sink);
+
+  void OnWaiting(uint32_t ahead) override;
+  Task<Done> Run() override;
+  void End(const absl::Status& status) override;
+
+ private:
+  Task<absl::StatusOr<DocumentInfo>> Read();
+  Task<absl::StatusOr<DocumentInfo>> ReadPages(std::shared_ptr<const DocumentContent> content);
+
+  const EngineParts parts_;
+  const UploadOptions options_;
+  const std::shared_ptr<const Model> model_;
+  std::string text_;
+  const std::string sha256_;
+  const DocumentOptions keep_;
+  std::shared_ptr<UploadSink> sink_;
+  WorkStage stage_ = WorkStage::kQueue;
+};
+
+class IncomingUpload : public Upload {
+ public:
+  IncomingUpload(const EngineParts& parts, UploadOptions options,
+                 std::shared_ptr<const Model> model, const EngineLimits& limits,
+                 absl::Duration default_ttl, std::shared_ptr<UploadBudget> budget,
+                 std::shared_ptr<JobQueue> queue);
+  ~IncomingUpload() override;
+
+  absl::Status Append(std::string_view bytes) override;
+  uint64_t bytes_received() const override { return text_.size(); }
+  absl::StatusOr<std::shared_ptr<Job>> Finish(std::shared_ptr<UploadSink> sink) override;
+
+ private:
+  absl::Status CheckWhole(const std::string& sha256) const;
+
+  const EngineParts parts_;
+  const UploadOptions options_;
+  const std::shared_ptr<const Model> model_;
+  const EngineLimits limits_;
+  const absl::Duration default_ttl_;
+  const std::shared_ptr<UploadBudget> budget_;
+  const std::shared_ptr<JobQueue> queue_;
+  std::string text_;
+  uint64_t taken_ = 0;  // from the budget
+  Utf8StreamValidator utf8_;
+  Sha256 digest_;
+  absl::Status failed_;
+};
+
+}  // namespace lectern

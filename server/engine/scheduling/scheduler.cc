@@ -1,0 +1,310 @@
+#include "server/engine/scheduling/scheduler.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "server/engine/fault_points.h"
+
+namespace lectern {
+namespace {
+
+// What a token costs a tenant: a decoded one takes the time of several that are read together.
+constexpr double kPrefillCost = 1;
+constexpr double kDecodeCost = 4;
+// Beside the prefill of questions, uploads still get this share of a step's.
+constexpr size_t kBulkShare = 4;
+// Fewer tokens at a time are not worth a pass over the weights.
+constexpr size_t kLeastSlice = 16;
+
+}  // namespace
+
+Scheduler::Scheduler(const Clock* clock, ServerMetrics* metrics, std::shared_ptr<JobQueue> queue,
+                     int slice_tokens)
+    : clock_(clock),
+      metrics_(metrics),
+      queue_(std::move(queue)),
+      slice_tokens_(static_cast<size_t>(std::max(1, slice_tokens))) {}
+
+Scheduler::Steps::Steps(Scheduler* scheduler, const Model& model,
+                        std::span<const StepRequest> requests, StepOwner owner,
+                        const Progress* progress)
+    : scheduler_(scheduler),
+      model_(model),
+      requests_(requests),
+      owner_(owner),
+      progress_(progress),
+      done_(requests.size(), 0) {
+  for (const StepRequest& request : requests) total_ += request.tokens.size();
+  left_ = total_;
+}
+
+void Scheduler::Steps::await_suspend(std::coroutine_handle<> waiting) {
+  waiting_ = waiting;
+  scheduler_->steps_.push_back(this);
+}
+
+void Scheduler::Wait::await_suspend(std::coroutine_handle<> waiting) {
+  waiting_ = waiting;
+  scheduler_->waits_.push_back(this);
+}
+
+Scheduler::Steps Scheduler::Run(const Model& model, std::span<const StepRequest> requests,
+                                StepOwner owner, const Progress* progress) {
+  return Steps(this, model, requests, owner, progress);
+}
+
+Scheduler::Wait Scheduler::WaitUntil(std::function<bool()> ready, StepOwner owner) {
+  return Wait(this, std::move(ready), owner, /*for_memory=*/false);
+}
+
+Scheduler::Wait Scheduler::WaitForMemory(std::function<bool()> ready, StepOwner owner) {
+  return Wait(this, std::move(ready), owner, /*for_memory=*/true);
+}
+
+void Scheduler::Tick() {
+  const absl::Time now = clock_->Now();
+  heartbeat_nanos_ = absl::ToUnixNanos(now);
+  metrics_->SetHeartbeat(now);
+}
+
+Workspace& Scheduler::WorkspaceOf(const Model& model) {
+  auto& workspace = workspaces_[&model];
+  if (workspace == nullptr) workspace = model.NewWorkspace();
+  return *workspace;
+}
+
+bool Scheduler::RunOnce() {
+  Tick();
+  queue_->Sweep();
+  StartJobs();
+  EndStoppedSteps();
+  const bool resumed = ResumeWaiting();
+  EndJobs();
+  const Model* model = NextModel();
+  if (model == nullptr) return resumed;
+  Choose(*model);
+  Forward(*model);
+  EndJobs();
+  return true;
+}
+
+void Scheduler::StartJobs() {
+  while (std::shared_ptr<QueuedJob> job = queue_->TakeNext()) {
+    absl::Status status = FaultPoint(Fault::kTaken);
+    if (status.ok()) status = job->Check(WorkStage::kQueue);
+    if (!status.ok()) {
+      job->End(status);
+      queue_->Done(job);
+      continue;
+    }
+    jobs_.push_back({job, job->Run()});
+    jobs_.back().task.Start();
+  }
+}
+
+void Scheduler::EndJobs() {
+  for (auto running = jobs_.begin(); running != jobs_.end();) {
+    if (!running->task.done()) {
+      ++running;
+      continue;
+    }
+    ++jobs_ended_;
+    const std::shared_ptr<QueuedJob> job = running->job;
+    running = jobs_.erase(running);
+    queue_->Done(job);
+  }
+}
+
+void Scheduler::Resume(const std::vector<std::coroutine_handle<>>& handles) {
+  for (const std::coroutine_handle<> handle : handles) handle.resume();
+}
+
+// Steps whose job is cancelled, too late, or stopped.
+void Scheduler::EndStoppedSteps() {
+  std::vector<std::coroutine_handle<>> stopped;
+  std::erase_if(steps_, [&](Steps* steps) {
+    steps->status_ = steps->owner_.job->Check(steps->owner_.stage);
+    if (steps->status_.ok()) return false;
+    stopped.push_back(steps->waiting_);
+    return true;
+  });
+  Resume(stopped);
+}
+
+bool Scheduler::ResumeWaiting() {
+  std::vector<std::coroutine_handle<>> ready;
+  std::erase_if(waits_, [&](Wait* wait) {
+    wait->status_ = wait->owner_.job->Check(wait->owner_.stage);
+    if (wait->status_.ok() && !wait->ready_()) return false;
+    ready.push_back(wait->waiting_);
+    return true;
+  });
+  const bool all_starve =
+      ready.empty() && steps_.empty() && !waits_.empty() &&
+      std::all_of(waits_.begin(), waits_.end(), [](const Wait* wait) { return wait->for_memory_; });
+  if (all_starve) {
+    // The one that came last gives way.
+    waits_.back()->status_ = absl::AbortedError("every running job waits for memory");
+    ready.push_back(waits_.back()->waiting_);
+    waits_.pop_back();
+  }
+  Resume(ready);
+  return !ready.empty();
+}
+
+// Models take turns.
+const Model* Scheduler::NextModel() {
+  const Model* next = nullptr;
+  for (const Steps* steps : steps_) {
+    if (&steps->model_ != last_model_) {
+      next = &steps->model_;
+      break;
+    }
+  }
+  if (next == nullptr && !steps_.empty()) next = &steps_.front()->model_;
+  last_model_ = next;
+  return next;
+}
+
+// Takes part in the coming step with up to `budget` of its tokens; returns how many, which is more
+// than the budget for a step's only window.
+size_t Scheduler::Take(Steps& steps, size_t budget) {
+  size_t taken = 0;
+  for (size_t i = steps.first_; i < steps.requests_.size() && taken < budget; ++i) {
+    const StepRequest& request = steps.requests_[i];
+    const size_t left = request.tokens.size() - steps.done_[i];
+    const bool fits = left <= budget - taken;
+    if (request.encode && !fits && chosen_prefill_ > 0) break;
+    const size_t count = request.encode || fits ? left : budget - taken;
+    if (count == 0) continue;
+    chosen_.push_back({&steps, i, count});
+    taken += count;
+    if (!steps.decodes()) chosen_prefill_ += count;
+  }
+  return taken;
+}
+
+void Scheduler::Choose(const Model& model) {
+  chosen_.clear();
+  chosen_prefill_ = 0;
+  std::vector<Steps*> prefill;
+  for (Steps* steps : steps_) {
+    if (&steps->model_ != &model) continue;
+    if (steps->decodes()) {
+      Take(*steps, steps->left_);
+    } else {
+      prefill.push_back(steps);
+    }
+  }
+  const size_t budget = chosen_.empty()
+                            ? slice_tokens_
+                            : std::max(slice_tokens_ / 2, std::min(slice_tokens_, kLeastSlice));
+  ChoosePrefill(prefill, budget);
+}
+
+void Scheduler::ChoosePrefill(std::vector<Steps*>& prefill, size_t budget) {
+  const auto priority = [](const Steps* steps) { return steps->owner_.job->kind().priority; };
+  for (Steps* steps : prefill) steps->counter_ = queue_->CounterOf(*steps->owner_.job);
+  std::stable_sort(prefill.begin(), prefill.end(), [&](const Steps* a, const Steps* b) {
+    return std::make_pair(priority(a), a->counter_) < std::make_pair(priority(b), b->counter_);
+  });
+  const auto bulk = std::find_if(prefill.begin(), prefill.end(), [&](const Steps* steps) {
+    return priority(steps) == Priority::kBulk;
+  });
+  // Questions that wait for their turn have it sooner when those that run are soon done: then an
+  // upload gets no more than is worth a pass.
+  const bool hurry = (bulk != prefill.begin() || !chosen_.empty()) && queue_->InteractiveWaits();
+  const size_t bulk_share = std::min(budget / kBulkShare, hurry ? kLeastSlice : budget);
+  const size_t for_bulk = bulk == prefill.end() ? 0 : bulk_share;
+  size_t left = budget;
+  for (auto steps = prefill.begin(); steps != bulk && left > for_bulk; ++steps) {
+    left -= std::min(left, Take(**steps, left - std::min(left, for_bulk)));
+  }
+  if (hurry) left = std::min(left, for_bulk);
+  for (auto steps = bulk; steps != prefill.end() && left > 0; ++steps) {
+    left -= std::min(left, Take(**steps, left));
+  }
+}
+
+// Computes what was chosen and resumes the jobs that have waited for it.
+void Scheduler::Forward(const Model& model) {
+  slices_.clear();
+  uint64_t prefill_tokens = 0, decode_tokens = 0;
+  for (const Chosen& chosen : chosen_) {
+    const StepRequest& request = chosen.steps->requests_[chosen.request];
+    const size_t done = chosen.steps->done_[chosen.request];
+    const bool is_last = done + chosen.tokens == request.tokens.size();
+    slices_.push_back({.tokens = request.tokens.subspan(done, chosen.tokens),
+                       .position = request.position + static_cast<int64_t>(done),
+                       .pages = request.pages,
+                       .policy = request.policy,
+                       .encode = request.encode,
+                       .document_begin = request.document_begin,
+                       .memory = request.memory,
+                       .memory_tokens = request.memory_tokens,
+                       .logits = is_last ? request.logits : nullptr,
+                       .kept_mass = request.kept_mass,
+                       .key_mass = request.key_mass,
+                       .span_begins = request.span_begins,
+                       .span_ends = request.span_ends,
+                       .evidence_only = request.evidence_only});
+    (chosen.steps->decodes() ? decode_tokens : prefill_tokens) += chosen.tokens;
+  }
+  const absl::Duration start = clock_->Steady();
+  ForwardSlices(model);
+  const absl::Duration took = clock_->Steady() - start;
+  metrics_->Step(prefill_tokens > 0 ? EnginePhase::kPrefill : EnginePhase::kDecode, took,
+                 prefill_tokens + decode_tokens, chosen_.size());
+  queue_->estimate().Step(prefill_tokens, decode_tokens, took);
+  Tick();
+  for (size_t i = 0; i < chosen_.size(); ++i) {
+    if (statuses_[i].ok()) {
+      Account(chosen_[i]);
+    } else {
+      chosen_[i].steps->status_ = statuses_[i];
+    }
+  }
+  std::vector<std::coroutine_handle<>> finished;
+  std::erase_if(steps_, [&](Steps* steps) {
+    if (steps->status_.ok() && steps->left_ > 0) return false;
+    finished.push_back(steps->waiting_);
+    return true;
+  });
+  Resume(finished);
+}
+
+// A model refuses bad arguments before it computes anything: the slice that is to blame must not
+// take the others with it.
+void Scheduler::ForwardSlices(const Model& model) {
+  Workspace& workspace = WorkspaceOf(model);
+  absl::Status status = FaultPoint(Fault::kBeforeStep);
+  if (status.ok()) status = model.Forward(slices_, workspace);
+  if (status.ok()) status = FaultPoint(Fault::kAfterStep);
+  statuses_.assign(slices_.size(), status);
+  if (slices_.size() == 1 || !absl::IsInvalidArgument(statuses_[0])) return;
+  for (size_t i = 0; i < slices_.size(); ++i) {
+    statuses_[i] = model.Forward({&slices_[i], 1}, workspace);
+  }
+}
+
+void Scheduler::Account(const Chosen& chosen) {
+  Steps& steps = *chosen.steps;
+  steps.done_[chosen.request] += chosen.tokens;
+  steps.left_ -= chosen.tokens;
+  while (steps.first_ < steps.requests_.size() &&
+         steps.done_[steps.first_] == steps.requests_[steps.first_].tokens.size()) {
+    ++steps.first_;
+  }
+  QueuedJob& job = *steps.owner_.job;
+  const double tokens = static_cast<double>(chosen.tokens);
+  if (steps.decodes()) {
+    job.Did(0, chosen.tokens);
+    queue_->Charge(job, tokens * kDecodeCost);
+  } else {
+    job.Did(chosen.tokens, 0);
+    queue_->Charge(job, tokens * kPrefillCost);
+  }
+  if (steps.progress_ != nullptr) (*steps.progress_)(steps.total_ - steps.left_);
+}
+
+}  // namespace lectern

@@ -1,0 +1,42 @@
+// GGUF files (versions 2 and 3, little-endian), read through mmap and treated as hostile: every
+// count, offset and size is checked against the bytes that are left before it is used.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "server/formats/tensor_source.h"
+
+namespace lectern {
+
+// A metadata value. Integers of every width are widened; an array is of one element kind.
+struct GgufValue {
+  std::variant<int64_t, uint64_t, double, bool, std::string, std::vector<int64_t>,
+               std::vector<double>, std::vector<bool>, std::vector<std::string>>
+      value;
+};
+
+// Immutable, thread-safe.
+class GgufFile : public TensorSource {
+ public:
+  // NOT_FOUND for a missing file; INVALID_ARGUMENT naming file, key or tensor, and reason
+  // otherwise. Never crashes and never allocates more than a small multiple of the bytes actually
+  // present.
+  static absl::StatusOr<std::unique_ptr<GgufFile>> Open(const std::string& path);
+
+  virtual const std::map<std::string, GgufValue>& metadata() const = 0;
+
+  // Typed look-ups: INVALID_ARGUMENT naming file and key when absent or of another type.
+  virtual absl::StatusOr<int64_t> GetInt(const std::string& key) const = 0;
+  virtual absl::StatusOr<double> GetFloat(const std::string& key) const = 0;
+  virtual absl::StatusOr<std::string> GetString(const std::string& key) const = 0;
+  virtual bool Has(const std::string& key) const = 0;
+};
+
+}  // namespace lectern

@@ -1,0 +1,47 @@
+#include "server/formats/tensor_finder.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "server/formats/file_error.h"
+
+namespace lectern {
+namespace {
+
+std::string Show(const std::vector<int64_t>& shape) {
+  return absl::StrCat("[", absl::StrJoin(shape, ", "), "]");
+}
+
+}  // namespace
+
+absl::Status TensorFinder::Find(const std::string& name, const std::vector<int64_t>& shape,
+                                const TensorView** tensor) {
+  const FilePart part{.file = source_.path(), .kind = "tensor", .name = name};
+  *tensor = source_.Find(name);
+  if (*tensor == nullptr) {
+    return InvalidFile(part, absl::StrCat("is missing; wanted with shape ", Show(shape)));
+  }
+  if ((*tensor)->shape != shape) {
+    return InvalidFile(
+        part, absl::StrCat("has shape ", Show((*tensor)->shape), "; wanted is ", Show(shape)));
+  }
+  used_.insert((*tensor)->name);
+  return absl::OkStatus();
+}
+
+absl::Status TensorFinder::RefuseUnused(std::string_view family,
+                                        const std::vector<std::string_view>& spare) const {
+  for (const std::string_view name : source_.Names()) {
+    const bool is_spare = std::any_of(spare.begin(), spare.end(), [&](std::string_view one) {
+      return one.starts_with('*') ? name.ends_with(one.substr(1)) : name == one;
+    });
+    if (used_.contains(name) || is_spare) continue;
+    return UnsupportedFile(
+        {.file = source_.path(), .kind = "tensor", .name = name},
+        absl::StrCat("is not part of a ", std::string(family), " model that this build computes"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace lectern

@@ -1,0 +1,35 @@
+// Looks up a model's tensors by name and shape, and knows which were left unused.
+#pragma once
+
+#include <cstdint>
+#include <set>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "server/formats/tensor_source.h"
+
+namespace lectern {
+
+// Refers to the source, which must outlive it and the tensors found.
+class TensorFinder {
+ public:
+  explicit TensorFinder(const TensorSource& source) : source_(source) {}
+
+  // INVALID_ARGUMENT naming file and tensor when it is missing or of another shape.
+  absl::Status Find(const std::string& name, const std::vector<int64_t>& shape,
+                    const TensorView** tensor);
+
+  // UNIMPLEMENTED for a tensor that nobody asked for: leaving it out would give wrong answers
+  // silently. `spare` names what may stand in the file without being used, "*.x" every name that
+  // ends in ".x"; `family` is named in the error.
+  absl::Status RefuseUnused(std::string_view family,
+                            const std::vector<std::string_view>& spare) const;
+
+ private:
+  const TensorSource& source_;
+  std::set<std::string_view> used_;
+};
+
+}  // namespace lectern

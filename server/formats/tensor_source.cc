@@ -1,0 +1,41 @@
+#include "server/formats/tensor_source.h"
+
+namespace lectern {
+namespace {
+
+struct TypeFacts {
+  std::string_view name;
+  int64_t values;  // per block
+  int64_t bytes;   // per block
+};
+
+// Sizes from the GGUF specification (github.com/ggml-org/ggml/blob/master/docs/gguf.md).
+TypeFacts Facts(TensorType type) {
+  switch (type) {
+    case TensorType::kF32:
+      return {"F32", 1, 4};
+    case TensorType::kF16:
+      return {"F16", 1, 2};
+    case TensorType::kBF16:
+      return {"BF16", 1, 2};
+    case TensorType::kQ8_0:
+      return {"Q8_0", 32, 34};
+    case TensorType::kQ4_0:
+      return {"Q4_0", 32, 18};
+    case TensorType::kQ4_1:
+      return {"Q4_1", 32, 20};
+    case TensorType::kQ4_K:
+      return {"Q4_K", 256, 144};
+    case TensorType::kQ6_K:
+      return {"Q6_K", 256, 210};
+  }
+  return {"unknown", 1, 1};
+}
+
+}  // namespace
+
+std::string_view ToString(TensorType type) { return Facts(type).name; }
+int64_t BlockValues(TensorType type) { return Facts(type).values; }
+int64_t BlockBytes(TensorType type) { return Facts(type).bytes; }
+
+}  // namespace lectern

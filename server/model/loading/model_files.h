@@ -1,0 +1,39 @@
+// A model's folder as every family reads it.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "server/formats/tensor_source.h"
+#include "server/model/loading/model_loader.h"
+#include "server/model/model.h"
+
+namespace lectern {
+
+// All bytes of a file.
+absl::StatusOr<std::string> ReadTextFile(const std::string& path);
+
+// The files of a Hugging Face folder that say what the model computes, in the order of their names:
+// directory order differs between machines.
+std::vector<std::string> ModelFilesOf(const std::filesystem::path& folder);
+
+// Identifies the bytes of all files (fingerprint.h).
+absl::StatusOr<std::string> HashFiles(const std::vector<std::string>& paths);
+
+// The type that holds most bytes, as "Q4_1".
+std::string MainType(const TensorSource& source);
+uint64_t CountParameters(const TensorSource& source);
+
+// name, format, quantization and parameters.
+ModelInfo InfoOfFiles(const ModelLoadOptions& options, std::string format,
+                      const TensorSource& source);
+
+// INVALID_ARGUMENT if the tokenizer has ids that the embedding table has not.
+absl::Status CheckVocabulary(const ModelLoadOptions& options, const Tokenizer& tokenizer,
+                             int64_t rows);
+
+}  // namespace lectern

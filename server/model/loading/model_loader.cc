@@ -1,0 +1,92 @@
+#include "server/model/loading/model_loader.h"
+
+#include <filesystem>
+#include <new>
+#include <string_view>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/error_details.h"
+#include "base/status_macros.h"
+#include "server/formats/config_reader.h"
+#include "server/formats/strict_json.h"
+#include "server/model/bert/load_bert.h"
+#include "server/model/llama/load_llama.h"
+#include "server/model/loading/model_files.h"
+#include "server/model/t5/load_t5.h"
+
+namespace lectern {
+namespace {
+
+namespace fs = std::filesystem;
+
+absl::Status CheckOptions(const ModelLoadOptions& options) {
+  const auto bad = [](const char* field, std::string description) {
+    ErrorDetails details;
+    details.field_violations = {{field, description}};
+    return MakeError(absl::StatusCode::kInvalidArgument, absl::StrCat(field, ": ", description),
+                     details);
+  };
+  if (options.path.empty()) return bad("path", "must name a .gguf file or a folder");
+  if (options.threads < 1 || options.threads > 1024) {
+    return bad("threads", absl::StrCat(options.threads, " is not in [1, 1024]"));
+  }
+  if (options.device != nullptr && options.numerics != ModelLoadOptions::Numerics::kInt8Rotated) {
+    return bad("device", "multiplies with numerics int8 only");
+  }
+  return absl::OkStatus();
+}
+
+// What a folder's config.json calls its model.
+absl::StatusOr<std::string> ModelTypeOf(const fs::path& folder) {
+  const std::string path = folder / "config.json";
+  LECTERN_ASSIGN_OR_RETURN(const std::string contents, ReadTextFile(path));
+  LECTERN_ASSIGN_OR_RETURN(const auto json, ParseConfigJson(contents, path));
+  return ConfigReader(json, path).Text("model_type");
+}
+
+absl::StatusOr<std::shared_ptr<const Model>> Load(const ModelLoadOptions& options) {
+  LECTERN_RETURN_IF_ERROR(CheckOptions(options));
+  std::error_code error;
+  if (!fs::is_directory(options.path, error)) return LoadLlamaGguf(options);
+  if (options.numerics == ModelLoadOptions::Numerics::kBlocks) {
+    return absl::UnimplementedError(
+        absl::StrCat(options.path, ": numerics blocks: a folder holds no weights in blocks"));
+  }
+  LECTERN_ASSIGN_OR_RETURN(const std::string type, ModelTypeOf(options.path));
+  if (type == "t5") return LoadT5Folder(options);
+  if (type == "bert" || type == "roberta") return LoadBertFolder(options);
+  return LoadLlamaFolder(options);  // refuses other types
+}
+
+}  // namespace
+
+bool ParseNumerics(std::string_view word, ModelLoadOptions::Numerics& numerics) {
+  using Numerics = ModelLoadOptions::Numerics;
+  constexpr std::pair<std::string_view, Numerics> kWords[] = {{"auto", Numerics::kAuto},
+                                                              {"blocks", Numerics::kBlocks},
+                                                              {"int8", Numerics::kInt8Rotated},
+                                                              {"f32", Numerics::kF32}};
+  for (const auto& [known, meaning] : kWords) {
+    if (word != known) continue;
+    numerics = meaning;
+    return true;
+  }
+  return false;
+}
+
+absl::StatusOr<std::shared_ptr<const Model>> LoadModel(const ModelLoadOptions& options) {
+  ModelLoadOptions chosen = options;
+  if (options.device != nullptr && options.numerics == ModelLoadOptions::Numerics::kAuto) {
+    chosen.numerics = ModelLoadOptions::Numerics::kInt8Rotated;
+  }
+  try {
+    return Load(chosen);
+  } catch (const std::bad_alloc&) {
+    return absl::ResourceExhaustedError(absl::StrCat(options.path, ": out of memory"));
+  } catch (const fs::filesystem_error& error) {
+    return absl::InvalidArgumentError(absl::StrCat(options.path, ": ", error.code().message()));
+  }
+}
+
+}  // namespace lectern

@@ -1,0 +1,114 @@
+#include "server/model/t5/t5_config.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <nlohmann/json.hpp>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+#include "server/formats/config_reader.h"
+#include "server/formats/file_error.h"
+#include "server/formats/format_limits.h"
+#include "server/formats/strict_json.h"
+
+namespace lectern {
+namespace {
+
+constexpr int64_t kUsualWindow = 512;
+
+// "relu", "gated-gelu"; older files say it by feed_forward_proj alone.
+absl::Status ReadFeedForward(const ConfigReader& reader, T5Config& config) {
+  LECTERN_ASSIGN_OR_RETURN(const std::string kind, reader.Text("feed_forward_proj"));
+  config.gated = kind == "gated-gelu";
+  if (kind.empty() || kind == "relu" || config.gated) return absl::OkStatus();
+  return reader.Unsupported(
+      "feed_forward_proj",
+      absl::StrCat("'", Printable(kind), "' is not supported; relu and gated-gelu are"));
+}
+
+absl::Status ReadPrompt(const ConfigReader& reader, std::string_view source, T5Config& config) {
+  const nlohmann::json* tasks = reader.Find("task_specific_params");
+  if (tasks == nullptr || !tasks->is_object()) return absl::OkStatus();
+  const auto ours = tasks->find("lectern");
+  if (ours == tasks->end()) return absl::OkStatus();
+  if (!ours->is_object()) return reader.Invalid("task_specific_params.lectern", "is not an object");
+  const ConfigReader inner(*ours, source);
+  LECTERN_ASSIGN_OR_RETURN(config.lower_case, inner.Bool("lower_case", true));
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+int64_t T5Bucket(int64_t relative, bool bidirectional, int64_t buckets, int64_t max_distance) {
+  int64_t first = 0;
+  int64_t distance = -relative;
+  if (bidirectional) {
+    buckets /= 2;
+    if (relative > 0) first = buckets;
+    distance = std::abs(relative);
+  } else {
+    distance = std::max<int64_t>(distance, 0);
+  }
+  const int64_t exact = buckets / 2;
+  if (distance < exact) return first + distance;
+  // In floats, as everyone who trained such a model computed it.
+  const float scale =
+      std::log(static_cast<float>(distance) / static_cast<float>(exact)) /
+      static_cast<float>(std::log(static_cast<double>(max_distance) / static_cast<double>(exact)));
+  const auto far = exact + static_cast<int64_t>(scale * static_cast<float>(buckets - exact));
+  return first + std::min(far, buckets - 1);
+}
+
+absl::StatusOr<T5Config> ReadT5Config(std::string_view contents, std::string_view source) {
+  LECTERN_ASSIGN_OR_RETURN(const nlohmann::json object, ParseConfigJson(contents, source));
+  const ConfigReader reader(object, source);
+  LECTERN_RETURN_IF_ERROR(reader.CheckText("model_type", "t5"));
+  LECTERN_RETURN_IF_ERROR(reader.CheckArchitecture("T5ForConditionalGeneration"));
+  constexpr int64_t kMaxWidth = 1 << 17, kMaxLayers = 1024, kMaxVocab = 1 << 22;
+  T5Config config;
+  LECTERN_RETURN_IF_ERROR(ReadFeedForward(reader, config));
+  LECTERN_RETURN_IF_ERROR(ReadPrompt(reader, source, config));
+  LECTERN_ASSIGN_OR_RETURN(config.hidden, reader.IntIn("d_model", 1, kMaxWidth));
+  LECTERN_ASSIGN_OR_RETURN(config.heads, reader.IntIn("num_heads", 1, 1024));
+  LECTERN_ASSIGN_OR_RETURN(config.head_dim, reader.IntIn("d_kv", 1, kMaxWidth / config.heads));
+  LECTERN_ASSIGN_OR_RETURN(config.intermediate, reader.IntIn("d_ff", 1, kMaxWidth));
+  LECTERN_ASSIGN_OR_RETURN(config.encoder_layers, reader.IntIn("num_layers", 1, kMaxLayers));
+  config.decoder_layers = config.encoder_layers;
+  if (reader.Find("num_decoder_layers") != nullptr) {
+    LECTERN_ASSIGN_OR_RETURN(config.decoder_layers,
+                             reader.IntIn("num_decoder_layers", 1, kMaxLayers));
+  }
+  LECTERN_ASSIGN_OR_RETURN(config.vocab, reader.IntIn("vocab_size", 1, kMaxVocab));
+  config.window = kUsualWindow;
+  if (reader.Find("n_positions") != nullptr) {
+    LECTERN_ASSIGN_OR_RETURN(config.window, reader.IntIn("n_positions", 16, kMaxT5Window));
+  }
+  LECTERN_ASSIGN_OR_RETURN(config.buckets, reader.IntIn("relative_attention_num_buckets", 4, 4096));
+  if (config.buckets % 4 != 0) {
+    return reader.Invalid("relative_attention_num_buckets",
+                          absl::StrCat(config.buckets, " is not a multiple of 4"));
+  }
+  config.max_distance = 128;
+  if (reader.Find("relative_attention_max_distance") != nullptr) {
+    LECTERN_ASSIGN_OR_RETURN(config.max_distance,
+                             reader.IntIn("relative_attention_max_distance", 2, 1 << 20));
+  }
+  if (config.max_distance <= config.buckets / 2) {
+    return reader.Invalid("relative_attention_max_distance",
+                          absl::StrCat(config.max_distance, " is not above half of the buckets"));
+  }
+  LECTERN_ASSIGN_OR_RETURN(config.rms_eps, reader.Number("layer_norm_epsilon", 1e-6));
+  if (!(config.rms_eps >= 0 && config.rms_eps < 1)) {
+    return reader.Invalid("layer_norm_epsilon", "is not in [0, 1)");
+  }
+  LECTERN_ASSIGN_OR_RETURN(config.tied, reader.Bool("tie_word_embeddings", true));
+  LECTERN_ASSIGN_OR_RETURN(config.eos, reader.Token("eos_token_id", config.vocab));
+  LECTERN_ASSIGN_OR_RETURN(const int32_t start,
+                           reader.Token("decoder_start_token_id", config.vocab));
+  config.start = std::max(start, 0);
+  return config;
+}
+
+}  // namespace lectern

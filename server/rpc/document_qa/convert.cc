@@ -1,0 +1,344 @@
+#include "server/rpc/document_qa/convert.h"
+
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "server/engine/request_checks.h"
+
+namespace lectern {
+namespace {
+
+constexpr uint32_t kDefaultEvidenceSpans = 3;
+
+using Violations = std::vector<FieldViolation>;
+
+Reading ReadingFrom(v1::Reading reading, const char* field, Violations& violations) {
+  switch (reading) {
+    case v1::READING_UNSPECIFIED:
+    case v1::READING_AUTO:
+      return Reading::kAuto;
+    case v1::READING_WHOLE:
+      return Reading::kWhole;
+    case v1::READING_CHUNKS:
+      return Reading::kChunks;
+    default:
+      violations.push_back({field, "is not a value of Reading"});
+      return Reading::kAuto;
+  }
+}
+
+Priority PriorityFrom(v1::Priority priority, Priority unspecified, const char* field,
+                      Violations& violations) {
+  switch (priority) {
+    case v1::PRIORITY_UNSPECIFIED:
+      return unspecified;
+    case v1::PRIORITY_INTERACTIVE:
+      return Priority::kInteractive;
+    case v1::PRIORITY_BULK:
+      return Priority::kBulk;
+    default:
+      violations.push_back({field, "is not a value of Priority"});
+      return unspecified;
+  }
+}
+
+AttentionChoice AttentionFrom(const v1::AttentionPolicy& policy, Violations& violations) {
+  AttentionChoice choice;
+  choice.exact = policy.exact();
+  if (policy.has_top_k()) choice.top_k = policy.top_k();
+  if (policy.has_ffn_top_k()) choice.ffn_top_k = policy.ffn_top_k();
+  if (policy.has_page_budget()) choice.page_budget = policy.page_budget();
+  if (policy.has_dense_up_to()) choice.dense_up_to = policy.dense_up_to();
+  if (policy.has_max_error()) choice.max_error = policy.max_error();
+  choice.fall_back_to_exact = policy.fall_back_to_exact();
+  choice.layer_top_k.assign(policy.layer_top_k().begin(), policy.layer_top_k().end());
+  switch (policy.tail()) {
+    case v1::AttentionPolicy::TAIL_UNSPECIFIED:
+      break;
+    case v1::AttentionPolicy::TAIL_NONE:
+      choice.tail = AttentionPolicy::Tail::kNone;
+      break;
+    case v1::AttentionPolicy::TAIL_MEAN:
+      choice.tail = AttentionPolicy::Tail::kMean;
+      break;
+    default:
+      violations.push_back({"attention.tail", "is not a value of Tail"});
+  }
+  return choice;
+}
+
+void ApplyQuality(const v1::AskRequest& request, const AttentionPolicy& default_policy,
+                  AskOptions& options, Violations& violations) {
+  if (request.quality() == v1::AskRequest::QUALITY_UNSPECIFIED) return;
+  if (request.has_attention()) {
+    violations.push_back({"quality", "must not be set together with attention"});
+    return;
+  }
+  switch (request.quality()) {
+    case v1::AskRequest::QUALITY_EXACT:
+      options.attention.exact = true;
+      break;
+    case v1::AskRequest::QUALITY_HIGH:
+      if (default_policy.top_k > 0) options.attention.top_k = 2 * default_policy.top_k;
+      options.attention.dense_up_to = default_policy.dense_up_to;
+      break;
+    default:
+      violations.push_back({"quality", "is not a value of Quality"});
+  }
+}
+
+v1::Reading ToProto(Reading reading) {
+  switch (reading) {
+    case Reading::kAuto:
+      return v1::READING_AUTO;
+    case Reading::kWhole:
+      return v1::READING_WHOLE;
+    case Reading::kChunks:
+      return v1::READING_CHUNKS;
+  }
+  return v1::READING_UNSPECIFIED;
+}
+
+v1::Answer::FinishReason ToProto(FinishReason reason) {
+  switch (reason) {
+    case FinishReason::kStop:
+      return v1::Answer::FINISH_REASON_STOP;
+    case FinishReason::kLength:
+      return v1::Answer::FINISH_REASON_LENGTH;
+    case FinishReason::kStopString:
+      return v1::Answer::FINISH_REASON_STOP_STRING;
+  }
+  return v1::Answer::FINISH_REASON_UNSPECIFIED;
+}
+
+double Rate(uint64_t tokens, absl::Duration duration) {
+  const double seconds = absl::ToDoubleSeconds(duration);
+  return seconds > 0 ? static_cast<double>(tokens) / seconds : 0;
+}
+
+}  // namespace
+
+absl::StatusOr<UploadOptions> FromProto(const v1::UploadMetadata& metadata) {
+  Violations violations;
+  UploadOptions options{.title = metadata.title(),
+                        .model = metadata.model(),
+                        .expected_bytes = metadata.expected_bytes(),
+                        .expected_sha256 = metadata.expected_sha256(),
+                        .pinned = metadata.pinned()};
+  if (metadata.has_ttl()) {
+    options.ttl =
+        absl::Seconds(metadata.ttl().seconds()) + absl::Nanoseconds(metadata.ttl().nanos());
+  }
+  options.reading = ReadingFrom(metadata.reading(), "metadata.reading", violations);
+  options.attention = AttentionFrom(metadata.attention(), violations);
+  options.priority =
+      PriorityFrom(metadata.priority(), Priority::kBulk, "metadata.priority", violations);
+  if (!violations.empty()) return ViolationsError(violations);
+  return options;
+}
+
+absl::StatusOr<AskOptions> FromProto(const v1::AskRequest& request,
+                                     const AttentionPolicy& default_policy) {
+  Violations violations;
+  AskOptions options{.question = request.question(), .model = request.model()};
+  if (request.source_case() == v1::AskRequest::kDocumentId) {
+    options.document_id = request.document_id();
+    if (options.document_id.empty()) violations.push_back({"document_id", "must not be empty"});
+  } else if (request.source_case() == v1::AskRequest::kInlineText) {
+    options.inline_text = request.inline_text();
+  } else {
+    violations.push_back({"source", "must be either document_id or inline_text"});
+  }
+  options.attention = AttentionFrom(request.attention(), violations);
+  ApplyQuality(request, default_policy, options, violations);
+  options.reading = ReadingFrom(request.reading(), "reading", violations);
+  options.priority =
+      PriorityFrom(request.priority(), Priority::kInteractive, "priority", violations);
+  options.sampling.temperature = request.sampling().temperature();
+  options.sampling.top_p = request.sampling().top_p() == 0 ? 1 : request.sampling().top_p();
+  options.sampling.seed = request.sampling().seed();
+  options.max_new_tokens = request.max_new_tokens();
+  options.stop.assign(request.stop().begin(), request.stop().end());
+  options.max_evidence_spans =
+      request.has_max_evidence_spans() ? request.max_evidence_spans() : kDefaultEvidenceSpans;
+  options.disable_reuse = request.disable_reuse();
+  if (request.answer_id().size() > 64) {
+    violations.push_back({"answer_id", "must be at most 64 bytes"});
+  }
+  if (!violations.empty()) return ViolationsError(violations);
+  return options;
+}
+
+google::protobuf::Duration ToProto(absl::Duration duration) {
+  google::protobuf::Duration proto;
+  const timespec time = absl::ToTimespec(duration);
+  proto.set_seconds(time.tv_sec);
+  proto.set_nanos(static_cast<int32_t>(time.tv_nsec));
+  return proto;
+}
+
+google::protobuf::Timestamp ToProto(absl::Time time) {
+  google::protobuf::Timestamp proto;
+  const timespec parts = absl::ToTimespec(time);
+  proto.set_seconds(parts.tv_sec);
+  proto.set_nanos(static_cast<int32_t>(parts.tv_nsec));
+  return proto;
+}
+
+v1::AttentionPolicy ToProto(const AttentionPolicy& policy) {
+  v1::AttentionPolicy proto;
+  if (policy == AttentionPolicy::Exact()) {
+    proto.set_exact(true);
+    return proto;
+  }
+  proto.set_top_k(static_cast<uint32_t>(policy.top_k));
+  proto.set_tail(policy.tail == AttentionPolicy::Tail::kMean ? v1::AttentionPolicy::TAIL_MEAN
+                                                             : v1::AttentionPolicy::TAIL_NONE);
+  if (policy.ffn_top_k > 0) proto.set_ffn_top_k(static_cast<uint32_t>(policy.ffn_top_k));
+  if (policy.page_budget > 0) proto.set_page_budget(static_cast<uint32_t>(policy.page_budget));
+  if (policy.dense_up_to > 0) proto.set_dense_up_to(static_cast<uint32_t>(policy.dense_up_to));
+  for (const int64_t k : policy.layer_k) proto.add_layer_top_k(static_cast<uint32_t>(k));
+  return proto;
+}
+
+v1::Document ToProto(const DocumentInfo& document) {
+  v1::Document proto;
+  proto.set_id(document.id);
+  proto.set_title(document.title);
+  proto.set_model(document.model);
+  proto.set_bytes(document.bytes);
+  proto.set_tokens(document.tokens);
+  proto.set_chunks(document.chunks);
+  proto.set_device_bytes(document.device_bytes);
+  proto.set_sha256(document.sha256);
+  *proto.mutable_create_time() = ToProto(document.create_time);
+  *proto.mutable_last_use_time() = ToProto(document.last_use_time);
+  if (document.expire_time != absl::InfiniteFuture()) {
+    *proto.mutable_expire_time() = ToProto(document.expire_time);
+  }
+  proto.set_pinned(document.pinned);
+  proto.set_reading(ToProto(document.reading));
+  for (const AttentionPolicy& policy : document.read_under)
+    *proto.add_read_under() = ToProto(policy);
+  return proto;
+}
+
+v1::Answer ToProto(const Answer& answer) {
+  v1::Answer proto;
+  proto.set_finish_reason(ToProto(answer.finish_reason));
+  proto.set_text(answer.text);
+  proto.set_stop_string(answer.stop_string);
+  proto.set_document_id(answer.document_id);
+  proto.set_model(answer.model);
+  v1::Usage& usage = *proto.mutable_usage();
+  usage.set_document_tokens(answer.usage.document_tokens);
+  usage.set_question_tokens(answer.usage.question_tokens);
+  usage.set_generated_tokens(answer.usage.generated_tokens);
+  usage.set_tokens_computed(answer.usage.tokens_computed);
+  usage.set_tokens_reused(answer.usage.tokens_reused);
+  for (const EvidenceSpan& span : answer.evidence) {
+    v1::EvidenceSpan& added = *proto.add_evidence();
+    added.set_begin_byte(span.begin_byte);
+    added.set_end_byte(span.end_byte);
+    added.set_text(span.text);
+    added.set_attention(span.attention);
+    added.set_chunk(span.chunk);
+  }
+  v1::Exactness& exactness = *proto.mutable_exactness();
+  exactness.set_exact(answer.exactness.exact);
+  exactness.set_kept_mass_mean(answer.exactness.kept_mass_mean);
+  exactness.set_kept_mass_min(answer.exactness.kept_mass_min);
+  *exactness.mutable_policy() = ToProto(answer.exactness.policy);
+  exactness.set_fell_back_to_exact(answer.exactness.fell_back_to_exact);
+  exactness.set_numerics(answer.exactness.numerics);
+  exactness.set_kv_cache(answer.exactness.kv_cache);
+  v1::Timings& timings = *proto.mutable_timings();
+  *timings.mutable_queue() = ToProto(answer.timings.queue);
+  *timings.mutable_prefill() = ToProto(answer.timings.prefill);
+  *timings.mutable_time_to_first_text() = ToProto(answer.timings.time_to_first_text);
+  *timings.mutable_decode() = ToProto(answer.timings.decode);
+  *timings.mutable_total() = ToProto(answer.timings.total);
+  timings.set_prefill_tokens_per_second(Rate(answer.usage.tokens_computed, answer.timings.prefill));
+  timings.set_decode_tokens_per_second(Rate(answer.usage.generated_tokens, answer.timings.decode));
+  proto.set_considered_ratio(answer.considered_ratio);
+  proto.set_evidence_strength(answer.evidence_strength);
+  proto.set_question_coverage(answer.question_coverage);
+  proto.set_no_evidence(answer.no_evidence);
+  proto.set_reading(ToProto(answer.reading));
+  return proto;
+}
+
+v1::ModelInfo::Kind ToProto(ModelKind kind) {
+  switch (kind) {
+    case ModelKind::kGenerative:
+      return v1::ModelInfo::KIND_GENERATIVE;
+    case ModelKind::kSeq2Seq:
+      return v1::ModelInfo::KIND_SEQ2SEQ;
+    case ModelKind::kExtractive:
+      return v1::ModelInfo::KIND_EXTRACTIVE;
+  }
+  return v1::ModelInfo::KIND_UNSPECIFIED;
+}
+
+v1::ModelInfo ToProto(const ModelInfo& model) {
+  v1::ModelInfo proto;
+  proto.set_name(model.name);
+  proto.set_family(model.family);
+  proto.set_kind(ToProto(model.kind));
+  proto.set_format(model.format);
+  proto.set_quantization(model.quantization);
+  proto.set_numerics(model.numerics);
+  proto.set_fingerprint(model.fingerprint);
+  proto.set_parameters(model.parameters);
+  proto.set_weight_bytes(model.weight_bytes);
+  proto.set_window(static_cast<uint32_t>(model.window));
+  proto.set_vocabulary(static_cast<uint32_t>(model.vocabulary));
+  proto.set_layers(static_cast<uint32_t>(model.layers));
+  proto.set_kv_bytes_per_token(model.page_tokens == 0 ? 0 : model.page_bytes / model.page_tokens);
+  *proto.mutable_default_policy() = ToProto(model.default_policy);
+  proto.set_supports_ffn_top_k(model.ffn_units > 0);
+  proto.set_supports_sampling(model.kind != ModelKind::kExtractive);
+  return proto;
+}
+
+v1::Limits ToProto(const EngineLimits& limits) {
+  v1::Limits proto;
+  proto.set_max_document_bytes(limits.max_document_bytes);
+  proto.set_max_question_bytes(limits.max_question_bytes);
+  proto.set_max_new_tokens(limits.max_new_tokens);
+  proto.set_default_max_new_tokens(limits.default_max_new_tokens);
+  proto.set_max_top_k(limits.max_top_k);
+  proto.set_max_evidence_spans(limits.max_evidence_spans);
+  proto.set_max_stop_strings(limits.max_stop_strings);
+  return proto;
+}
+
+v1::UploadProgress::Stage ToProto(UploadStage stage) {
+  switch (stage) {
+    case UploadStage::kReceiving:
+      return v1::UploadProgress::STAGE_RECEIVING;
+    case UploadStage::kQueued:
+      return v1::UploadProgress::STAGE_QUEUED;
+    case UploadStage::kTokenizing:
+      return v1::UploadProgress::STAGE_TOKENIZING;
+    case UploadStage::kPrefill:
+      return v1::UploadProgress::STAGE_PREFILL;
+  }
+  return v1::UploadProgress::STAGE_UNSPECIFIED;
+}
+
+v1::Progress::Stage ToProto(AskStage stage) {
+  switch (stage) {
+    case AskStage::kTokenizing:
+      return v1::Progress::STAGE_TOKENIZING;
+    case AskStage::kPrefillDocument:
+      return v1::Progress::STAGE_PREFILL_DOCUMENT;
+    case AskStage::kPrefillQuestion:
+      return v1::Progress::STAGE_PREFILL_QUESTION;
+    case AskStage::kSearch:
+      return v1::Progress::STAGE_SEARCH;
+  }
+  return v1::Progress::STAGE_UNSPECIFIED;
+}
+
+}  // namespace lectern

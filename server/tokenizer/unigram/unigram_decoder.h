@@ -1,0 +1,45 @@
+// From unigram pieces back to text.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "server/tokenizer/text/whole_characters.h"
+#include "server/tokenizer/tokenizer.h"
+#include "server/tokenizer/unigram/unigram.h"
+
+namespace lectern {
+
+// Decodes as SentencePiece does: U+2581 becomes a blank, but none at the beginning where encoding
+// added or removed it.
+class UnigramDecoder : public StreamDecoder {
+ public:
+  // What it needs of a vocabulary.
+  struct Pieces {
+    std::vector<UnigramPiece> pieces;
+    bool adds_prefix = true;     // a blank at the beginning is not the text's own
+    bool removes_spaces = true;  // nor is any that follows
+    std::string unk_surface;
+  };
+  // `pieces` must outlive it.
+  UnigramDecoder(const Pieces* pieces, bool skip_special)
+      : pieces_(*pieces), skip_special_(skip_special) {}
+
+  std::string Append(int32_t id) override;
+  std::string Finish() override { return bytes_.Finish(); }
+
+ private:
+  std::string TextOf(const UnigramPiece& piece);
+
+  const Pieces& pieces_;
+  const bool skip_special_;
+  WholeCharacters bytes_;
+  bool at_start_ = true;     // a blank would be the first of the text
+  bool took_space_ = false;  // by the last piece, at the start
+  bool has_text_ = false;
+};
+
+// The byte that a piece "<0x41>" stands for, or -1.
+int ByteOfPiece(std::string_view text);
+
+}  // namespace lectern

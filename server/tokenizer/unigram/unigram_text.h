@@ -1,0 +1,23 @@
+// From a text to the words within which unigram pieces are sought.
+#pragma once
+
+#include <vector>
+
+#include "server/tokenizer/text/aligned_text.h"
+#include "server/tokenizer/text/piece_trie.h"
+#include "server/tokenizer/unigram/charsmap.h"
+#include "server/tokenizer/unigram/unigram.h"
+
+namespace lectern {
+
+inline constexpr std::string_view kMetaspace = "\xe2\x96\x81";  // U+2581
+
+// SentencePiece's normalisation of one text. `user_defined` pieces stay as they are.
+AlignedText NormalizeForPieces(const AlignedText& text, const UnigramConfig& rules,
+                               const Charsmap& charsmap, const PieceTrie& user_defined);
+
+// What tokenizer.json's normalizer and pre_tokenizer make of one text; no word is empty.
+std::vector<AlignedText> MetaspaceWords(AlignedText text, const MetaspaceRules& rules,
+                                        const Charsmap& charsmap);
+
+}  // namespace lectern

@@ -1,0 +1,355 @@
+#include "kernels/linear/q4q8_linear.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <memory>
+#include <new>
+#include <random>
+#include <vector>
+
+#include "kernels/ffn/silu_mul.h"
+#include "kernels/rows/rms_norm.h"
+#include "tests/kernels/isa_test.h"
+#include "tests/kernels/normal_values.h"
+
+namespace lectern::kernels {
+namespace {
+
+// Scales and minima that half precision holds, with their bits.
+struct Half {
+  uint16_t bits;
+  float value;
+};
+constexpr Half kHalves[] = {{0x3C00, 1.0f},         {0xC100, -2.5f},    {0x2E66, 0.0999755859375f},
+                            {0x0000, 0.0f},         {0x0001, 0x1p-24f}, {0x83FF, -0x1.FF8p-15f},
+                            {0x0400, 0x1p-14f},     {0x7BFF, 65504.0f}, {0x5640, 100.0f},
+                            {0xB555, -0.333251953f}};
+
+// A matrix [n, k] in blocks, as the file holds it, as numbers, and packed.
+class Matrix {
+ public:
+  Matrix(int64_t n, int64_t k, int bits, uint32_t seed = 1, bool extreme = false)
+      : n_(n), k_(k), bits_(bits), codes_(n * k), scale_(n * k / 32), minimum_(n * k / 32) {
+    std::mt19937 generator(seed);
+    const int lowest = bits == 4 ? 0 : -128, highest = bits == 4 ? 15 : 127;
+    for (int8_t& code : codes_) {
+      code =
+          static_cast<int8_t>(extreme ? (generator() % 2 ? lowest : highest)
+                                      : std::uniform_int_distribution(lowest, highest)(generator));
+    }
+    for (size_t i = 0; i < scale_.size(); ++i) {
+      // The largest halves would drown the others.
+      scale_[i] = kHalves[generator() % 7];
+      minimum_[i] = kHalves[generator() % 7];
+    }
+    Pack();
+  }
+
+  // Channel 0, block 0.
+  void SetFirstScale(Half scale) {
+    scale_[0] = scale;
+    Pack();
+  }
+
+  BlockMatrix view() const { return {n_, k_, bits_, packed_.get()}; }
+  int code(int64_t c, int64_t i) const { return codes_[c * k_ + i]; }
+  float scale(int64_t c, int64_t b) const { return scale_[c * k_ / 32 + b].value; }
+  float minimum(int64_t c, int64_t b) const { return minimum_[c * k_ / 32 + b].value; }
+
+ private:
+  struct Delete {
+    void operator()(uint8_t* bytes) const { ::operator delete[](bytes, std::align_val_t{64}); }
+  };
+
+  void Pack() {
+    const size_t size = PackedBlockBytes(n_, k_, bits_);
+    packed_.reset(static_cast<uint8_t*>(::operator new[](size, std::align_val_t{64})));
+    std::memset(packed_.get(), 0, size);
+    const int64_t blocks = k_ / 32;
+    std::vector<uint16_t> scales(blocks), minima(blocks);
+    for (int64_t c = 0; c < n_; ++c) {
+      for (int64_t b = 0; b < blocks; ++b) {
+        scales[b] = scale_[c * blocks + b].bits;
+        minima[b] = minimum_[c * blocks + b].bits;
+      }
+      const BlockChannel channel{codes_.data() + c * k_, scales.data(),
+                                 bits_ == 4 ? minima.data() : nullptr};
+      ASSERT_EQ(PackBlockChannel(channel, c, n_, k_, bits_, packed_.get()), LaunchStatus::kOk);
+    }
+  }
+
+  int64_t n_, k_;
+  int bits_;
+  std::vector<int8_t> codes_;
+  std::vector<Half> scale_, minimum_;
+  std::unique_ptr<uint8_t[], Delete> packed_;
+};
+
+// One block of activations as documented: 8 bits, one scale.
+struct QuantizedBlock {
+  int q[32] = {};
+  float scale = 0;
+};
+
+QuantizedBlock Quantize(const float* x) {
+  QuantizedBlock block;
+  float max = 0;
+  for (int i = 0; i < 32; ++i) max = std::max(max, std::fabs(x[i]));
+  if (max < 0x1p-100f) return block;
+  const volatile float inverse = 127.0f / max;
+  for (int i = 0; i < 32; ++i) {
+    const volatile float scaled = x[i] * inverse;
+    block.q[i] = static_cast<int>(std::nearbyint(scaled));
+  }
+  block.scale = max / 127.0f;
+  return block;
+}
+
+// What BlockLinear computes, in double precision, and the sum of the magnitudes it adds up.
+struct Reference {
+  std::vector<double> y, magnitude;
+};
+
+Reference Expected(const std::vector<float>& x, int64_t m, const Matrix& w) {
+  const int64_t n = w.view().n, k = w.view().k;
+  Reference reference{std::vector<double>(m * n), std::vector<double>(m * n)};
+  for (int64_t row = 0; row < m; ++row) {
+    for (int64_t b = 0; b < k / 32; ++b) {
+      const QuantizedBlock block = Quantize(x.data() + row * k + b * 32);
+      int64_t x_sum = 0;
+      for (int q : block.q) x_sum += q;
+      for (int64_t c = 0; c < n; ++c) {
+        int64_t sum = 0;
+        for (int i = 0; i < 32; ++i) sum += int64_t{block.q[i]} * w.code(c, b * 32 + i);
+        const double product = double(sum) * w.scale(c, b) * block.scale;
+        const double minimum =
+            w.view().bits == 4 ? double(w.minimum(c, b)) * block.scale * double(x_sum) : 0.0;
+        reference.y[row * n + c] += product + minimum;
+        reference.magnitude[row * n + c] += std::fabs(product) + std::fabs(minimum);
+      }
+    }
+  }
+  return reference;
+}
+
+class BlockLinearTest : public testing::TestWithParam<std::tuple<Isa, int>> {
+ protected:
+  void SetUp() override {
+    if (isa() > BestIsa()) GTEST_SKIP() << "this CPU lacks " << ToString(isa());
+  }
+  Isa isa() const { return std::get<0>(GetParam()); }
+  int bits() const { return std::get<1>(GetParam()); }
+  ExecutionContext Context(int threads = 1) const {
+    ExecutionContext context;
+    context.num_threads = threads;
+    context.isa = isa();
+    return context;
+  }
+  std::vector<float> Run(const std::vector<float>& x, int64_t m, const Matrix& w,
+                         int threads = 1) const {
+    const BlockMatrix view = w.view();
+    std::vector<float> y(m * view.n, std::numeric_limits<float>::quiet_NaN());
+    EXPECT_EQ(BlockLinear({.x = x.data(), .m = m, .stride = view.k}, view, y.data(), view.n, false,
+                          Context(threads)),
+              LaunchStatus::kOk);
+    return y;
+  }
+  // The integer sums are exact; each block rounds at most five times in single precision.
+  void ExpectClose(const std::vector<float>& y, const Reference& reference, int64_t blocks) {
+    const double u = std::ldexp(1.0, -24);
+    for (size_t i = 0; i < y.size(); ++i) {
+      const double bound = (2.0 * static_cast<double>(blocks) + 5) * u * reference.magnitude[i];
+      ASSERT_NEAR(y[i], reference.y[i], bound + 1e-37) << i;
+    }
+  }
+};
+
+TEST_P(BlockLinearTest, EqualsExactSums) {
+  for (int64_t k : {32, 64, 96, 576}) {
+    for (int64_t n : {1, 15, 16, 17, 32, 33, 63, 64, 65, 130}) {
+      const Matrix w(n, k, bits(), static_cast<uint32_t>(n + k));
+      for (int64_t m : {1, 2, 3, 4, 5, 6, 7, 13, 25, 49}) {
+        const std::vector<float> x = Normal(m * k, static_cast<uint32_t>(31 * m + k));
+        ExpectClose(Run(x, m, w, 1 + m % 3), Expected(x, m, w), k / 32);
+      }
+    }
+  }
+}
+
+// Every code and every activation at its largest: a 16-bit sum that does not fit would show.
+TEST_P(BlockLinearTest, ExtremeCodesDoNotOverflow) {
+  const int64_t k = 128, n = 70, m = 9;
+  const Matrix w(n, k, bits(), 5, /*extreme=*/true);
+  std::mt19937 generator(3);
+  std::vector<float> x(m * k);
+  for (float& value : x) value = generator() % 2 ? 4.0f : -4.0f;
+  std::fill_n(x.begin(), k, 4.0f);
+  std::fill_n(x.begin() + k, k, -4.0f);
+  ExpectClose(Run(x, m, w), Expected(x, m, w), k / 32);
+}
+
+TEST_P(BlockLinearTest, RowDependsOnThatRowAlone) {
+  const int64_t m = 60, n = 200, k = 320;
+  const Matrix w(n, k, bits());
+  const std::vector<float> x = Normal(m * k, 6);
+  const std::vector<float> together = Run(x, m, w);
+  for (int threads : {2, 3, 7}) EXPECT_EQ(Run(x, m, w, threads), together) << threads;
+  for (int64_t rows : {1, 2, 5, 7, 12, 31}) {
+    for (int64_t row = 0; row + rows <= m; row += rows) {
+      const std::vector<float> part(x.begin() + row * k, x.begin() + (row + rows) * k);
+      const std::vector<float> y = Run(part, rows, w, 2);
+      ASSERT_TRUE(std::equal(y.begin(), y.end(), together.begin() + row * n))
+          << rows << " rows from " << row;
+    }
+  }
+}
+
+TEST_P(BlockLinearTest, SeveralPanelsOfRows) {
+  const int64_t m = 700, n = 33, k = 1536;
+  const Matrix w(n, k, bits());
+  const std::vector<float> x = Normal(m * k, 2);
+  ExpectClose(Run(x, m, w, 2), Expected(x, m, w), k / 32);
+}
+
+TEST_P(BlockLinearTest, StridesAndAccumulate) {
+  const int64_t m = 9, n = 77, k = 64, x_stride = 70, y_stride = 90;
+  const Matrix w(n, k, bits());
+  const std::vector<float> dense = Normal(m * k, 9);
+  std::vector<float> x(m * x_stride, 1e30f);  // what stands between rows must not be read
+  for (int64_t i = 0; i < m; ++i) {
+    std::copy_n(dense.begin() + i * k, k, x.begin() + i * x_stride);
+  }
+  const std::vector<float> before = Normal(m * y_stride, 10), product = Run(dense, m, w);
+  std::vector<float> y = before;
+  ASSERT_EQ(BlockLinear({.x = x.data(), .m = m, .stride = x_stride}, w.view(), y.data(), y_stride,
+                        true, Context(2)),
+            LaunchStatus::kOk);
+  for (int64_t i = 0; i < m; ++i) {
+    for (int64_t c = 0; c < y_stride; ++c) {
+      const float old = before[i * y_stride + c];
+      ASSERT_EQ(y[i * y_stride + c], c < n ? old + product[i * n + c] : old) << i << ", " << c;
+    }
+  }
+}
+
+TEST_P(BlockLinearTest, NotFiniteStaysInItsRowOrChannel) {
+  const int64_t n = 20, k = 64;
+  Matrix w(n, k, bits());
+  std::vector<float> x = Normal(3 * k, 16);
+  const std::vector<float> clean = Run(x, 3, w);
+  w.SetFirstScale({0x7E00, std::numeric_limits<float>::quiet_NaN()});
+  x[0 * k + 40] = std::numeric_limits<float>::quiet_NaN();
+  x[2 * k + 1] = -std::numeric_limits<float>::infinity();
+  for (int64_t rows : {1, 3}) {
+    const std::vector<float> y = Run(x, rows, w);
+    for (int64_t c = 0; c < n; ++c) EXPECT_TRUE(std::isnan(y[c])) << c;
+  }
+  const std::vector<float> y = Run(x, 3, w);
+  for (int64_t c = 0; c < n; ++c) {
+    EXPECT_TRUE(c == 0 ? std::isnan(y[n]) : y[n + c] == clean[n + c]) << c;
+    EXPECT_TRUE(std::isnan(y[2 * n + c])) << c;
+  }
+}
+
+TEST_P(BlockLinearTest, ZeroAndTinyBlocksCountAsZeros) {
+  const int64_t n = 20, k = 64;
+  const Matrix w(n, k, bits());
+  std::vector<float> x(2 * k, 0.0f);
+  for (int64_t i = 0; i < k; ++i) x[k + i] = 1e-38f;
+  for (const float value : Run(x, 2, w)) EXPECT_EQ(value, 0.0f);
+}
+
+TEST_P(BlockLinearTest, StepsOnTheWayInEqualTheirKernels) {
+  const int64_t k = 96, n = 70;
+  const Matrix w(n, k, bits());
+  const std::vector<float> gain = Normal(k, 8);
+  for (const int64_t rows : {1, 5, 150}) {
+    const std::vector<float> x = Normal(rows * 2 * k, 34);
+    std::vector<float> normed(rows * k), activated(rows * k), got(rows * n);
+    for (int64_t row = 0; row < rows; ++row) {
+      ASSERT_EQ(RmsNorm(x.data() + row * 2 * k, 1, k, gain.data(), 0.01f, normed.data() + row * k,
+                        Context()),
+                LaunchStatus::kOk);
+    }
+    ASSERT_EQ(
+        SiluMul(x.data(), 2 * k, x.data() + k, 2 * k, rows, k, activated.data(), k, Context()),
+        LaunchStatus::kOk);
+    LinearInput input{.x = x.data(), .m = rows, .stride = 2 * k};
+    input.step = LinearInput::Step::kRmsNorm;
+    input.rms_eps = 0.01f;
+    input.rms_gain = gain.data();
+    ASSERT_EQ(BlockLinear(input, w.view(), got.data(), n, false, Context(2)), LaunchStatus::kOk);
+    EXPECT_EQ(got, Run(normed, rows, w));
+    input.step = LinearInput::Step::kSwiGlu;
+    ASSERT_EQ(BlockLinear(input, w.view(), got.data(), n, false, Context(2)), LaunchStatus::kOk);
+    EXPECT_EQ(got, Run(activated, rows, w));
+  }
+}
+
+TEST_P(BlockLinearTest, BadArguments) {
+  const int64_t n = 8, k = 32;
+  const Matrix w(n, k, bits());
+  const std::vector<float> x = Normal(2 * k, 20);
+  std::vector<float> y(2 * n);
+  const auto run = [&](LinearInput input, BlockMatrix matrix, float* out, int64_t y_stride,
+                       ExecutionContext context) {
+    return BlockLinear(input, matrix, out, y_stride, false, context);
+  };
+  const LinearInput good{.x = x.data(), .m = 2, .stride = k};
+  const BlockMatrix view = w.view();
+  EXPECT_EQ(run(good, view, y.data(), n, Context()), LaunchStatus::kOk);
+  EXPECT_EQ(run({.x = x.data(), .m = -1, .stride = k}, view, y.data(), n, Context()),
+            LaunchStatus::kBadShape);
+  EXPECT_EQ(run({.x = x.data(), .m = 2, .stride = k - 1}, view, y.data(), n, Context()),
+            LaunchStatus::kBadShape);
+  EXPECT_EQ(run({.x = nullptr, .m = 2, .stride = k}, view, y.data(), n, Context()),
+            LaunchStatus::kBadArgument);
+  EXPECT_EQ(run(good, view, y.data(), n - 1, Context()), LaunchStatus::kBadShape);
+  EXPECT_EQ(run(good, view, nullptr, n, Context()), LaunchStatus::kBadArgument);
+  EXPECT_EQ(run(good, view, y.data(), n, Context(0)), LaunchStatus::kBadArgument);
+  const auto with = [&](auto change) {
+    BlockMatrix bad = view;
+    change(bad);
+    return run(good, bad, y.data(), n, Context());
+  };
+  EXPECT_EQ(with([](BlockMatrix& b) { b.n = 0; }), LaunchStatus::kBadShape);
+  EXPECT_EQ(with([](BlockMatrix& b) { b.k = 33; }), LaunchStatus::kBadShape);
+  EXPECT_EQ(with([](BlockMatrix& b) { b.k = kBlockMaxInputs + 32; }), LaunchStatus::kBadShape);
+  EXPECT_EQ(with([](BlockMatrix& b) { b.bits = 5; }), LaunchStatus::kBadShape);
+  EXPECT_EQ(with([](BlockMatrix& b) { b.packed += 1; }), LaunchStatus::kBadArgument);
+  EXPECT_EQ(with([](BlockMatrix& b) { b.packed = nullptr; }), LaunchStatus::kBadArgument);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, BlockLinearTest,
+                         testing::Combine(testing::ValuesIn(AllIsas()), testing::Values(4, 8)),
+                         [](const auto& info) {
+                           return std::string(ToString(std::get<0>(info.param))) + "_" +
+                                  std::to_string(std::get<1>(info.param)) + "bit";
+                         });
+
+TEST(PackBlockChannelTest, BadArguments) {
+  std::vector<uint8_t> packed(PackedBlockBytes(3, 64, 4));
+  std::vector<int8_t> codes(64, 15);
+  const std::vector<uint16_t> halves(2);
+  const BlockChannel good{codes.data(), halves.data(), halves.data()};
+  const auto pack = [&](BlockChannel channel, int64_t index, int64_t k, int bits) {
+    return PackBlockChannel(channel, index, 3, k, bits, packed.data());
+  };
+  EXPECT_EQ(pack(good, 2, 64, 4), LaunchStatus::kOk);
+  EXPECT_EQ(pack(good, 3, 64, 4), LaunchStatus::kBadShape);
+  EXPECT_EQ(pack(good, -1, 64, 4), LaunchStatus::kBadShape);
+  EXPECT_EQ(pack(good, 0, 48, 4), LaunchStatus::kBadShape);
+  EXPECT_EQ(pack(good, 0, 64, 6), LaunchStatus::kBadShape);
+  EXPECT_EQ(pack(good, 0, 64, 8), LaunchStatus::kBadArgument);  // 8 bits have no minimum
+  EXPECT_EQ(pack({codes.data(), halves.data(), nullptr}, 0, 64, 4), LaunchStatus::kBadArgument);
+  EXPECT_EQ(pack({nullptr, halves.data(), halves.data()}, 0, 64, 4), LaunchStatus::kBadArgument);
+  codes[63] = 16;
+  EXPECT_EQ(pack(good, 0, 64, 4), LaunchStatus::kBadArgument);
+  codes[63] = -1;
+  EXPECT_EQ(pack(good, 0, 64, 4), LaunchStatus::kBadArgument);
+}
+
+}  // namespace
+}  // namespace lectern::kernels

@@ -1,0 +1,138 @@
+// config.json damaged in one place each.
+#include <gtest/gtest.h>
+
+#include "server/formats/format_limits.h"
+#include "server/model/llama/llama_config.h"
+#include "tests/server/formats/expect_refused.h"
+#include "tests/server/formats/model_files.h"
+
+namespace lectern {
+namespace {
+
+using nlohmann::json;
+
+constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
+constexpr auto kUnsupported = absl::StatusCode::kUnimplemented;
+constexpr char kSource[] = "folder/config.json";
+
+TEST(HostileConfigTest, Values) {
+  struct Case {
+    const char* key;
+    const char* value;
+    const char* why;
+    absl::StatusCode code = kInvalid;
+  };
+  const Case table[] = {
+      {"hidden_size", "0", "0 is not from 1 to 1048576"},
+      {"hidden_size", "-1", "-1 is not from 1"},
+      {"hidden_size", "1048577", "1048577 is not from 1"},
+      {"hidden_size", "32.5", "32.5 is not an integer"},
+      {"hidden_size", "\"32\"", "is not an integer"},
+      {"hidden_size", "null", "is missing"},
+      {"hidden_size", "[32]", "is not an integer"},
+      {"hidden_size", "18446744073709551615", "below 2^63"},
+      {"hidden_size", "18446744073709551616", "is not an integer"},
+      {"num_hidden_layers", "0", "0 is not from 1 to 1024"},
+      {"num_hidden_layers", "1025", "1025 is not from 1 to 1024"},
+      {"num_hidden_layers", "true", "is not an integer"},
+      {"num_attention_heads", "0", "0 is not from 1"},
+      {"num_attention_heads", "9223372036854775807", "is not from 1"},
+      {"num_attention_heads", "null", "is missing"},
+      {"num_key_value_heads", "0", "0 is not from 1 to 2"},
+      {"num_key_value_heads", "3", "3 is not from 1 to 2"},
+      {"num_key_value_heads", "-1", "-1 is not from 1 to 2"},
+      {"head_dim", "7", "head size 7 is odd"},
+      {"head_dim", "0", "0 is not from 1"},
+      {"head_dim", "1048576", "is not from 1 to 524288"},
+      {"intermediate_size", "0", "0 is not from 1"},
+      {"intermediate_size", "{}", "is not an integer"},
+      {"vocab_size", "0", "0 is not from 1"},
+      {"vocab_size", "4194305", "4194305 is not from 1 to 4194304"},
+      {"vocab_size", "null", "is missing"},
+      {"max_position_embeddings", "0", "0 is not from 1"},
+      {"max_position_embeddings", "99999999999", "is not from 1"},
+      {"rms_norm_eps", "0", "0 is not above 0"},
+      {"rms_norm_eps", "-1e-5", "is not above 0"},
+      {"rms_norm_eps", "2", "2 is not above 0, up to 1"},
+      {"rms_norm_eps", "\"1e-5\"", "is not a number"},
+      {"rope_theta", "0", "0 is not above 1"},
+      {"rope_theta", "1e300", "is not above 1"},
+      {"rope_theta", "[]", "is not a number"},
+      {"tie_word_embeddings", "1", "is not a boolean"},
+      {"bos_token_id", "8", "8 is outside the vocabulary of 8"},
+      {"bos_token_id", "-1", "-1 is no token id"},
+      {"eos_token_id", "4294967298", "is no token id"},
+      {"eos_token_id", "18446744073709551615", "is no token id"},
+      {"eos_token_id", "\"2\"", "is no token id"},
+      {"eos_token_id", "[]", "is no token id"},
+      {"eos_token_id", "[1, 2]", "several ids", kUnsupported},
+      {"model_type", "\"mistral\"", "'mistral' is not supported", kUnsupported},
+      {"model_type", "null", "is not supported", kUnsupported},
+      {"model_type", "5", "is not a string"},
+      {"architectures", "[\"LlamaForSequenceClassification\"]", "is not supported", kUnsupported},
+      {"architectures", "[]", "is not supported", kUnsupported},
+      {"architectures", "\"LlamaForCausalLM\"", "is not supported", kUnsupported},
+      {"hidden_act", "\"gelu\"", "'gelu' is not supported; silu is", kUnsupported},
+      {"hidden_act", "1", "is not a string"},
+      {"attention_bias", "true", "biases are not supported", kUnsupported},
+      {"attention_bias", "\"no\"", "is not a boolean"},
+      {"mlp_bias", "true", "biases are not supported", kUnsupported},
+      {"rope_scaling", R"({"rope_type": "llama3", "factor": 8.0})", "RoPE scaling", kUnsupported},
+      {"rope_scaling", R"({"type": "linear", "factor": 2.0})", "RoPE scaling", kUnsupported},
+      {"rope_scaling", "{}", "RoPE scaling", kUnsupported},
+      {"rope_scaling", "2", "is not an object"},
+      {"rope_parameters", R"({"rope_type": "yarn"})", "RoPE scaling", kUnsupported},
+      {"sliding_window", "4096", "4096 is not supported", kUnsupported},
+      {"num_local_experts", "8", "8 is not supported", kUnsupported},
+      {"partial_rotary_factor", "0.5", "0.5 is not supported", kUnsupported},
+      {"quantization_config", R"({"quant_method": "gptq"})", "is not supported", kUnsupported},
+      {"_name_or_path", "7", "is not a string"},
+  };
+  for (const Case& one : table) {
+    SCOPED_TRACE(std::string(one.key) + " = " + one.value);
+    json config = test::LlamaConfigJson();
+    config[one.key] = json::parse(one.value);
+    test::ExpectRefused(ReadLlamaConfigJson(config.dump(), kSource).status(), one.code, kSource,
+                        std::string("key '") + one.key, one.why);
+  }
+}
+
+TEST(HostileConfigTest, Texts) {
+  const std::string deep = R"({"a":)" + std::string(100000, '[');
+  const std::string large = "{\"a\":\"" + std::string(kMaxConfigJsonBytes, 'x') + "\"}";
+  const std::pair<std::string, const char*> table[] = {
+      {"", "malformed"},
+      {"null", "not an object"},
+      {"[1]", "not an object"},
+      {"{\"a\": 1,}", "malformed"},
+      {"{\"a\": NaN}", "malformed"},
+      {"{\"a\": \"\xc3\"}", "malformed"},
+      {R"({"hidden_size": 1, "hidden_size": 2})", "key 'hidden_size' stands twice"},
+      {deep, "nested deeper than 8"},
+      {large, "at most 1048576"},
+  };
+  for (const auto& [text, why] : table) {
+    SCOPED_TRACE(text.substr(0, 40));
+    test::ExpectRefused(ReadLlamaConfigJson(text, kSource).status(), kInvalid, kSource, "", why);
+  }
+}
+
+TEST(HostileConfigTest, CutAtEveryByteAndRandomDamage) {
+  const std::string text = test::LlamaConfigJson().dump();
+  for (size_t size = 0; size < text.size(); ++size) {
+    test::ExpectRefused(ReadLlamaConfigJson(text.substr(0, size), kSource).status(), kInvalid,
+                        kSource, "", "malformed");
+  }
+  std::mt19937 random(20240603);
+  for (int i = 0; i < 5000; ++i) {
+    const auto config = ReadLlamaConfigJson(test::Damage(text, random, text.size()), kSource);
+    ASSERT_TRUE(test::IsOkOrRefused(config.status())) << "iteration " << i << config.status();
+    if (!config.ok()) continue;
+    ASSERT_EQ(config->heads % config->kv_heads, 0);
+    ASSERT_LE(config->heads * config->head_dim, 1 << 20);
+    ASSERT_LT(config->eos, config->vocab);
+  }
+}
+
+}  // namespace
+}  // namespace lectern
