@@ -6,7 +6,7 @@
 #include "base/status_macros.h"
 #include "server/model/bert/bert_config.h"
 #include "server/model/bert/load_bert.h"
-#include "server/model/loading/model_files.h"
+#include "server/model/model_files.h"
 
 namespace lectern {
 

@@ -31,6 +31,7 @@
 #include "server/model/loading/model_loader.h"
 #include "server/rpc/call/serving_state.h"
 #include "server/rpc/document_qa/document_qa_service.h"
+#include "server/rpc/health/health_service.h"
 #include "server/rpc/open_inference/service.h"
 
 namespace lectern {

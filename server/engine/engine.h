@@ -18,63 +18,12 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
-#include "server/engine/types.h"
+#include "server/engine/api.h"
 #include "server/model/model.h"
 
 namespace lectern {
 
 class ServerMetrics;
-
-// Events of one question. Called by the engine's worker, one call at a time; must not block.
-// Exactly one of OnAnswer and OnError is called, last. The sink is kept alive by the engine until
-// then.
-class AskSink {
- public:
-  virtual ~AskSink() = default;
-  virtual void OnQueued(uint32_t position) = 0;
-  virtual void OnProgress(AskStage stage, uint64_t done, uint64_t total) = 0;
-  virtual void OnText(std::string_view text, uint32_t tokens) = 0;
-  virtual void OnAnswer(const Answer& answer) = 0;
-  virtual void OnError(const absl::Status& status) = 0;
-};
-
-// Events of one upload; the same rules.
-class UploadSink {
- public:
-  virtual ~UploadSink() = default;
-  virtual void OnProgress(UploadStage stage, uint64_t done, uint64_t total) = 0;
-  virtual void OnDocument(const DocumentInfo& document) = 0;
-  virtual void OnError(const absl::Status& status) = 0;
-};
-
-// A running job. Thread-safe. Dropping the handle does not cancel.
-class Job {
- public:
-  virtual ~Job() = default;
-  // The client has gone or has asked to stop: the job ends within one model step, frees everything
-  // and reports CANCELLED to its sink. Any number of times, also after the end.
-  virtual void Cancel() = 0;
-};
-
-// A document that is still arriving. One thread at a time. Dropping it without Finish() discards
-// the bytes.
-class Upload {
- public:
-  virtual ~Upload() = default;
-  // Checks size and UTF-8 as the bytes arrive; after an error the upload is over.
-  virtual absl::Status Append(std::string_view bytes) = 0;
-  virtual uint64_t bytes_received() const = 0;
-  // All bytes are there: checks size and digest, then reads the document. A document that is
-  // already there is reported at once. Errors of the hand-over are returned and the sink is not
-  // called.
-  virtual absl::StatusOr<std::shared_ptr<Job>> Finish(std::shared_ptr<UploadSink> sink) = 0;
-};
-
-struct DocumentPage {
-  std::vector<DocumentInfo> documents;  // by id
-  std::string next_page_token;
-  uint64_t total = 0;
-};
 
 struct EngineOptions {
   EngineLimits limits;

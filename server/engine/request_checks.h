@@ -8,7 +8,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "base/error_details.h"
-#include "server/engine/types.h"
+#include "server/engine/api.h"
 #include "server/model/model.h"
 
 namespace lectern {

@@ -20,9 +20,9 @@ LINKS = {
     'lectern_metrics': {'base'},
     'lectern_tokenizer': {'base'},
     'lectern_model_api': {'base'},
-    'lectern_loaders': {'base', 'kernels'},
-    'lectern_tokenizer_files': {'base', 'tokenizer', 'loaders'},
-    'lectern_model': {'base', 'model_api', 'tokenizer', 'kernels', 'loaders', 'tokenizer_files'},
+    'lectern_formats': {'base'},
+    'lectern_tokenizer_files': {'base', 'tokenizer', 'formats'},
+    'lectern_model': {'base', 'model_api', 'tokenizer', 'kernels', 'formats', 'tokenizer_files'},
     'lectern_f32': {'model_api'},
     'lectern_engine': {'base', 'metrics', 'model_api'},
     'lectern_rpc': {'base', 'proto', 'engine', 'metrics'},
@@ -46,24 +46,85 @@ EXTERNAL = [
     (r'absl::', set(LINKS) - {'lectern_kernels', 'lectern_kernels_ref'}),
 ]
 
-# What the files below a folder may include of the project; the first folder that fits counts. The
-# interface of models is model.h, attention_policy.h and the tokenizer's interface.
+# What the files below a folder may include of the project; the first folder that fits counts, so
+# the rooms of a folder come before the folder itself. A room lists the rooms below it, never one
+# above: the whole table is a one-way street, and check_rooms() tests that it is.
+TOKENIZER_API = ('server/tokenizer/tokenizer.h', 'server/tokenizer/tokenizer_limits.h',
+                 'server/tokenizer/added_tokens.h')
+# What the engine and the RPCs may know of models.
 MODEL_API = ('server/model/model.h', 'server/model/attention_policy.h', 'server/tokenizer/tokenizer.h')
+# What every file of server/model may know: the interface of models and how they are loaded.
+MODEL_ROOT = ('server/model/model.h', 'server/model/attention_policy.h', 'server/model/prompt.h',
+              'server/model/kernel_status.h', 'server/model/parallel_for.h',
+              'server/model/load_options.h', 'server/model/model_files.h',
+              'server/model/fingerprint.h')
+# What every room of the engine may know.
+ENGINE_API = ('server/engine/api.h', 'server/engine/engine_parts.h', 'server/engine/fault_points.h',
+              'server/engine/request_checks.h', 'server/metrics/', 'base/') + MODEL_API
+E = 'server/engine/'
+FAMILY = ('server/model/layers/', 'server/model/device/', 'server/model/f32_product/',
+          'server/formats/', 'server/tokenizer/', 'base/', 'kernels/') + MODEL_ROOT
 INCLUDES = [
-    ('kernels/', ('kernels/',)),
-    ('server/base/', ('server/base/',)),
-    ('server/metrics/', ('server/metrics/', 'server/base/')),
-    ('server/tokenizer/', ('server/tokenizer/', 'server/base/')),
-    ('server/model/', ('server/model/', 'server/tokenizer/', 'server/base/', 'kernels/')),
-    ('server/engine/', ('server/engine/', 'server/metrics/', 'server/base/') + MODEL_API),
-    ('server/rpc/', ('server/rpc/', 'server/engine/', 'server/metrics/', 'server/base/') + MODEL_API),
-    ('server/app/', ('server/', 'kernels/')),
-    ('server/main.cc', ('server/app/', 'server/base/')),
-    ('client/', ('client/', 'server/base/')),
-    ('bench/', ('bench/', 'server/', 'client/', 'kernels/', 'tests/')),
-    ('tests/', ('tests/', 'server/', 'client/', 'kernels/', 'bench/')),
+    ('kernels/runtime/', ('kernels/runtime/',)),
+    ('kernels/rows/', ('kernels/rows/', 'kernels/runtime/')),
+    ('kernels/kv/', ('kernels/kv/', 'kernels/rows/', 'kernels/runtime/')),
+    ('kernels/attention/', ('kernels/attention/', 'kernels/kv/', 'kernels/runtime/')),
+    ('kernels/linear/', ('kernels/linear/', 'kernels/rows/', 'kernels/runtime/')),
+    ('kernels/ffn/', ('kernels/ffn/', 'kernels/rows/', 'kernels/runtime/')),
+    ('kernels/cuda/', ('kernels/cuda/', 'kernels/linear/')),
+    ('kernels/reference/', ('kernels/',)),
+    ('base/', ('base/',)),
+    ('server/metrics/', ('server/metrics/', 'base/')),
+    ('server/formats/', ('server/formats/', 'base/')),
+    ('server/tokenizer/text/', ('server/tokenizer/text/', 'base/')),
+    ('server/tokenizer/bpe/', ('server/tokenizer/bpe/', 'server/tokenizer/text/', 'base/')
+     + TOKENIZER_API),
+    ('server/tokenizer/unigram/', ('server/tokenizer/unigram/', 'server/tokenizer/text/', 'base/')
+     + TOKENIZER_API),
+    ('server/tokenizer/word_piece/', ('server/tokenizer/word_piece/', 'server/tokenizer/text/',
+                                      'base/') + TOKENIZER_API),
+    ('server/tokenizer/files/', ('server/tokenizer/', 'server/formats/', 'base/')),
+    ('server/tokenizer/', ('server/tokenizer/text/', 'base/') + TOKENIZER_API
+     + ('server/tokenizer/chat_template.h',)),
+    ('server/model/device/', ('server/model/device/', 'base/', 'kernels/') + MODEL_ROOT),
+    ('server/model/f32_product/', ('server/model/f32_product/', 'base/', 'kernels/') + MODEL_ROOT),
+    ('server/model/layers/', ('server/model/layers/', 'server/model/device/',
+                              'server/model/f32_product/', 'server/formats/', 'base/', 'kernels/')
+     + MODEL_ROOT),
+    ('server/model/llama/', ('server/model/llama/',) + FAMILY),
+    ('server/model/t5/', ('server/model/t5/',) + FAMILY),
+    ('server/model/bert/', ('server/model/bert/',) + FAMILY),
+    ('server/model/loading/', ('server/model/', 'server/formats/', 'base/', 'kernels/')),
+    ('server/model/', ('server/formats/', 'server/tokenizer/tokenizer.h', 'base/',
+                       'server/tokenizer/chat_template.h', 'kernels/') + MODEL_ROOT),
+    (E + 'text/', (E + 'text/', 'base/')),
+    (E + 'kv_cache/', (E + 'kv_cache/',) + ENGINE_API),
+    (E + 'scheduling/', (E + 'scheduling/',) + ENGINE_API),
+    (E + 'documents/disk/', (E + 'documents/disk/', E + 'documents/document.h', E + 'kv_cache/',
+                             E + 'text/') + ENGINE_API),
+    (E + 'documents/', (E + 'documents/', E + 'kv_cache/', E + 'scheduling/', E + 'text/')
+     + ENGINE_API),
+    (E + 'answering/', (E + 'answering/', E + 'documents/', E + 'kv_cache/', E + 'scheduling/',
+                        E + 'text/') + ENGINE_API),
+    (E + 'engine.', (E,) + ENGINE_API),
+    (E, ENGINE_API),
+    ('server/rpc/call/', ('server/rpc/call/', E + 'engine.h', E + 'api.h',
+                          E + 'request_checks.h', 'server/metrics/', 'base/')
+     + MODEL_API),
+    ('server/rpc/health/', ('server/rpc/health/', 'server/rpc/call/', 'base/')),
+    ('server/rpc/document_qa/', ('server/rpc/document_qa/', 'server/rpc/call/', E + 'engine.h',
+                                 E + 'api.h', E + 'request_checks.h', 'server/metrics/', 'base/') + MODEL_API),
+    ('server/rpc/open_inference/', ('server/rpc/open_inference/', 'server/rpc/document_qa/',
+                                    'server/rpc/call/', E + 'engine.h', E + 'api.h',
+                                    E + 'request_checks.h', 'server/metrics/', 'base/') + MODEL_API),
+    ('server/app/', ('server/', 'kernels/', 'base/')),
+    ('server/main.cc', ('server/app/', 'base/')),
+    ('client/cpp/', ('client/cpp/', 'base/')),
+    ('client/cli/', ('client/cli/', 'client/cpp/', 'base/')),
+    ('bench/', ('bench/', 'server/', 'client/', 'kernels/', 'base/', 'tests/')),
+    ('tests/', ('tests/', 'server/', 'client/', 'kernels/', 'base/', 'bench/')),
 ]
-ROOTS = ('kernels/', 'server/', 'client/', 'bench/', 'tests/')
+ROOTS = ('base/', 'kernels/', 'server/', 'client/', 'bench/', 'tests/')
 
 # Third-party headers, and the folders that may include them.
 HEADERS = [
@@ -71,7 +132,7 @@ HEADERS = [
     (r'(grpc|grpcpp|google|lectern/v1|inference)/', ('server/rpc/', 'server/app/', 'client/', 'bench/',
                                            'tests/server/rpc/', 'tests/server/app/', 'tests/client/',
                                            'tests/e2e/')),
-    (r'absl/', ('server/', 'client/', 'bench/', 'tests/')),
+    (r'absl/', ('base/', 'server/', 'client/', 'bench/', 'tests/')),
     (r'prometheus/', ('server/metrics/', 'server/app/', 'tests/')),
     (r'utf8proc', ('server/tokenizer/',)),
     (r'(civetweb|Civet)', ('server/app/', 'tests/server/app/')),
@@ -127,11 +188,58 @@ def check_includes(root):
 
 def include_allowed(path, header):
     if header.startswith(ROOTS):
-        allowed = next(allowed for folder, allowed in INCLUDES if path.startswith(folder))
+        allowed = next((allowed for folder, allowed in INCLUDES if path.startswith(folder)), ())
         if not header.startswith(allowed):
             return False
         return not header.startswith('server/app/') or path.startswith(APP_USERS)
     return all(path.startswith(users) for pattern, users in HEADERS if re.match(pattern, header))
+
+
+def check_rooms():
+    """Arrows between rooms of the table that form a circle."""
+    rooms = [folder for folder, _ in INCLUDES if folder.endswith('/')]
+
+    def room_of(path):
+        return next((folder for folder, _ in INCLUDES if path.startswith(folder)), None)
+
+    below = {}
+    for folder, allowed in INCLUDES:
+        targets = set()
+        for path in allowed:
+            # A folder of the list stands for itself and for every room inside it.
+            targets |= {room for room in rooms if room.startswith(path)} | {room_of(path)}
+        below[folder] = targets - {folder, None} - {room for room in rooms if folder.startswith(room)}
+    problems, done = [], set()
+
+    def visit(room, path):
+        if room in path:
+            problems.append(' -> '.join(path[path.index(room):] + [room]))
+            return
+        if room in done:
+            return
+        for other in sorted(below.get(room, ())):
+            visit(other, path + [room])
+        done.add(room)
+
+    for folder in below:
+        if not folder.startswith(('bench/', 'tests/')):
+            visit(folder, [])
+    return problems
+
+
+# A folder of sources has one theme, and more files than this are two.
+MAX_FILES = 26
+
+
+def check_folder_sizes(root):
+    problems = []
+    for top in ROOTS:
+        for folder, _, names in os.walk(os.path.join(root, top)):
+            sources = [name for name in names if name.endswith(('.h', '.cc', '.cu', '.py'))]
+            if len(sources) > MAX_FILES:
+                problems.append(f'{os.path.relpath(folder, root)} has {len(sources)} sources; '
+                                f'at most {MAX_FILES}')
+    return problems
 
 
 def main():
@@ -142,6 +250,8 @@ def main():
     problems += [f'{name} is missing in the link graph' for name in sorted(set(LINKS) - targets)]
     wrong_includes, count = check_includes(root)
     problems += wrong_includes
+    problems += [f'rooms in a circle: {circle}' for circle in check_rooms()]
+    problems += check_folder_sizes(root)
     if count == 0:
         problems.append('no source file was found')
     for problem in problems:

@@ -46,10 +46,10 @@ class IncludesTest(unittest.TestCase):
 
     def test_allowed_includes(self):
         for path, header in (('server/model/f32_product/a.cc', 'ATen/core/Tensor.h'),
-                             ('server/engine/a.cc', 'server/model/model.h'),
-                             ('server/rpc/a.cc', 'grpcpp/server.h'),
+                             ('server/engine/documents/a.cc', 'server/model/model.h'),
+                             ('server/rpc/call/a.cc', 'grpcpp/server.h'),
                              ('server/main.cc', 'server/app/server.h'),
-                             ('kernels/a.cc', 'kernels/b.h')):
+                             ('kernels/linear/a.cc', 'kernels/rows/b.h')):
             self.assertEqual(self.wrong(path, header), [], (path, header))
 
     def test_planted_includes(self):
@@ -61,12 +61,32 @@ class IncludesTest(unittest.TestCase):
                              ('server/tokenizer/a.cc', 'torch/torch.h'),
                              ('server/model/a.cc', 'ATen/core/Tensor.h'),
                              ('kernels/a.h', 'absl/status/status.h'),
-                             ('kernels/a.cc', 'server/base/log.h'),
+                             ('kernels/a.cc', 'base/log.h'),
                              ('kernels/a.cc', 'c10/util/Half.h'),
                              ('server/rpc/a.cc', 'server/app/options.h'),
                              ('bench/a.cc', 'server/app/server.h'),
-                             ('client/a.cc', 'server/rpc/grpc_status.h')):
+                             ('client/a.cc', 'server/rpc/call/grpc_status.h')):
             self.assertEqual(self.wrong(path, header), [f'{path}:3 includes {header}'])
+
+
+class RoomsTest(unittest.TestCase):
+    def test_the_table_has_no_circle(self):
+        self.assertEqual(layering.check_rooms(), [])
+
+    def test_planted_circle(self):
+        table = layering.INCLUDES
+        layering.INCLUDES = [('a/', ('a/', 'b/')), ('b/', ('b/', 'c/')), ('c/', ('c/', 'a/'))]
+        try:
+            self.assertEqual(layering.check_rooms(), ['a/ -> b/ -> c/ -> a/'])
+        finally:
+            layering.INCLUDES = table
+
+    def test_planted_crowd(self):
+        with tempfile.TemporaryDirectory() as root:
+            os.makedirs(os.path.join(root, 'base'))
+            for number in range(layering.MAX_FILES + 1):
+                open(os.path.join(root, 'base', f'{number}.h'), 'w', encoding='utf-8').close()
+            self.assertEqual(len(layering.check_folder_sizes(root)), 1)
 
 
 if __name__ == '__main__':

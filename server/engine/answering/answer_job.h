@@ -8,23 +8,13 @@
 #include "server/engine/answering/answer_spans.h"
 #include "server/engine/answering/evidence.h"
 #include "server/engine/answering/sequence.h"
+#include "server/engine/api.h"
 #include "server/engine/documents/document_prefill.h"
+#include "server/engine/engine_parts.h"
 #include "server/engine/scheduling/job_queue.h"
 #include "server/engine/scheduling/task.h"
-#include "server/engine/types.h"
 
 namespace lectern {
-
-// The engine's parts that jobs work with. All outlive every job.
-struct EngineParts {
-  const Clock* clock;
-  ServerMetrics* metrics;
-  DocumentStore* store;
-  DocumentReader* reader;
-  Scheduler* scheduler;
-  JobQueue* queue;
-  double no_evidence_threshold;
-};
 
 class AskJob : public QueuedJob {
  public:

@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "server/engine/answering/evidence.h"
+#include "server/engine/api.h"
 #include "server/engine/documents/document.h"
-#include "server/engine/types.h"
 
 namespace lectern {
 

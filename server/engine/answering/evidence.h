@@ -9,8 +9,8 @@
 #include <string>
 #include <vector>
 
+#include "server/engine/api.h"
 #include "server/engine/text/sentences.h"
-#include "server/engine/types.h"
 #include "server/tokenizer/tokenizer.h"
 
 namespace lectern {

@@ -7,7 +7,7 @@
 #include <utility>
 #include <vector>
 
-#include "server/engine/types.h"
+#include "server/engine/api.h"
 
 namespace lectern {
 

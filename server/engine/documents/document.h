@@ -13,10 +13,10 @@
 #include <string>
 #include <vector>
 
+#include "server/engine/api.h"
 #include "server/engine/kv_cache/page_pool.h"
 #include "server/engine/text/lexical_index.h"
 #include "server/engine/text/sentences.h"
-#include "server/engine/types.h"
 #include "server/model/model.h"
 #include "server/tokenizer/tokenizer.h"
 

@@ -4,8 +4,8 @@
 
 #include <cstdint>
 
+#include "server/engine/api.h"
 #include "server/engine/documents/document.h"
-#include "server/engine/types.h"
 #include "server/model/model.h"
 
 namespace lectern {

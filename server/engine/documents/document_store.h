@@ -27,10 +27,9 @@
 #include "absl/status/statusor.h"
 #include "base/clock.h"
 #include "base/mutex.h"
+#include "server/engine/api.h"
 #include "server/engine/documents/disk/document_cache.h"
 #include "server/engine/documents/document.h"
-#include "server/engine/engine.h"
-#include "server/engine/types.h"
 #include "server/metrics/server_metrics.h"
 
 namespace lectern {

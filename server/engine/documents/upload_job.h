@@ -8,8 +8,11 @@
 
 #include "base/hashing/sha256.h"
 #include "base/utf8.h"
-#include "server/engine/answering/answer_job.h"
-#include "server/engine/engine.h"
+#include "server/engine/api.h"
+#include "server/engine/documents/document_prefill.h"
+#include "server/engine/engine_parts.h"
+#include "server/engine/scheduling/job_queue.h"
+#include "server/engine/scheduling/task.h"
 
 namespace lectern {
 

@@ -16,7 +16,7 @@
 #include "absl/time/time.h"
 #include "base/clock.h"
 #include "base/mutex.h"
-#include "server/engine/engine.h"
+#include "server/engine/api.h"
 #include "server/engine/scheduling/fair_queue.h"
 #include "server/engine/scheduling/rate_estimate.h"
 #include "server/engine/scheduling/task.h"

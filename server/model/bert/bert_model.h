@@ -9,7 +9,7 @@
 #include "kernels/runtime/execution_context.h"
 #include "server/model/bert/bert_config.h"
 #include "server/model/bert/bert_weights.h"
-#include "server/model/loading/model_loader.h"
+#include "server/model/load_options.h"
 #include "server/model/model.h"
 
 namespace lectern {

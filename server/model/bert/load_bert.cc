@@ -8,7 +8,7 @@
 #include "server/formats/file_error.h"
 #include "server/formats/safetensors.h"
 #include "server/model/bert/bert_model.h"
-#include "server/model/loading/model_files.h"
+#include "server/model/model_files.h"
 #include "server/tokenizer/files/tokenizer_files.h"
 
 namespace lectern {

@@ -18,7 +18,7 @@
 #include "server/formats/tensor_source.h"
 #include "server/model/device/int8_device.h"
 #include "server/model/f32_product/f32_product.h"
-#include "server/model/loading/model_loader.h"
+#include "server/model/load_options.h"
 
 namespace lectern {
 

@@ -11,7 +11,7 @@
 #include "server/model/llama/forward_pass.h"
 #include "server/model/llama/llama_reader.h"
 #include "server/model/llama/llama_weights.h"
-#include "server/model/loading/model_loader.h"
+#include "server/model/load_options.h"
 #include "server/model/model.h"
 #include "server/model/prompt.h"
 

@@ -16,7 +16,7 @@
 #include "server/model/llama/int8_weights.h"
 #include "server/model/llama/llama_config.h"
 #include "server/model/llama/llama_model.h"
-#include "server/model/loading/model_files.h"
+#include "server/model/model_files.h"
 #include "server/tokenizer/bpe/byte_level_bpe.h"
 #include "server/tokenizer/chat_template.h"
 #include "server/tokenizer/files/tokenizer_files.h"

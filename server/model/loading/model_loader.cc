@@ -12,7 +12,7 @@
 #include "server/formats/strict_json.h"
 #include "server/model/bert/load_bert.h"
 #include "server/model/llama/load_llama.h"
-#include "server/model/loading/model_files.h"
+#include "server/model/model_files.h"
 #include "server/model/t5/load_t5.h"
 
 namespace lectern {
@@ -60,20 +60,6 @@ absl::StatusOr<std::shared_ptr<const Model>> Load(const ModelLoadOptions& option
 }
 
 }  // namespace
-
-bool ParseNumerics(std::string_view word, ModelLoadOptions::Numerics& numerics) {
-  using Numerics = ModelLoadOptions::Numerics;
-  constexpr std::pair<std::string_view, Numerics> kWords[] = {{"auto", Numerics::kAuto},
-                                                              {"blocks", Numerics::kBlocks},
-                                                              {"int8", Numerics::kInt8Rotated},
-                                                              {"f32", Numerics::kF32}};
-  for (const auto& [known, meaning] : kWords) {
-    if (word != known) continue;
-    numerics = meaning;
-    return true;
-  }
-  return false;
-}
 
 absl::StatusOr<std::shared_ptr<const Model>> LoadModel(const ModelLoadOptions& options) {
   ModelLoadOptions chosen = options;

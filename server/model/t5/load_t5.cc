@@ -6,7 +6,7 @@
 
 #include "base/status_macros.h"
 #include "server/formats/safetensors.h"
-#include "server/model/loading/model_files.h"
+#include "server/model/model_files.h"
 #include "server/model/t5/t5_model.h"
 #include "server/tokenizer/files/tokenizer_files.h"
 #include "server/tokenizer/word_piece/lower_case.h"

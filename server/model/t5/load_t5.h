@@ -4,7 +4,7 @@
 #include <memory>
 
 #include "absl/status/statusor.h"
-#include "server/model/loading/model_loader.h"
+#include "server/model/load_options.h"
 #include "server/model/model.h"
 
 namespace lectern {

@@ -7,7 +7,7 @@
 
 #include "kernels/kv/kv_pages.h"
 #include "kernels/runtime/execution_context.h"
-#include "server/model/loading/model_loader.h"
+#include "server/model/load_options.h"
 #include "server/model/model.h"
 #include "server/model/t5/t5_config.h"
 #include "server/model/t5/t5_weights.h"

@@ -8,7 +8,7 @@
 
 #include "absl/status/status.h"
 #include "base/log.h"
-#include "server/engine/types.h"
+#include "server/engine/api.h"
 
 namespace lectern {
 

@@ -8,7 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
-#include "server/engine/types.h"
+#include "server/engine/api.h"
 #include "server/model/model.h"
 
 namespace lectern {

@@ -9,7 +9,7 @@
 #include <memory>
 #include <string>
 
-#include "server/engine/types.h"
+#include "server/engine/api.h"
 #include "server/rpc/call/call_record.h"
 #include "server/rpc/call/serving_state.h"
 
@@ -30,10 +30,6 @@ struct ServerFacts {
 std::unique_ptr<grpc::Service> NewDocumentQaService(ServingState* serving,
                                                     const RpcEnvironment& environment,
                                                     const ServerFacts& facts);
-
-// grpc.health.v1.Health for "", "lectern.v1.DocumentQA" and "inference.GRPCInferenceService".
-std::unique_ptr<grpc::Service> NewHealthService(ServingState* serving,
-                                                const RpcEnvironment& environment);
 
 // Refuses every method that no registered service has, so that such calls are counted, too.
 std::unique_ptr<grpc::CallbackGenericService> NewUnknownMethodService(

@@ -2,7 +2,7 @@
 
 #include "server/rpc/call/grpc_status.h"
 #include "server/rpc/call/stream_writer.h"
-#include "server/rpc/document_qa/document_qa_service.h"
+#include "server/rpc/health/health_service.h"
 
 namespace lectern {
 namespace {

@@ -10,7 +10,7 @@
 #include <string_view>
 
 #include "absl/status/statusor.h"
-#include "server/engine/types.h"
+#include "server/engine/api.h"
 #include "server/model/model.h"
 
 namespace lectern::open_inference {

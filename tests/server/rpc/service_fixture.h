@@ -15,6 +15,7 @@
 #include "server/metrics/server_metrics.h"
 #include "server/rpc/call/serving_state.h"
 #include "server/rpc/document_qa/document_qa_service.h"
+#include "server/rpc/health/health_service.h"
 #include "server/rpc/open_inference/service.h"
 #include "tests/testing/fake_model.h"
 

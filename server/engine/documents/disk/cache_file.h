@@ -17,8 +17,8 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "server/engine/api.h"
 #include "server/engine/documents/document.h"
-#include "server/engine/types.h"
 #include "server/model/attention_policy.h"
 
 namespace lectern {

@@ -6,7 +6,7 @@
 
 #include "server/formats/safetensors.h"
 #include "server/model/bert/bert_model.h"
-#include "server/model/loading/model_files.h"
+#include "server/model/model_files.h"
 #include "tests/testing/golden.h"
 
 namespace lectern::test {

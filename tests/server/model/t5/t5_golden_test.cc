@@ -9,7 +9,7 @@
 #include <sstream>
 
 #include "server/formats/safetensors.h"
-#include "server/model/loading/model_files.h"
+#include "server/model/model_files.h"
 #include "server/model/t5/t5_model.h"
 #include "tests/server/model/sequence.h"
 #include "tests/testing/golden.h"

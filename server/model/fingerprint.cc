@@ -1,4 +1,4 @@
-#include "server/model/loading/fingerprint.h"
+#include "server/model/fingerprint.h"
 
 #include <algorithm>
 #include <cstddef>

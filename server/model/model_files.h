@@ -9,7 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "server/formats/tensor_source.h"
-#include "server/model/loading/model_loader.h"
+#include "server/model/load_options.h"
 #include "server/model/model.h"
 
 namespace lectern {

@@ -1,4 +1,4 @@
-#include "server/model/loading/model_files.h"
+#include "server/model/model_files.h"
 
 #include <algorithm>
 #include <map>
@@ -8,7 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/files/mapped_file.h"
 #include "base/status_macros.h"
-#include "server/model/loading/fingerprint.h"
+#include "server/model/fingerprint.h"
 
 namespace lectern {
 

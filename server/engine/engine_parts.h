@@ -1,0 +1,24 @@
+// What the jobs of the engine work with.
+#pragma once
+
+namespace lectern {
+
+class Clock;
+class DocumentReader;
+class DocumentStore;
+class JobQueue;
+class Scheduler;
+class ServerMetrics;
+
+// All parts outlive every job.
+struct EngineParts {
+  const Clock* clock;
+  ServerMetrics* metrics;
+  DocumentStore* store;
+  DocumentReader* reader;
+  Scheduler* scheduler;
+  JobQueue* queue;
+  double no_evidence_threshold;
+};
+
+}  // namespace lectern
