@@ -20,7 +20,7 @@ lectern::LogLevel LevelOf(const std::string& name) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  lectern::TameAllocator();
+  lectern::ConfigureMalloc();
   const auto options = lectern::ParseOptions(std::vector<std::string>(argv + 1, argv + argc));
   if (!options.ok()) {
     std::fprintf(stderr, "lectern-server: %s\n", std::string(options.status().message()).c_str());

@@ -21,7 +21,9 @@ class Embedder {
                                                         ModelLoadOptions::Numerics numerics,
                                                         int threads);
 
-  std::vector<int32_t> Ids(std::string_view text) const { return model_->FrameOf(text).before; }
+  std::vector<int32_t> Ids(std::string_view text) const {
+    return model_->EncoderPromptOf(text).before;
+  }
   // INVALID_ARGUMENT for a text of more tokens than the model's window.
   absl::StatusOr<std::vector<float>> Embed(std::string_view text,
                                            const AttentionPolicy& policy) const;

@@ -63,10 +63,10 @@ AttentionChoice ChoiceOf(const std::string& policy) {
   return choice;
 }
 
-Reading ReadingOf(const std::string& name) {
-  if (name == "auto") return Reading::kAuto;
-  if (name == "whole") return Reading::kWhole;
-  if (name == "chunks") return Reading::kChunks;
+ReadingMode ReadingOf(const std::string& name) {
+  if (name == "auto") return ReadingMode::kAuto;
+  if (name == "whole") return ReadingMode::kWhole;
+  if (name == "chunks") return ReadingMode::kChunks;
   Fail("--reading=" + name);
 }
 

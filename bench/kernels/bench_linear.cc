@@ -1,4 +1,4 @@
-// Int8Linear and BlockLinear at the shapes of a small Llama (576 wide), from one row (decode) to
+// Int8Linear and Q4Q8Linear at the shapes of a small Llama (576 wide), from one row (decode) to
 // 512 (prefill).
 //   Gop/s  2 m n k operations per second     weights  bytes of packed weights read per second
 // BM_StreamRead is the ceiling of decode, measured in the same run: plain reading of 64 MiB.
@@ -127,7 +127,7 @@ void BM_BlockLinear(benchmark::State& state, Isa isa, int bits) {
       state, static_cast<int64_t>(PackedBlockBytes(n, k, bits)),
       [&](int64_t n, int64_t k) { return std::make_unique<Blocks>(n, k, bits); },
       [&](const LinearInput& input, const BlockMatrix& w, float* y) {
-        return BlockLinear(input, w, y, n, false, AllThreads(isa));
+        return Q4Q8Linear(input, w, y, n, false, AllThreads(isa));
       });
 }
 

@@ -49,7 +49,7 @@ class Bench {
     const std::string speed = family_ + "_encode_" + label;
     const std::string memory = family_ + "_rss_" + label;
     const bool wants_memory = tokens == kLongWindow && rows_.Wanted(memory);
-    if (tokens > std::min<int64_t>(model_.info().window, std::ssize(ids_))) return;
+    if (tokens > std::min<int64_t>(model_.info().context_length, std::ssize(ids_))) return;
     if (!wants_memory && !rows_.Wanted(speed)) return;
     Encode(tokens);
     if (wants_memory) rows_.Add(memory, PeakResidentBytes(), "bytes");

@@ -84,13 +84,13 @@ class Bench {
   // All rows of one prompt share a session: reading `length` tokens, then decoding behind the first
   // `depth` of them.
   void MeasurePrompt(int64_t length, int64_t depth) {
-    if (length > std::min<int64_t>(model_.info().window, std::ssize(ids_))) return;
+    if (length > std::min<int64_t>(model_.info().context_length, std::ssize(ids_))) return;
     const std::string prefill = "prefill_" + Label(length);
     const std::string decode = "decode_" + Label(depth);
     const bool memory = length == 8000 && rows_.Wanted("rss_8k");
     const bool first_token = length == 8000 && rows_.Wanted("ttft_cached_8k");
     if (!memory && !first_token && !rows_.Wanted(prefill) && !rows_.Wanted(decode)) return;
-    const int64_t end = std::min(length + kDecodeTokens + 1, model_.info().window);
+    const int64_t end = std::min(length + kDecodeTokens + 1, model_.info().context_length);
     BenchSession session(model_, end);
     const auto prompt = std::span<const int32_t>(ids_).first(length);
     if (rows_.Wanted(prefill)) {
@@ -116,7 +116,7 @@ class Bench {
   void MeasureAnswers() {
     if (!rows_.Wanted("answers_1") && !rows_.Wanted("answers_8")) return;
     const int64_t end = kDocumentTokens + kQuestionTokens + kAnswerTokens;
-    if (end > std::min<int64_t>(model_.info().window, std::ssize(ids_))) return;
+    if (end > std::min<int64_t>(model_.info().context_length, std::ssize(ids_))) return;
     BenchSession document(model_, kDocumentTokens);
     document.Read(std::span(ids_).first(kDocumentTokens), 0, options_.policy);
     const auto question = std::span(ids_).subspan(100, kQuestionTokens);

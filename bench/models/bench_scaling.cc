@@ -131,10 +131,11 @@ int Main(int argc, char** argv) {
   if (!model.ok()) Fail(model.status().ToString());
   const ModelInfo& info = (*model)->info();
   for (const int64_t length : options.lengths) {
-    if (length < 1 || length % info.page_tokens != 0 || length + kQuestionTokens > info.window) {
+    if (length < 1 || length % info.page_tokens != 0 ||
+        length + kQuestionTokens > info.context_length) {
       Fail("--lengths: " + std::to_string(length) + " is not a multiple of " +
            std::to_string(info.page_tokens) + " within the window of " +
-           std::to_string(info.window));
+           std::to_string(info.context_length));
     }
   }
   Bench(options, **model).Run();

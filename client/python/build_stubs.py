@@ -40,7 +40,7 @@ class StubsHook(BuildHookInterface):
         root = pathlib.Path(self.root)
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="lectern_client_"))
         generate(find_source(root, "proto", "../../proto"), self.folder)
-        shutil.copy(find_source(root, "service_config.json", "../service_config.json"), self.folder)
+        shutil.copy(find_source(root, "service_config.json", "../cpp/service_config.json"), self.folder)
         for path in sorted(self.folder.rglob("*")):
             if path.is_file():
                 build_data["force_include"][str(path)] = (

@@ -57,8 +57,8 @@ BlockRows RowsFrom(BlockRows rows, int64_t row, int64_t blocks) {
 
 }  // namespace
 
-LaunchStatus BlockLinear(const LinearInput& input, const BlockMatrix& w, float* y, int64_t y_stride,
-                         bool accumulate, const ExecutionContext& context) {
+LaunchStatus Q4Q8Linear(const LinearInput& input, const BlockMatrix& w, float* y, int64_t y_stride,
+                        bool accumulate, const ExecutionContext& context) {
   if (LaunchStatus status = Check(input, w, y, y_stride, context); !Ok(status)) return status;
   const BlockLinearOps& ops = OpsOf(context.isa);
   const RowOps& row_ops = RowOpsOf(context.isa);

@@ -51,7 +51,7 @@ LaunchStatus PackBlockChannel(const BlockChannel& channel, int64_t index, int64_
 
 // y [m, n] (row stride y_stride floats) = step(x) W^T, or += with accumulate. Scratch is allocated
 // per thread and kept.
-LaunchStatus BlockLinear(const LinearInput& input, const BlockMatrix& w, float* y, int64_t y_stride,
-                         bool accumulate, const ExecutionContext& context);
+LaunchStatus Q4Q8Linear(const LinearInput& input, const BlockMatrix& w, float* y, int64_t y_stride,
+                        bool accumulate, const ExecutionContext& context);
 
 }  // namespace lectern::kernels

@@ -41,10 +41,10 @@ namespace {
 constexpr absl::Duration kDeadEngine = absl::Seconds(60);
 constexpr absl::Duration kStaleEngine = absl::Seconds(30);
 // gRPC waits for connections, too, and an idle client may not notice that it should hang up.
-constexpr absl::Duration kGrpcGoodbye = absl::Seconds(2);
+constexpr absl::Duration kGrpcShutdownGrace = absl::Seconds(2);
 // So long, at least, new calls are refused with UNAVAILABLE, which clients try again elsewhere:
 // gRPC cancels a call that arrives while it shuts down, and what is cancelled nobody repeats.
-constexpr absl::Duration kRefusing = absl::Milliseconds(200);
+constexpr absl::Duration kMinRefusalTime = absl::Milliseconds(200);
 
 // Waits for the answer of the warm-up question.
 class WarmUpSink : public AskSink {
@@ -211,7 +211,7 @@ class Server {
                                {"family", info.family},
                                {"quantization", info.quantization},
                                {"numerics", info.numerics},
-                               {"window", absl::StrCat(info.window)},
+                               {"window", absl::StrCat(info.context_length)},
                                {"duration", absl::FormatDuration(absl::Now() - start)}});
       models_.push_back(std::move(model));
     }
@@ -268,9 +268,9 @@ class Server {
       LogWarning("drain timeout, ending what still runs");
     }
     engine_->Stop();
-    absl::SleepFor(refusing + kRefusing - absl::Now());
+    absl::SleepFor(refusing + kMinRefusalTime - absl::Now());
     serving_.Set(ServerState::kStopped, "the server is shutting down");
-    grpc_->Shutdown(absl::ToChronoTime(absl::Now() + kGrpcGoodbye));
+    grpc_->Shutdown(absl::ToChronoTime(absl::Now() + kGrpcShutdownGrace));
     LogInfo("stopped");
   }
 

@@ -16,7 +16,7 @@
 
 namespace lectern {
 
-enum class Reading { kAuto, kWhole, kChunks };
+enum class ReadingMode { kAuto, kWhole, kChunks };
 
 // Who goes first when both wait: somebody sits before an interactive request.
 enum class Priority { kInteractive, kBulk };
@@ -47,7 +47,7 @@ struct DocumentInfo {
   absl::Time last_use_time;
   absl::Time expire_time = absl::InfiniteFuture();
   bool pinned = false;
-  Reading reading = Reading::kWhole;
+  ReadingMode reading = ReadingMode::kWhole;
   std::vector<AttentionPolicy> read_under;
 };
 
@@ -58,7 +58,7 @@ struct UploadOptions {
   std::string expected_sha256;
   std::optional<absl::Duration> ttl;
   bool pinned = false;
-  Reading reading = Reading::kAuto;
+  ReadingMode reading = ReadingMode::kAuto;
   AttentionChoice attention;
   Priority priority = Priority::kBulk;
   std::string tenant;      // whose share of the engine it uses; never empty when it came by RPC
@@ -81,7 +81,7 @@ struct AskOptions {
   std::string question;
   std::string model;
   AttentionChoice attention;
-  Reading reading = Reading::kAuto;
+  ReadingMode reading = ReadingMode::kAuto;
   SamplingOptions sampling;
   uint32_t max_new_tokens = 0;  // 0 = default
   std::vector<std::string> stop;
@@ -145,7 +145,7 @@ struct Answer {
   double evidence_strength = 0;
   double question_coverage = 1;
   bool no_evidence = false;
-  Reading reading = Reading::kWhole;
+  ReadingMode reading = ReadingMode::kWhole;
 };
 
 // Static limits of an engine; every one appears in the error that enforces it.

@@ -108,7 +108,7 @@ class EngineImpl : public Engine {
     if (options.max_new_tokens == 0) {
       options.max_new_tokens = options_.limits.default_max_new_tokens;
     }
-    auto job = std::make_shared<AskJob>(Parts(), options, model, std::move(lease), sink);
+    auto job = std::make_shared<AnswerJob>(Parts(), options, model, std::move(lease), sink);
     if (!options.inline_text) {
       const absl::Status fits = job->CheckStored();
       if (!fits.ok()) {
@@ -221,7 +221,7 @@ class EngineImpl : public Engine {
   mutable DocumentStore store_;
   const std::shared_ptr<JobQueue> queue_;
   Scheduler scheduler_;
-  DocumentReader reader_;
+  DocumentPrefill reader_;
   const std::shared_ptr<UploadBudget> uploads_;
   std::atomic<bool> stopping_{false};
   std::thread worker_;

@@ -4,7 +4,7 @@
 namespace lectern {
 
 class Clock;
-class DocumentReader;
+class DocumentPrefill;
 class DocumentStore;
 class JobQueue;
 class Scheduler;
@@ -15,7 +15,7 @@ struct EngineParts {
   const Clock* clock;
   ServerMetrics* metrics;
   DocumentStore* store;
-  DocumentReader* reader;
+  DocumentPrefill* reader;
   Scheduler* scheduler;
   JobQueue* queue;
   double no_evidence_threshold;

@@ -159,7 +159,7 @@ AttentionPolicy ResolvePolicy(const AttentionChoice& choice, const ModelInfo& mo
 absl::Status CheckWindow(uint64_t document_tokens, uint64_t question_tokens, uint64_t answer_tokens,
                          const ModelInfo& model) {
   const uint64_t tokens = document_tokens + question_tokens + answer_tokens;
-  const uint64_t limit = static_cast<uint64_t>(model.window);
+  const uint64_t limit = static_cast<uint64_t>(model.context_length);
   if (tokens <= limit) return absl::OkStatus();
   return MakeError(
       absl::StatusCode::kInvalidArgument,

@@ -132,7 +132,7 @@ class ServerMetrics {
   // A document was taken from disk instead of being read again.
   void DocumentReloaded(absl::Duration duration);
   void CacheDiskError();
-  // By the name of a CacheFault (server/engine/documents/disk/cache_file.h).
+  // By the name of a CacheFileError (server/engine/documents/disk/cache_file.h).
   void CacheFileRejected(std::string_view reason);
   void SetCacheAvailable(bool available);
 

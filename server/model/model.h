@@ -42,7 +42,7 @@ struct ModelInfo {
   uint64_t weight_bytes = 0;
   // Positions: document, question and answer together; of the other kinds, those of one window of
   // question and document (and of a seq2seq model's answer).
-  int64_t window = 0;
+  int64_t context_length = 0;
   int64_t vocabulary = 0;
   // Layers of attention, as AttentionPolicy::layer_k counts them. In a seq2seq model first the
   // encoder's, then the decoder's own, then those that look at what was encoded.
@@ -67,7 +67,7 @@ struct KeptMass {
 
 // What stands behind the document in the prompt: ids[question_begin, question_end) are the
 // question's own tokens, the rest is the frame that the chat template puts around them.
-struct PromptTail {
+struct QuestionSuffix {
   std::vector<int32_t> ids;
   size_t question_begin = 0;
   size_t question_end = 0;
@@ -75,7 +75,7 @@ struct PromptTail {
 
 // What stands around a part of the document in the input of an encoder. The question's own tokens
 // are `before`, or a part of it.
-struct WindowFrame {
+struct EncoderPrompt {
   std::vector<int32_t> before;
   std::vector<int32_t> after;
   size_t size() const { return before.size() + after.size(); }
@@ -135,10 +135,10 @@ class Model {
   // tokens written out in it are ordinary text.
   // Of generative models; empty for the others.
   virtual std::vector<int32_t> PromptPrefix() const { return {}; }
-  virtual PromptTail PromptSuffix(std::string_view /*question*/) const { return {}; }
+  virtual QuestionSuffix PromptSuffix(std::string_view /*question*/) const { return {}; }
 
   // Of the other kinds: a window is  before | part of the document | after.
-  virtual WindowFrame FrameOf(std::string_view /*question*/) const { return {}; }
+  virtual EncoderPrompt EncoderPromptOf(std::string_view /*question*/) const { return {}; }
   // Of a seq2seq model: the token that its decoder begins with.
   virtual int32_t decoder_start() const { return 0; }
 

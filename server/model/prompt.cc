@@ -33,11 +33,11 @@ std::vector<int32_t> Prompt::Prefix(const Tokenizer& tokenizer) const {
   return tokenizer.Encode(before_document_, /*parse_special=*/true).ids;
 }
 
-PromptTail Prompt::Suffix(const Tokenizer& tokenizer, std::string_view question) const {
+QuestionSuffix Prompt::Suffix(const Tokenizer& tokenizer, std::string_view question) const {
   std::string text = before_question_;
   text += question;
   const Encoding encoded = tokenizer.Encode(text, /*parse_special=*/false);
-  PromptTail tail{.ids = encoded.ids, .question_end = encoded.ids.size()};
+  QuestionSuffix tail{.ids = encoded.ids, .question_end = encoded.ids.size()};
   while (tail.question_begin < tail.question_end &&
          encoded.end[tail.question_begin] <= before_question_.size()) {
     ++tail.question_begin;

@@ -25,7 +25,7 @@ class Prompt {
   explicit Prompt(const ChatTemplate* chat_template);
 
   std::vector<int32_t> Prefix(const Tokenizer& tokenizer) const;
-  PromptTail Suffix(const Tokenizer& tokenizer, std::string_view question) const;
+  QuestionSuffix Suffix(const Tokenizer& tokenizer, std::string_view question) const;
 
   // All text that does not come from document or question, for fingerprints.
   std::string FixedText() const;

@@ -51,17 +51,17 @@ def seconds(duration):
                for n, u in re.findall(r"([\d.]+)([smh])", duration))
 
 
-def goodbye_seconds():
+def shutdown_grace_seconds():
     """What the server takes between the end of its drain and its exit, of its source."""
     text = (SOURCE / "server/app/server.cc").read_text(encoding="utf-8")
-    goodbye = int(re.search(r"kGrpcGoodbye = absl::Seconds\((\d+)\)", text)[1])
-    refusing = int(re.search(r"kRefusing = absl::Milliseconds\((\d+)\)", text)[1])
-    return goodbye + refusing / 1000
+    grace = int(re.search(r"kGrpcShutdownGrace = absl::Seconds\((\d+)\)", text)[1])
+    refusing = int(re.search(r"kMinRefusalTime = absl::Milliseconds\((\d+)\)", text)[1])
+    return grace + refusing / 1000
 
 
 def drain_seconds(flags):
     flags = {**known.flag_defaults(SERVER), **flags}
-    return seconds(flags["lame_duck"]) + seconds(flags["drain_timeout"]) + goodbye_seconds()
+    return seconds(flags["lame_duck"]) + seconds(flags["drain_timeout"]) + shutdown_grace_seconds()
 
 
 class Overlay:

@@ -42,6 +42,7 @@ EXTERNAL = [
     (r'PkgConfig::(PCRE2|UTF8PROC)', {'lectern_tokenizer'}),
     (r'Threads::', set(LINKS)),
     (r'OpenSSL::', {'lectern_base'}),
+    (r'dl$', {'lectern_base'}),
     (r'nlohmann_json::', set(LINKS) - {'lectern_kernels', 'lectern_kernels_ref'}),
     (r'absl::', set(LINKS) - {'lectern_kernels', 'lectern_kernels_ref'}),
 ]

@@ -88,7 +88,7 @@ FakeModel::FakeModel(FakeModelOptions options) : options_(std::move(options)) {
   info_.numerics = "f32";
   info_.kv_cache = "f32";
   info_.fingerprint = options_.fingerprint;
-  info_.window = options_.window;
+  info_.context_length = options_.context_length;
   info_.vocabulary = FakeTokenizer::kVocabulary;
   info_.layers = 3;
   info_.page_tokens = options_.page_tokens;
@@ -100,8 +100,8 @@ std::vector<int32_t> FakeModel::PromptPrefix() const {
   return {FakeTokenizer::kPrefix, FakeTokenizer::kPrefix, FakeTokenizer::kPrefix};
 }
 
-PromptTail FakeModel::PromptSuffix(std::string_view question) const {
-  PromptTail tail{.ids = {FakeTokenizer::kQuestion}, .question_begin = 1};
+QuestionSuffix FakeModel::PromptSuffix(std::string_view question) const {
+  QuestionSuffix tail{.ids = {FakeTokenizer::kQuestion}, .question_begin = 1};
   for (const char c : question) tail.ids.push_back(static_cast<unsigned char>(c));
   tail.question_end = tail.ids.size();
   tail.ids.push_back(FakeTokenizer::kAnswer);
@@ -132,7 +132,7 @@ absl::Status FakeModel::Forward(std::span<const ForwardSlice> slices, Workspace&
 absl::Status FakeModel::ForwardSliceOf(const ForwardSlice& slice) const {
   const int64_t total = slice.position + static_cast<int64_t>(slice.tokens.size());
   const int64_t page_tokens = info_.page_tokens;
-  if (slice.tokens.empty() || slice.policy == nullptr || total > info_.window ||
+  if (slice.tokens.empty() || slice.policy == nullptr || total > info_.context_length ||
       static_cast<int64_t>(slice.pages.size()) * page_tokens < total) {
     return absl::InvalidArgumentError("slice out of range");
   }

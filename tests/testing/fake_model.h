@@ -47,7 +47,7 @@ class FakeTokenizer : public Tokenizer {
 struct FakeModelOptions {
   std::string name = "fake";
   std::string fingerprint = "fake-fingerprint";
-  int64_t window = 4096;
+  int64_t context_length = 4096;
   int page_tokens = 16;
   // The answer to a question about a document. The default names a digest of both.
   std::function<std::string(const std::string& document, const std::string& question)> answer;
@@ -61,7 +61,7 @@ class FakeModel : public Model {
   const ModelInfo& info() const override { return info_; }
   const FakeTokenizer& tokenizer() const override { return tokenizer_; }
   std::vector<int32_t> PromptPrefix() const override;
-  PromptTail PromptSuffix(std::string_view question) const override;
+  QuestionSuffix PromptSuffix(std::string_view question) const override;
   std::unique_ptr<Workspace> NewWorkspace() const override;
 
   // Logits favour the next byte of the answer, then the end. Key mass: for every token of the slice

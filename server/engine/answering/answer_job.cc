@@ -19,8 +19,9 @@ namespace lectern {
 
 constexpr size_t kCoverageSentences = 3;
 
-AskJob::AskJob(const EngineParts& parts, AskOptions options, std::shared_ptr<const Model> model,
-               DocumentStore::Lease lease, std::shared_ptr<AskSink> sink)
+AnswerJob::AnswerJob(const EngineParts& parts, AskOptions options,
+                     std::shared_ptr<const Model> model, DocumentStore::Lease lease,
+                     std::shared_ptr<AskSink> sink)
     : QueuedJob({.is_upload = false,
                  .priority = options.priority,
                  .tenant = options.tenant,
@@ -32,7 +33,7 @@ AskJob::AskJob(const EngineParts& parts, AskOptions options, std::shared_ptr<con
       lease_(std::move(lease)),
       sink_(std::move(sink)),
       tail_(model_->PromptSuffix(options_.question)),
-      frame_(model_->FrameOf(options_.question)) {
+      frame_(model_->EncoderPromptOf(options_.question)) {
   if (lease_ && lease_.resident()) ResolveReading();
   // The tokens of a text are not known yet; four bytes are a usual one.
   const uint64_t text = options_.inline_text ? options_.inline_text->size() / 4 : 0;
@@ -41,7 +42,7 @@ AskJob::AskJob(const EngineParts& parts, AskOptions options, std::shared_ptr<con
 }
 
 // In chunks, the longest prompt is a chunk with the question: no limit on the document.
-absl::Status AskJob::CheckStored() const {
+absl::Status AnswerJob::CheckStored() const {
   if (lease_ && !lease_.resident()) return absl::OkStatus();  // once it is
   if (model_->info().kind != ModelKind::kGenerative) return CheckFrame();
   uint64_t longest = 0;
@@ -51,12 +52,12 @@ absl::Status AskJob::CheckStored() const {
   return CheckWindow(longest, tail_.ids.size(), options_.max_new_tokens, model_->info());
 }
 
-void AskJob::ResolveReading() {
-  reading_ = lease_ && options_.reading == Reading::kAuto ? lease_.reading()
-                                                          : content().Resolve(options_.reading);
+void AnswerJob::ResolveReading() {
+  reading_ = lease_ && options_.reading == ReadingMode::kAuto ? lease_.reading()
+                                                              : content().Resolve(options_.reading);
 }
 
-Task<Done> AskJob::Run() {
+Task<Done> AnswerJob::Run() {
   start_ = clock_->Steady();
   const absl::Status status = co_await Answer();
   // Everything is given back before the sink hears of the end.
@@ -73,14 +74,14 @@ Task<Done> AskJob::Run() {
   co_return Done{};
 }
 
-void AskJob::Release() {
+void AnswerJob::Release() {
   sequence_ = {};
   memory_ = {};
   lease_ = {};
   inline_ = nullptr;
 }
 
-void AskJob::End(const absl::Status& status) {
+void AnswerJob::End(const absl::Status& status) {
   Release();
   DelayPoint(Fault::kTell);
   if (absl::IsCancelled(status)) {
@@ -95,7 +96,7 @@ void AskJob::End(const absl::Status& status) {
   std::exchange(sink_, nullptr)->OnError(status);
 }
 
-void AskJob::Record(FinishLabel label) {
+void AnswerJob::Record(FinishLabel label) {
   const absl::Duration now = clock_->Steady();
   const absl::Duration started = start_ == absl::ZeroDuration() ? now : start_;
   const absl::Duration prefilled = prefilled_ == absl::ZeroDuration() ? now : prefilled_;
@@ -111,7 +112,7 @@ void AskJob::Record(FinishLabel label) {
        .total = now - arrival()});
 }
 
-Task<absl::Status> AskJob::Answer() {
+Task<absl::Status> AnswerJob::Answer() {
   answer_.model = model_->info().name;
   policy_ = ResolvePolicy(options_.attention, model_->info());
   stage_ = WorkStage::kPrefill;
@@ -120,7 +121,7 @@ Task<absl::Status> AskJob::Answer() {
   co_return co_await AnswerFromWindows();
 }
 
-Task<absl::Status> AskJob::AnswerBehindDocument() {
+Task<absl::Status> AnswerJob::AnswerBehindDocument() {
   LECTERN_CO_RETURN_IF_ERROR(co_await ReadPrompt());
   bool retry_exact = false;
   LECTERN_CO_RETURN_IF_ERROR(CheckError(&retry_exact));
@@ -136,7 +137,7 @@ Task<absl::Status> AskJob::AnswerBehindDocument() {
   co_return absl::OkStatus();
 }
 
-Task<absl::Status> AskJob::PrepareDocument() {
+Task<absl::Status> AnswerJob::PrepareDocument() {
   if (lease_) {
     answer_.document_id = lease_.id();
     if (lease_.resident()) co_return absl::OkStatus();
@@ -162,21 +163,21 @@ Task<absl::Status> AskJob::PrepareDocument() {
   co_return CheckStored();
 }
 
-Task<absl::Status> AskJob::ReadPrompt() {
+Task<absl::Status> AnswerJob::ReadPrompt() {
   answer_.usage = {.document_tokens = document_tokens(), .question_tokens = tail_.ids.size()};
   answer_.reading = reading_;
   sequence_ = {};
   kept_mass_ = {};
   logits_.resize(static_cast<size_t>(model_->info().vocabulary));
-  if (reading_ == Reading::kChunks) co_return co_await ReadChunks();
+  if (reading_ == ReadingMode::kChunks) co_return co_await ReadChunks();
   co_return co_await ReadWhole();
 }
 
 // The document's pages: found, or read by this job or by another that is at it.
-Task<absl::StatusOr<std::shared_ptr<const ReadDocument>>> AskJob::DocumentPages() {
+Task<absl::StatusOr<std::shared_ptr<const DocumentKv>>> AnswerJob::DocumentPages() {
   const uint64_t total = document_tokens();
   const bool shared = lease_ && !options_.disable_reuse;
-  const DocumentReader::Key key{content().id, reading_, policy_};
+  const DocumentPrefill::Key key{content().id, reading_, policy_};
   while (shared) {
     if (auto read = parts_.store->Find(lease_, reading_, policy_)) {
       answer_.usage.tokens_reused += total;
@@ -213,7 +214,7 @@ Task<absl::StatusOr<std::shared_ptr<const ReadDocument>>> AskJob::DocumentPages(
 }
 
 // The question behind the whole document.
-Task<absl::Status> AskJob::ReadWhole() {
+Task<absl::Status> AnswerJob::ReadWhole() {
   const ModelInfo& info = model_->info();
   const uint64_t tokens = document_tokens();
   auto document = co_await DocumentPages();
@@ -256,7 +257,7 @@ Task<absl::Status> AskJob::ReadWhole() {
 }
 
 // The question put to the likely chunks, then to the sentences that it attended to.
-Task<absl::Status> AskJob::ReadChunks() {
+Task<absl::Status> AnswerJob::ReadChunks() {
   auto document = co_await DocumentPages();
   if (!document.ok()) co_return document.status();
   const absl::Status searched = co_await SearchChunks(*document);
@@ -265,7 +266,7 @@ Task<absl::Status> AskJob::ReadChunks() {
   co_return co_await ReadAgain(*std::move(document));
 }
 
-Task<absl::Status> AskJob::SearchChunks(std::shared_ptr<const ReadDocument> document) {
+Task<absl::Status> AnswerJob::SearchChunks(std::shared_ptr<const DocumentKv> document) {
   const ModelInfo& info = model_->info();
   const DocumentContent& text = content();
   const std::vector<size_t> candidates = ChooseCandidates(text, options_.question);
@@ -320,8 +321,8 @@ Task<absl::Status> AskJob::SearchChunks(std::shared_ptr<const ReadDocument> docu
 
 // What the question's words attend to more than the frame before them does. Every prompt has places
 // that draw attention whatever is asked, its first sentence above all, and each chunk has its own.
-void AskJob::AddEvidence(const TokenRange& chunk, const std::vector<float>& frame,
-                         const std::vector<float>& words) {
+void AnswerJob::AddEvidence(const TokenRange& chunk, const std::vector<float>& frame,
+                            const std::vector<float>& words) {
   const double frame_tokens = static_cast<double>(tail_.question_begin);
   const double own_tokens = static_cast<double>(tail_.question_end - tail_.question_begin);
   const double share = frame_tokens > 0 ? own_tokens / frame_tokens : 0;
@@ -336,7 +337,7 @@ void AskJob::AddEvidence(const TokenRange& chunk, const std::vector<float>& fram
 
 // The prompt that the answer continues: the best sentences and the question, behind the prefix that
 // every part of the document begins with.
-Task<absl::Status> AskJob::ReadAgain(std::shared_ptr<const ReadDocument> document) {
+Task<absl::Status> AnswerJob::ReadAgain(std::shared_ptr<const DocumentKv> document) {
   const Encoding reading =
       model_->tokenizer().Encode(SecondReading(content(), evidence_), /*parse_special=*/false);
   const uint64_t prefix = content().prefix.size();
@@ -368,7 +369,7 @@ Task<absl::Status> AskJob::ReadAgain(std::shared_ptr<const ReadDocument> documen
   co_return absl::OkStatus();
 }
 
-void AskJob::RankSentences() {
+void AnswerJob::RankSentences() {
   const DocumentContent& text = content();
   const uint32_t wanted = std::max(options_.max_evidence_spans, kSecondReadingSentences);
   evidence_ = RankEvidence(text.text, text.encoding, text.sentences, token_mass_, wanted);
@@ -377,11 +378,11 @@ void AskJob::RankSentences() {
     if (best.size() < kCoverageSentences) best.push_back(span.text);
   }
   question_coverage_ = text.words->Coverage(options_.question, best);
-  if (reading_ != Reading::kChunks) return;
+  if (reading_ != ReadingMode::kChunks) return;
   for (EvidenceSpan& span : evidence_.spans) span.chunk = ChunkOf(text, span.begin_byte);
 }
 
-absl::Status AskJob::CheckError(bool* retry_exact) const {
+absl::Status AnswerJob::CheckError(bool* retry_exact) const {
   if (!options_.attention.max_error) return absl::OkStatus();
   if (kept_mass_.count == 0) {
     parts_.metrics->ExactnessChecked(ExactnessResult::kExact);
@@ -404,7 +405,7 @@ absl::Status AskJob::CheckError(bool* retry_exact) const {
                                  {"limit", absl::StrCat(*options_.attention.max_error)}}});
 }
 
-void AskJob::Show(const std::string& text) {
+void AnswerJob::Show(const std::string& text) {
   if (text.empty()) return;
   if (first_text_ == absl::ZeroDuration()) {
     first_text_ = clock_->Steady() - arrival();
@@ -415,7 +416,7 @@ void AskJob::Show(const std::string& text) {
   sink_->OnText(text, std::exchange(unsent_tokens_, 0));
 }
 
-Task<absl::Status> AskJob::Decode() {
+Task<absl::Status> AnswerJob::Decode() {
   const Tokenizer& tokenizer = model_->tokenizer();
   const auto decoder = tokenizer.NewStreamDecoder();
   Sampler sampler(options_.sampling);
@@ -457,7 +458,7 @@ Task<absl::Status> AskJob::Decode() {
   co_return absl::OkStatus();
 }
 
-void AskJob::Finish() {
+void AnswerJob::Finish() {
   answer_.evidence = std::move(evidence_.spans);
   if (answer_.evidence.size() > options_.max_evidence_spans) {
     answer_.evidence.resize(options_.max_evidence_spans);
@@ -474,7 +475,7 @@ void AskJob::Finish() {
                      .total = now - arrival()};
 }
 
-void AskJob::FillExactness() {
+void AnswerJob::FillExactness() {
   Exactness& exactness = answer_.exactness;
   const ModelInfo& info = model_->info();
   exactness.exact = kept_mass_.count == 0 && policy_.ffn_top_k == 0;

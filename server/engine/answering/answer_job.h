@@ -16,11 +16,11 @@
 
 namespace lectern {
 
-class AskJob : public QueuedJob {
+class AnswerJob : public QueuedJob {
  public:
   // `lease` holds the stored document; empty for inline text, which is read for this answer alone.
-  AskJob(const EngineParts& parts, AskOptions options, std::shared_ptr<const Model> model,
-         DocumentStore::Lease lease, std::shared_ptr<AskSink> sink);
+  AnswerJob(const EngineParts& parts, AskOptions options, std::shared_ptr<const Model> model,
+            DocumentStore::Lease lease, std::shared_ptr<AskSink> sink);
 
   void OnWaiting(uint32_t ahead) override { sink_->OnQueued(ahead); }
   Task<Done> Run() override;
@@ -37,12 +37,12 @@ class AskJob : public QueuedJob {
   Task<absl::Status> ReadPrompt();
   Task<absl::Status> ReadWhole();
   Task<absl::Status> ReadChunks();
-  Task<absl::Status> SearchChunks(std::shared_ptr<const ReadDocument> document);
+  Task<absl::Status> SearchChunks(std::shared_ptr<const DocumentKv> document);
   void AddEvidence(const TokenRange& chunk, const std::vector<float>& frame,
                    const std::vector<float>& words);
-  Task<absl::Status> ReadAgain(std::shared_ptr<const ReadDocument> document);
+  Task<absl::Status> ReadAgain(std::shared_ptr<const DocumentKv> document);
   void RankSentences();
-  Task<absl::StatusOr<std::shared_ptr<const ReadDocument>>> DocumentPages();
+  Task<absl::StatusOr<std::shared_ptr<const DocumentKv>>> DocumentPages();
   absl::Status CheckError(bool* retry_exact) const;
 
   // Models that read question and document together (window_answers.cc).
@@ -70,13 +70,13 @@ class AskJob : public QueuedJob {
   const std::shared_ptr<const Model> model_;
   DocumentStore::Lease lease_;
   std::shared_ptr<AskSink> sink_;
-  const PromptTail tail_;    // the question as the prompt has it, with its frame
-  const WindowFrame frame_;  // or as the windows of an encoder have it
+  const QuestionSuffix tail_;  // the question as the prompt has it, with its frame
+  const EncoderPrompt frame_;  // or as the windows of an encoder have it
 
   // While it runs.
   WorkStage stage_ = WorkStage::kQueue;
   std::shared_ptr<const DocumentContent> inline_;
-  Reading reading_ = Reading::kWhole;
+  ReadingMode reading_ = ReadingMode::kWhole;
   AttentionPolicy policy_;
   Sequence sequence_;  // what the answer continues
   PageSet memory_;     // of a seq2seq model: what its windows were encoded to

@@ -1,4 +1,4 @@
-// AskJob for models whose encoder reads the question together with a part of the document: an
+// AnswerJob for models whose encoder reads the question together with a part of the document: an
 // answer written from all parts at once (fusion in decoder, Izacard and Grave 2021, arXiv
 // 2007.01282), or a span of the document.
 #include <algorithm>
@@ -37,7 +37,7 @@ ByteRange SpanBytes(const DocumentContent& text, const TokenRange& tokens) {
 }  // namespace
 
 // The longest part of the document and the question must fit into a window.
-absl::Status AskJob::CheckFrame() const {
+absl::Status AnswerJob::CheckFrame() const {
   const ModelInfo& info = model_->info();
   uint64_t longest = 0;
   for (const TokenRange& part : content().Parts(reading_)) {
@@ -48,7 +48,7 @@ absl::Status AskJob::CheckFrame() const {
   return CheckWindow(longest, frame_.size(), 0, info);
 }
 
-Task<absl::Status> AskJob::AnswerFromWindows() {
+Task<absl::Status> AnswerJob::AnswerFromWindows() {
   answer_.usage.document_tokens = content().encoding.ids.size();
   answer_.usage.question_tokens = frame_.size();
   answer_.reading = reading_;
@@ -75,9 +75,9 @@ Task<absl::Status> AskJob::AnswerFromWindows() {
 }
 
 // Parts of the document that the question is put to: all of it, or the likely chunks.
-std::vector<TokenRange> AskJob::ChooseWindows() {
+std::vector<TokenRange> AnswerJob::ChooseWindows() {
   const DocumentContent& text = content();
-  const bool whole = reading_ == Reading::kWhole;
+  const bool whole = reading_ == ReadingMode::kWhole;
   std::vector<TokenRange> parts = text.Parts(reading_);
   if (!whole) {
     std::vector<TokenRange> chosen;
@@ -92,7 +92,7 @@ std::vector<TokenRange> AskJob::ChooseWindows() {
       static_cast<double>(considered) / static_cast<double>(text.encoding.ids.size());
   if (model_->info().kind != ModelKind::kExtractive) return parts;
   std::vector<TokenRange> windows;
-  const size_t room = static_cast<size_t>(model_->info().window) - frame_.size();
+  const size_t room = static_cast<size_t>(model_->info().context_length) - frame_.size();
   for (size_t first = 0; first < parts.size();) {
     // Chunks that are neighbours are one text.
     size_t last = first;
@@ -107,7 +107,7 @@ std::vector<TokenRange> AskJob::ChooseWindows() {
 }
 
 // The inputs of the encoder.
-std::vector<std::vector<int32_t>> AskJob::WindowTokens(const std::vector<TokenRange>& windows) {
+std::vector<std::vector<int32_t>> AnswerJob::WindowTokens(const std::vector<TokenRange>& windows) {
   std::vector<std::vector<int32_t>> inputs;
   uint64_t total = 0;
   const auto ids = content().encoding.ids.begin();
@@ -124,7 +124,7 @@ std::vector<std::vector<int32_t>> AskJob::WindowTokens(const std::vector<TokenRa
 }
 
 // Encodes the windows into one memory, and begins the answer.
-Task<absl::Status> AskJob::ReadWindows(const std::vector<TokenRange>& windows) {
+Task<absl::Status> AnswerJob::ReadWindows(const std::vector<TokenRange>& windows) {
   const std::vector<std::vector<int32_t>> inputs = WindowTokens(windows);
   memory_tokens_ = 0;
   for (const std::vector<int32_t>& input : inputs) {
@@ -175,7 +175,7 @@ Task<absl::Status> AskJob::ReadWindows(const std::vector<TokenRange>& windows) {
 }
 
 // What the answer's tokens attended to, as tokens of the document.
-void AskJob::AddMemoryEvidence(const std::vector<TokenRange>& windows) {
+void AnswerJob::AddMemoryEvidence(const std::vector<TokenRange>& windows) {
   token_mass_.assign(content().encoding.ids.size(), 0.0f);
   size_t at = 0;
   for (const TokenRange& window : windows) {
@@ -188,7 +188,7 @@ void AskJob::AddMemoryEvidence(const std::vector<TokenRange>& windows) {
   RankSentences();
 }
 
-Task<absl::Status> AskJob::FindSpans(const std::vector<TokenRange>& windows) {
+Task<absl::Status> AnswerJob::FindSpans(const std::vector<TokenRange>& windows) {
   const std::vector<std::vector<int32_t>> inputs = WindowTokens(windows);
   std::vector<WindowScores> scores;
   for (size_t i = 0; i < windows.size(); ++i) {
@@ -230,7 +230,7 @@ Task<absl::Status> AskJob::FindSpans(const std::vector<TokenRange>& windows) {
 
 // The best span is the answer and the first piece of evidence; others that do not overlap it
 // follow.
-void AskJob::ShowSpans(const std::vector<WindowScores>& scores) {
+void AnswerJob::ShowSpans(const std::vector<WindowScores>& scores) {
   const DocumentContent& text = content();
   std::vector<std::string_view> passages;
   for (const AnswerSpan& span : BestSpans(scores)) {

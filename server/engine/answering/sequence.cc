@@ -9,7 +9,7 @@ Sequence::Sequence(PageSet own) : own_(std::move(own)) {
   pages_.assign(own_.pages().begin(), own_.pages().end());
 }
 
-Sequence::Sequence(std::shared_ptr<const ReadDocument> document, size_t part, uint64_t tokens,
+Sequence::Sequence(std::shared_ptr<const DocumentKv> document, size_t part, uint64_t tokens,
                    const ModelInfo& model, PageSet own)
     : document_(std::move(document)),
       own_(std::move(own)),

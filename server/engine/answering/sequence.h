@@ -20,7 +20,7 @@ class Sequence {
   // Continues part `part` of a document, of which `tokens` tokens (prefix included) are in its
   // pages. `own` must have room for what comes behind them and for the tokens of the last, half
   // filled page, which are copied: OwnTokens() in all.
-  Sequence(std::shared_ptr<const ReadDocument> document, size_t part, uint64_t tokens,
+  Sequence(std::shared_ptr<const DocumentKv> document, size_t part, uint64_t tokens,
            const ModelInfo& model, PageSet own);
   // Begins from nothing.
   explicit Sequence(PageSet own);
@@ -36,7 +36,7 @@ class Sequence {
   void Advance(uint64_t tokens) { position_ += static_cast<int64_t>(tokens); }
 
  private:
-  std::shared_ptr<const ReadDocument> document_;
+  std::shared_ptr<const DocumentKv> document_;
   PageSet own_;
   std::vector<std::byte*> pages_;
   int64_t position_ = 0;

@@ -7,19 +7,19 @@
 
 namespace lectern {
 
-std::vector<TokenRange> DocumentContent::Parts(Reading reading) const {
-  if (reading == Reading::kChunks) return chunks;
+std::vector<TokenRange> DocumentContent::Parts(ReadingMode reading) const {
+  if (reading == ReadingMode::kChunks) return chunks;
   return {{0, encoding.ids.size()}};
 }
 
-uint64_t DocumentContent::PromptTokens(Reading reading) const {
-  const size_t parts = reading == Reading::kChunks ? chunks.size() : 1;
+uint64_t DocumentContent::PromptTokens(ReadingMode reading) const {
+  const size_t parts = reading == ReadingMode::kChunks ? chunks.size() : 1;
   return parts * prefix.size() + encoding.ids.size();
 }
 
-Reading DocumentContent::Resolve(Reading reading) const {
-  if (reading != Reading::kAuto) return reading;
-  return chunks.size() > 1 ? Reading::kChunks : Reading::kWhole;
+ReadingMode DocumentContent::Resolve(ReadingMode reading) const {
+  if (reading != ReadingMode::kAuto) return reading;
+  return chunks.size() > 1 ? ReadingMode::kChunks : ReadingMode::kWhole;
 }
 
 std::vector<int32_t> DocumentContent::Prompt(const TokenRange& part) const {
@@ -29,7 +29,7 @@ std::vector<int32_t> DocumentContent::Prompt(const TokenRange& part) const {
   return prompt;
 }
 
-uint64_t ReadDocument::bytes() const {
+uint64_t DocumentKv::bytes() const {
   uint64_t bytes = 0;
   for (const PageSet& part : parts) bytes += part.bytes();
   return bytes;
@@ -66,10 +66,10 @@ std::vector<TokenRange> CutIntoChunks(const Encoding& encoding,
 size_t ChunkTokens(const ModelInfo& model) {
   if (model.kind != ModelKind::kGenerative) {
     // The rest of a window is the question's.
-    return static_cast<size_t>(std::max<int64_t>(model.window * 3 / 4, 1));
+    return static_cast<size_t>(std::max<int64_t>(model.context_length * 3 / 4, 1));
   }
   return std::min<size_t>(kChunkTokens,
-                          static_cast<size_t>(std::max<int64_t>(model.window / 2, 1)));
+                          static_cast<size_t>(std::max<int64_t>(model.context_length / 2, 1)));
 }
 
 namespace {

@@ -43,11 +43,11 @@ struct DocumentContent {
   std::shared_ptr<const LexicalIndex> words;  // of the chunks
 
   // The parts of a reading, kWhole or kChunks.
-  std::vector<TokenRange> Parts(Reading reading) const;
+  std::vector<TokenRange> Parts(ReadingMode reading) const;
   // Tokens of all parts, each with the prefix.
-  uint64_t PromptTokens(Reading reading) const;
+  uint64_t PromptTokens(ReadingMode reading) const;
   // kAuto: whole up to a chunk's length, in chunks beyond it.
-  Reading Resolve(Reading reading) const;
+  ReadingMode Resolve(ReadingMode reading) const;
   // The prefix and the part's tokens.
   std::vector<int32_t> Prompt(const TokenRange& part) const;
   size_t PromptSize(const TokenRange& part) const { return prefix.size() + part.size(); }
@@ -55,10 +55,10 @@ struct DocumentContent {
 
 // The pages of a document under one policy and reading. Immutable once made. A model that reads
 // question and document together has none.
-struct ReadDocument {
+struct DocumentKv {
   AttentionPolicy policy;
-  Reading reading = Reading::kWhole;  // or kChunks
-  std::vector<PageSet> parts;         // one for each of DocumentContent::Parts(reading)
+  ReadingMode reading = ReadingMode::kWhole;  // or kChunks
+  std::vector<PageSet> parts;                 // one for each of DocumentContent::Parts(reading)
 
   uint64_t bytes() const;
 };

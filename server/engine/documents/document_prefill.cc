@@ -17,7 +17,7 @@ size_t PagesOf(uint64_t tokens, const ModelInfo& info) {
 
 }  // namespace
 
-Task<absl::StatusOr<std::shared_ptr<const DocumentContent>>> DocumentReader::Prepare(
+Task<absl::StatusOr<std::shared_ptr<const DocumentContent>>> DocumentPrefill::Prepare(
     std::shared_ptr<const Model> model, std::string text, std::string sha256, StepOwner owner) {
   std::function<std::shared_ptr<const DocumentContent>()> work =
       [model = std::move(model), text = std::move(text), sha256 = std::move(sha256)]() mutable {
@@ -26,8 +26,8 @@ Task<absl::StatusOr<std::shared_ptr<const DocumentContent>>> DocumentReader::Pre
   co_return co_await scheduler_->Background(std::move(work), owner);
 }
 
-Task<absl::StatusOr<DocumentStore::Lease>> DocumentReader::MakeResident(DocumentStore::Lease lease,
-                                                                        StepOwner owner) {
+Task<absl::StatusOr<DocumentStore::Lease>> DocumentPrefill::MakeResident(DocumentStore::Lease lease,
+                                                                         StepOwner owner) {
   if (lease.resident()) co_return lease;
   using Made = absl::StatusOr<DocumentStore::Lease>;
   std::function<Made()> work = [store = store_, lease]() mutable -> Made {
@@ -39,9 +39,9 @@ Task<absl::StatusOr<DocumentStore::Lease>> DocumentReader::MakeResident(Document
   co_return *std::move(made);
 }
 
-Task<absl::StatusOr<std::shared_ptr<const ReadDocument>>> DocumentReader::Load(
-    DocumentStore::Lease lease, Reading reading, AttentionPolicy policy, StepOwner owner) {
-  using Loaded = absl::StatusOr<std::shared_ptr<const ReadDocument>>;
+Task<absl::StatusOr<std::shared_ptr<const DocumentKv>>> DocumentPrefill::Load(
+    DocumentStore::Lease lease, ReadingMode reading, AttentionPolicy policy, StepOwner owner) {
+  using Loaded = absl::StatusOr<std::shared_ptr<const DocumentKv>>;
   if (!store_->IsOnDisk(lease, reading, policy)) co_return nullptr;
   std::vector<uint64_t> sizes;
   for (const TokenRange& part : lease.content().Parts(reading)) {
@@ -63,7 +63,7 @@ Task<absl::StatusOr<std::shared_ptr<const ReadDocument>>> DocumentReader::Load(
   co_return *std::move(loaded);
 }
 
-absl::Status DocumentReader::NoRoom(const Model& model, uint64_t tokens, uint64_t bytes) const {
+absl::Status DocumentPrefill::NoRoom(const Model& model, uint64_t tokens, uint64_t bytes) const {
   ErrorDetails details{.reason = "CACHE_FULL",
                        .metadata = {{"bytes", absl::StrCat(bytes)},
                                     {"limit", absl::StrCat(pool_->budget())},
@@ -76,7 +76,7 @@ absl::Status DocumentReader::NoRoom(const Model& model, uint64_t tokens, uint64_
       details);
 }
 
-Task<absl::StatusOr<std::vector<PageSet>>> DocumentReader::AllocatePages(
+Task<absl::StatusOr<std::vector<PageSet>>> DocumentPrefill::AllocatePages(
     const Model& model, std::vector<uint64_t> tokens, StepOwner owner) {
   const ModelInfo& info = model.info();
   uint64_t bytes = 0;
@@ -106,15 +106,15 @@ Task<absl::StatusOr<std::vector<PageSet>>> DocumentReader::AllocatePages(
   }
 }
 
-Task<absl::StatusOr<std::shared_ptr<const ReadDocument>>> DocumentReader::Read(
-    std::shared_ptr<const DocumentContent> content, Reading reading, AttentionPolicy policy,
+Task<absl::StatusOr<std::shared_ptr<const DocumentKv>>> DocumentPrefill::Read(
+    std::shared_ptr<const DocumentContent> content, ReadingMode reading, AttentionPolicy policy,
     StepOwner owner, Scheduler::Progress progress) {
   const Model& model = *content->model;
-  auto read = std::make_shared<ReadDocument>();
+  auto read = std::make_shared<DocumentKv>();
   read->policy = policy;
   read->reading = reading;
   if (model.info().kind != ModelKind::kGenerative) {
-    co_return std::shared_ptr<const ReadDocument>(std::move(read));
+    co_return std::shared_ptr<const DocumentKv>(std::move(read));
   }
   std::vector<std::vector<int32_t>> prompts;
   std::vector<uint64_t> sizes;
@@ -135,10 +135,10 @@ Task<absl::StatusOr<std::shared_ptr<const ReadDocument>>> DocumentReader::Read(
   const absl::Status computed = co_await scheduler_->Run(model, requests, owner, &progress);
   if (!computed.ok()) co_return computed;
   metrics_->PrefillTokens(model.info().name, PrefillSource::kComputed, tokens);
-  co_return std::shared_ptr<const ReadDocument>(std::move(read));
+  co_return std::shared_ptr<const DocumentKv>(std::move(read));
 }
 
-bool DocumentReader::IsReading(const Key& key) const {
+bool DocumentPrefill::IsReading(const Key& key) const {
   return std::find(reading_.begin(), reading_.end(), key) != reading_.end();
 }
 

@@ -19,9 +19,10 @@
 
 namespace lectern {
 
-class DocumentReader {
+class DocumentPrefill {
  public:
-  DocumentReader(PagePool* pool, DocumentStore* store, Scheduler* scheduler, ServerMetrics* metrics)
+  DocumentPrefill(PagePool* pool, DocumentStore* store, Scheduler* scheduler,
+                  ServerMetrics* metrics)
       : pool_(pool), store_(store), scheduler_(scheduler), metrics_(metrics) {}
 
   // Tokens, sentences and chunks of a text, made on the background thread.
@@ -32,10 +33,10 @@ class DocumentReader {
   Task<absl::StatusOr<DocumentStore::Lease>> MakeResident(DocumentStore::Lease lease,
                                                           StepOwner owner);
   // The document's pages from disk, read on the background thread; null if they are not there.
-  Task<absl::StatusOr<std::shared_ptr<const ReadDocument>>> Load(DocumentStore::Lease lease,
-                                                                 Reading reading,
-                                                                 AttentionPolicy policy,
-                                                                 StepOwner owner);
+  Task<absl::StatusOr<std::shared_ptr<const DocumentKv>>> Load(DocumentStore::Lease lease,
+                                                               ReadingMode reading,
+                                                               AttentionPolicy policy,
+                                                               StepOwner owner);
 
   // Pages for sequences of so many tokens, all of them or none; evicts documents, and waits for
   // other jobs, if need be. RESOURCE_EXHAUSTED (CACHE_FULL): with RetryInfo when there may be room
@@ -46,14 +47,14 @@ class DocumentReader {
 
   // Computes the document's keys and values. `progress` hears of tokens done, of all parts
   // together.
-  Task<absl::StatusOr<std::shared_ptr<const ReadDocument>>> Read(
-      std::shared_ptr<const DocumentContent> content, Reading reading, AttentionPolicy policy,
+  Task<absl::StatusOr<std::shared_ptr<const DocumentKv>>> Read(
+      std::shared_ptr<const DocumentContent> content, ReadingMode reading, AttentionPolicy policy,
       StepOwner owner, Scheduler::Progress progress);
 
   // What a job is reading for all. Others wait until it is in the store, and look there again.
   struct Key {
     std::string document_id;
-    Reading reading;
+    ReadingMode reading;
     AttentionPolicy policy;
     bool operator==(const Key&) const = default;
   };

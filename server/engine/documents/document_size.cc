@@ -4,7 +4,7 @@
 
 namespace lectern {
 
-uint64_t DeviceBytes(const DocumentContent& content, Reading reading) {
+uint64_t DeviceBytes(const DocumentContent& content, ReadingMode reading) {
   const ModelInfo& info = content.model->info();
   if (info.kind != ModelKind::kGenerative) return 0;
   const auto page_tokens = static_cast<uint64_t>(info.page_tokens);

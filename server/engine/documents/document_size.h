@@ -11,7 +11,7 @@
 namespace lectern {
 
 // As counted by PagePool: ceil((prefix + tokens) / page_tokens) pages for each part.
-uint64_t DeviceBytes(const DocumentContent& content, Reading reading);
+uint64_t DeviceBytes(const DocumentContent& content, ReadingMode reading);
 
 // Every text of `text_bytes` bytes takes at least so much, however it is read: with T at least
 // text_bytes over the bytes of the longest token, ceil((prefix + T) / page_tokens) pages. Chunks

@@ -18,8 +18,8 @@ constexpr absl::Duration kUseGrain = absl::Minutes(1);
 constexpr uint32_t kDefaultPageSize = 100;
 constexpr uint32_t kMaxPageSize = 1000;
 
-std::shared_ptr<const ReadDocument> FindPolicy(
-    const std::vector<std::shared_ptr<const ReadDocument>>& reads, Reading reading,
+std::shared_ptr<const DocumentKv> FindPolicy(
+    const std::vector<std::shared_ptr<const DocumentKv>>& reads, ReadingMode reading,
     const AttentionPolicy& policy) {
   for (const auto& read : reads) {
     if (read->reading == reading && read->policy == policy) return read;
@@ -27,7 +27,7 @@ std::shared_ptr<const ReadDocument> FindPolicy(
   return nullptr;
 }
 
-CacheMeta MetaOf(const DocumentContent& content, Reading reading) {
+CacheMeta MetaOf(const DocumentContent& content, ReadingMode reading) {
   const ModelInfo& info = content.model->info();
   return {.identity = {.id = content.id, .fingerprint = info.fingerprint},
           .model = info.name,
@@ -78,14 +78,14 @@ uint64_t DocumentStore::Entry::held_bytes() const {
   return bytes;
 }
 
-bool DocumentStore::Entry::IsSaved(const ReadDocument& read) const {
+bool DocumentStore::Entry::IsSaved(const DocumentKv& read) const {
   return std::any_of(saved.begin(), saved.end(), [&](const StoredRead& stored) {
     return stored.reading == read.reading && stored.policy == read.policy;
   });
 }
 
-std::shared_ptr<const ReadDocument> DocumentStore::Find(const Lease& lease, Reading reading,
-                                                        const AttentionPolicy& policy) const {
+std::shared_ptr<const DocumentKv> DocumentStore::Find(const Lease& lease, ReadingMode reading,
+                                                      const AttentionPolicy& policy) const {
   MutexLock lock(&mutex_);
   const auto entry = entries_.find(lease.id_);
   const bool same = entry != entries_.end() && entry->second.hold == lease.hold_;
@@ -99,7 +99,7 @@ DocumentInfo DocumentStore::InfoOf(const Entry& entry, const Holding& holding) {
                     .bytes = entry.meta.text_bytes,
                     .tokens = entry.meta.tokens,
                     .chunks = static_cast<uint32_t>(
-                        entry.meta.reading == Reading::kChunks ? entry.meta.chunks : 1),
+                        entry.meta.reading == ReadingMode::kChunks ? entry.meta.chunks : 1),
                     .device_bytes = entry.bytes(),
                     .sha256 = entry.meta.sha256,
                     .create_time = holding.created,
@@ -263,7 +263,7 @@ absl::StatusOr<DocumentStore::Reservation> DocumentStore::Reserve(const std::str
 }
 
 DocumentInfo DocumentStore::Put(std::shared_ptr<const DocumentContent> content,
-                                std::shared_ptr<const ReadDocument> read,
+                                std::shared_ptr<const DocumentKv> read,
                                 const DocumentOptions& options) {
   MutexLock lock(&mutex_);
   Entry& entry = entries_[content->id];
@@ -291,14 +291,14 @@ absl::StatusOr<std::optional<DocumentInfo>> DocumentStore::Renew(const std::stri
   return InfoOf(document, Hold(document, options));
 }
 
-void DocumentStore::AddReadTo(Entry& entry, std::shared_ptr<const ReadDocument> read) {
+void DocumentStore::AddReadTo(Entry& entry, std::shared_ptr<const DocumentKv> read) {
   if (FindPolicy(entry.reads, read->reading, read->policy) != nullptr) return;
   if (!entry.IsSaved(*read)) SetUnsaved(entry.meta.identity.id);
   if (entry.reads.size() >= kMaxReads) entry.reads.erase(entry.reads.begin());
   entry.reads.push_back(std::move(read));
 }
 
-void DocumentStore::AddRead(const std::string& id, std::shared_ptr<const ReadDocument> read) {
+void DocumentStore::AddRead(const std::string& id, std::shared_ptr<const DocumentKv> read) {
   MutexLock lock(&mutex_);
   const auto entry = entries_.find(id);
   if (entry == entries_.end()) return;

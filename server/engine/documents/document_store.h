@@ -73,17 +73,17 @@ class DocumentStore {
     const DocumentContent& content() const { return *content_; }
     const std::shared_ptr<const DocumentContent>& shared_content() const { return content_; }
     // How the document was read when it was uploaded.
-    Reading reading() const { return reading_; }
+    ReadingMode reading() const { return reading_; }
 
    private:
     friend class DocumentStore;
     std::string id_;
     std::shared_ptr<const Model> model_;
     uint64_t tokens_ = 0;
-    Reading reading_ = Reading::kWhole;
+    ReadingMode reading_ = ReadingMode::kWhole;
     std::shared_ptr<const DocumentContent> content_;
     std::shared_ptr<void> hold_;
-    std::vector<std::shared_ptr<const ReadDocument>> reads_;
+    std::vector<std::shared_ptr<const DocumentKv>> reads_;
   };
 
   // Room in an owner's quota for a document that is being read; given back when destroyed, which
@@ -108,8 +108,8 @@ class DocumentStore {
       ABSL_LOCKS_EXCLUDED(mutex_);
   // The document's pages of that reading under `policy`, or null. Sees pages that were added after
   // Use().
-  std::shared_ptr<const ReadDocument> Find(const Lease& lease, Reading reading,
-                                           const AttentionPolicy& policy) const
+  std::shared_ptr<const DocumentKv> Find(const Lease& lease, ReadingMode reading,
+                                         const AttentionPolicy& policy) const
       ABSL_LOCKS_EXCLUDED(mutex_);
   bool Has(const std::string& id, const std::string& owner) ABSL_LOCKS_EXCLUDED(mutex_);
 
@@ -118,15 +118,15 @@ class DocumentStore {
   // document has gone.
   absl::Status MakeResident(Lease& lease) ABSL_LOCKS_EXCLUDED(mutex_);
   // Pages that FindOrLoad() may find on disk.
-  bool IsOnDisk(const Lease& lease, Reading reading, const AttentionPolicy& policy) const
+  bool IsOnDisk(const Lease& lease, ReadingMode reading, const AttentionPolicy& policy) const
       ABSL_LOCKS_EXCLUDED(mutex_);
   // What Find() finds, else what is on disk, read into pages of `allocate`, else null: then the
   // caller has to compute the pages. Blocks on the disk. Errors are the allocator's. `lease` must
   // be resident.
-  absl::StatusOr<std::shared_ptr<const ReadDocument>> FindOrLoad(const Lease& lease,
-                                                                 Reading reading,
-                                                                 const AttentionPolicy& policy,
-                                                                 const PageAllocator& allocate)
+  absl::StatusOr<std::shared_ptr<const DocumentKv>> FindOrLoad(const Lease& lease,
+                                                               ReadingMode reading,
+                                                               const AttentionPolicy& policy,
+                                                               const PageAllocator& allocate)
       ABSL_LOCKS_EXCLUDED(mutex_);
   // Waits until everything is on disk; false if the disk fails. Without a cache: true.
   bool Flush() ABSL_LOCKS_EXCLUDED(mutex_);
@@ -139,7 +139,7 @@ class DocumentStore {
   // Adds a document with its first pages, or owner and pages to the document that is there already.
   // Quotas are not looked at: Reserve() did.
   DocumentInfo Put(std::shared_ptr<const DocumentContent> content,
-                   std::shared_ptr<const ReadDocument> read, const DocumentOptions& options)
+                   std::shared_ptr<const DocumentKv> read, const DocumentOptions& options)
       ABSL_LOCKS_EXCLUDED(mutex_);
   // The same content was uploaded again, by an owner that has it, or by another, whose quota must
   // allow it: it lives at least as long as `options` say. Nothing if the document is not here.
@@ -149,7 +149,7 @@ class DocumentStore {
 
   // Pages of a further policy; the oldest beyond four are dropped. No-op if the document has gone,
   // has pages of that policy, or an owner's quota is full.
-  void AddRead(const std::string& id, std::shared_ptr<const ReadDocument> read)
+  void AddRead(const std::string& id, std::shared_ptr<const DocumentKv> read)
       ABSL_LOCKS_EXCLUDED(mutex_);
 
   absl::StatusOr<DocumentInfo> Get(const std::string& id, const std::string& owner)
@@ -173,12 +173,12 @@ class DocumentStore {
   uint64_t size() const ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
-  using Holding = DocumentHolding;
+  using Holding = Ownership;
   struct Entry {
     CacheMeta meta;  // its holdings are never empty
     std::shared_ptr<const Model> model;
     std::shared_ptr<const DocumentContent> content;  // null: on disk alone
-    std::vector<std::shared_ptr<const ReadDocument>> reads;
+    std::vector<std::shared_ptr<const DocumentKv>> reads;
     bool on_disk = false;
     std::vector<StoredRead> saved;
     absl::Time last_used;
@@ -188,7 +188,7 @@ class DocumentStore {
     bool pinned() const;
     uint64_t bytes() const;       // in memory
     uint64_t held_bytes() const;  // in memory, or on disk and in memory when it is asked
-    bool IsSaved(const ReadDocument& read) const;
+    bool IsSaved(const DocumentKv& read) const;
   };
   struct Usage {
     uint64_t bytes = 0;
@@ -207,7 +207,7 @@ class DocumentStore {
   absl::Status CheckQuota(const std::string& owner, uint64_t bytes) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   Holding& Hold(Entry& entry, const DocumentOptions& options) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void AddReadTo(Entry& entry, std::shared_ptr<const ReadDocument> read)
+  void AddReadTo(Entry& entry, std::shared_ptr<const DocumentKv> read)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Forget(const std::string& id, const std::string& owner)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -220,7 +220,7 @@ class DocumentStore {
   struct Unsaved {
     Lease lease;
     bool text = false;
-    std::vector<std::shared_ptr<const ReadDocument>> reads;
+    std::vector<std::shared_ptr<const DocumentKv>> reads;
   };
   void SetUnsaved(const std::string& id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool HasWork() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -311,7 +311,7 @@ absl::Status DocumentStore::MakeResident(Lease& lease) {
   return absl::OkStatus();
 }
 
-bool DocumentStore::IsOnDisk(const Lease& lease, Reading reading,
+bool DocumentStore::IsOnDisk(const Lease& lease, ReadingMode reading,
                              const AttentionPolicy& policy) const {
   MutexLock lock(&mutex_);
   const auto found = entries_.find(lease.id());
@@ -322,8 +322,8 @@ bool DocumentStore::IsOnDisk(const Lease& lease, Reading reading,
   });
 }
 
-absl::StatusOr<std::shared_ptr<const ReadDocument>> DocumentStore::FindOrLoad(
-    const Lease& lease, Reading reading, const AttentionPolicy& policy,
+absl::StatusOr<std::shared_ptr<const DocumentKv>> DocumentStore::FindOrLoad(
+    const Lease& lease, ReadingMode reading, const AttentionPolicy& policy,
     const PageAllocator& allocate) {
   if (auto read = Find(lease, reading, policy)) return read;
   if (!IsOnDisk(lease, reading, policy)) return nullptr;

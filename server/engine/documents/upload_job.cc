@@ -92,15 +92,15 @@ Task<absl::StatusOr<DocumentInfo>> UploadJob::ReadPages(
     std::shared_ptr<const DocumentContent> content) {
   const absl::Duration start = clock_->Steady();
   const StepOwner owner{this, stage_};
-  const Reading reading = content->Resolve(options_.reading);
+  const ReadingMode reading = content->Resolve(options_.reading);
   const uint64_t tokens = content->PromptTokens(reading);
-  if (reading == Reading::kWhole) {
-    const int64_t least = std::min(kLeastQuestionTokens, model_->info().window / 4);
+  if (reading == ReadingMode::kWhole) {
+    const int64_t least = std::min(kLeastQuestionTokens, model_->info().context_length / 4);
     LECTERN_CO_RETURN_IF_ERROR(
         CheckWindow(tokens, static_cast<uint64_t>(least), 0, model_->info()));
   }
-  const DocumentReader::Key key{content->id, reading,
-                                ResolvePolicy(options_.attention, model_->info())};
+  const DocumentPrefill::Key key{content->id, reading,
+                                 ResolvePolicy(options_.attention, model_->info())};
   while (true) {
     // Another job may have read it in the meantime, or be at it.
     auto known = parts_.store->Renew(content->id, keep_);

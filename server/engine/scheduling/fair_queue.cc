@@ -10,14 +10,14 @@ constexpr size_t kMostRemembered = 1024;
 
 }  // namespace
 
-double FairShares::Least() const {
+double FairQueue::Least() const {
   if (active_.empty()) return floor_;
   double least = std::numeric_limits<double>::infinity();
   for (const auto& [tenant, share] : active_) least = std::min(least, share.counter);
   return least;
 }
 
-void FairShares::Arrive(const std::string& tenant) {
+void FairQueue::Arrive(const std::string& tenant) {
   const double least = Least();
   const auto [entry, is_new] = active_.try_emplace(tenant);
   if (is_new) {
@@ -30,7 +30,7 @@ void FairShares::Arrive(const std::string& tenant) {
   ++entry->second.jobs;
 }
 
-void FairShares::Leave(const std::string& tenant) {
+void FairQueue::Leave(const std::string& tenant) {
   const auto entry = active_.find(tenant);
   if (entry == active_.end() || --entry->second.jobs > 0) return;
   const double counter = entry->second.counter;
@@ -39,7 +39,7 @@ void FairShares::Leave(const std::string& tenant) {
   Remember(tenant, counter);
 }
 
-void FairShares::Remember(const std::string& tenant, double counter) {
+void FairQueue::Remember(const std::string& tenant, double counter) {
   const double least = Least();
   std::erase_if(away_, [least](const auto& away) { return away.second <= least; });
   if (counter <= least) return;
@@ -49,12 +49,12 @@ void FairShares::Remember(const std::string& tenant, double counter) {
                                [](const auto& a, const auto& b) { return a.second < b.second; }));
 }
 
-void FairShares::Charge(const std::string& tenant, double tokens) {
+void FairQueue::Charge(const std::string& tenant, double tokens) {
   const auto entry = active_.find(tenant);
   if (entry != active_.end()) entry->second.counter += tokens;
 }
 
-double FairShares::CounterOf(const std::string& tenant) const {
+double FairQueue::CounterOf(const std::string& tenant) const {
   const auto entry = active_.find(tenant);
   return entry == active_.end() ? 0 : entry->second.counter;
 }

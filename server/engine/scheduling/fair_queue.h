@@ -13,7 +13,7 @@
 
 namespace lectern {
 
-class FairShares {
+class FairQueue {
  public:
   // Work of a tenant has come, or is over.
   void Arrive(const std::string& tenant);

@@ -124,7 +124,7 @@ class JobQueue : public std::enable_shared_from_this<JobQueue> {
   void Charge(const QueuedJob& job, double tokens) ABSL_LOCKS_EXCLUDED(mutex_);
   // What the tenant has had; smaller goes first.
   double CounterOf(const QueuedJob& job) const ABSL_LOCKS_EXCLUDED(mutex_);
-  LoadEstimate& estimate() { return estimate_; }
+  RateEstimate& estimate() { return estimate_; }
 
   // Ends waiting jobs that should stop and tells new ones their place. The worker calls it between
   // steps, so that sinks hear from one thread only.
@@ -169,14 +169,14 @@ class JobQueue : public std::enable_shared_from_this<JobQueue> {
   const QueueLimits limits_;
   const Clock* const clock_;
   ServerMetrics* const metrics_;
-  LoadEstimate estimate_;
+  RateEstimate estimate_;
   mutable Mutex mutex_;
   Waiting waiting_ ABSL_GUARDED_BY(mutex_);
   std::map<std::string, ModelLoad> model_loads_ ABSL_GUARDED_BY(mutex_);  // as last published
   std::vector<std::shared_ptr<QueuedJob>> running_ ABSL_GUARDED_BY(mutex_);
   uint32_t running_uploads_ ABSL_GUARDED_BY(mutex_) = 0;
   uint32_t ending_ ABSL_GUARDED_BY(mutex_) = 0;  // taken out by Sweep(), their sinks not yet told
-  FairShares shares_ ABSL_GUARDED_BY(mutex_);
+  FairQueue shares_ ABSL_GUARDED_BY(mutex_);
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
   bool woken_ ABSL_GUARDED_BY(mutex_) = false;
 };

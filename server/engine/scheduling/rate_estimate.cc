@@ -15,7 +15,7 @@ void Learn(double sample, double& average) {
 
 }  // namespace
 
-void LoadEstimate::Step(uint64_t prefill_tokens, uint64_t decode_tokens, absl::Duration duration) {
+void RateEstimate::Step(uint64_t prefill_tokens, uint64_t decode_tokens, absl::Duration duration) {
   const double seconds = absl::ToDoubleSeconds(duration);
   MutexLock lock(&mutex_);
   // A step of both kinds tells of neither alone: what prefill is known to cost is taken off.
@@ -28,18 +28,18 @@ void LoadEstimate::Step(uint64_t prefill_tokens, uint64_t decode_tokens, absl::D
   Learn((seconds - prefill) / static_cast<double>(decode_tokens), decode_seconds_);
 }
 
-void LoadEstimate::Answered(uint64_t generated_tokens) {
+void RateEstimate::Answered(uint64_t generated_tokens) {
   MutexLock lock(&mutex_);
   Learn(std::max(1.0, static_cast<double>(generated_tokens)), answer_tokens_);
 }
 
-uint64_t LoadEstimate::AnswerTokens(uint64_t limit) const {
+uint64_t RateEstimate::AnswerTokens(uint64_t limit) const {
   MutexLock lock(&mutex_);
   if (answer_tokens_ == 0) return limit;
   return std::min(limit, static_cast<uint64_t>(std::ceil(answer_tokens_)));
 }
 
-absl::Duration LoadEstimate::Of(uint64_t prefill_tokens, uint64_t decode_tokens) const {
+absl::Duration RateEstimate::Of(uint64_t prefill_tokens, uint64_t decode_tokens) const {
   MutexLock lock(&mutex_);
   return absl::Seconds(prefill_seconds_ * static_cast<double>(prefill_tokens) +
                        decode_seconds_ * static_cast<double>(decode_tokens));

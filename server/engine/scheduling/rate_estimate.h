@@ -11,7 +11,7 @@
 namespace lectern {
 
 // Thread-safe.
-class LoadEstimate {
+class RateEstimate {
  public:
   // One step took `duration` for so many tokens of each kind.
   void Step(uint64_t prefill_tokens, uint64_t decode_tokens, absl::Duration duration)

@@ -62,7 +62,7 @@ absl::StatusOr<BertConfig> ReadBertConfig(std::string_view contents, std::string
     }
     config.first_position = padding + 1;
   }
-  config.window = config.positions - config.first_position;
+  config.context_length = config.positions - config.first_position;
   LECTERN_ASSIGN_OR_RETURN(config.types, reader.IntIn("type_vocab_size", 1, 16));
   LECTERN_ASSIGN_OR_RETURN(config.norm_eps, reader.Number("layer_norm_eps", 1e-12));
   if (!(config.norm_eps >= 0 && config.norm_eps < 1)) {

@@ -22,7 +22,7 @@ struct BertConfig {
   int64_t vocab = 0;
   int64_t positions = 0;       // rows of the position table: max_position_embeddings
   int64_t first_position = 0;  // the row of a window's first token; RoBERTa's stands behind padding
-  int64_t window = 0;          // tokens: the rows from there on
+  int64_t context_length = 0;  // tokens: the rows from there on
   int64_t types = 0;           // of tokens: question, document
   double norm_eps = 0;
   bool reads_spans = false;  // ...ForQuestionAnswering; else the encoder alone (...Model)

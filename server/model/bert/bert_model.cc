@@ -26,7 +26,7 @@ BertModel::BertModel(BertParts parts)
   info_.numerics = f32 ? "f32" : "int8-rotated";
   info_.kv_cache = "none";
   info_.weight_bytes = weights_->bytes();
-  info_.window = config_.window;
+  info_.context_length = config_.context_length;
   info_.vocabulary = config_.vocab;
   info_.layers = static_cast<int>(config_.layers);
   info_.page_tokens = kernels::kPageTokens;
@@ -37,8 +37,8 @@ BertModel::BertModel(BertParts parts)
                                              kernels::ToString(execution_.isa)));
 }
 
-WindowFrame BertModel::FrameOf(std::string_view question) const {
-  WindowFrame frame;
+EncoderPrompt BertModel::EncoderPromptOf(std::string_view question) const {
+  EncoderPrompt frame;
   frame.before = {cls_};
   const Encoding words = tokenizer_->Encode(question, /*parse_special=*/false);
   frame.before.insert(frame.before.end(), words.ids.begin(), words.ids.end());

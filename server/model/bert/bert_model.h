@@ -35,7 +35,7 @@ class BertModel : public Model {
   const ModelInfo& info() const override { return info_; }
   const Tokenizer& tokenizer() const override { return *tokenizer_; }
   // [CLS] question [SEP] part of the document [SEP]; RoBERTa's: <s> question </s></s> part </s>
-  WindowFrame FrameOf(std::string_view question) const override;
+  EncoderPrompt EncoderPromptOf(std::string_view question) const override;
   std::unique_ptr<Workspace> NewWorkspace() const override;
   absl::Status Forward(std::span<const ForwardSlice> slices, Workspace& workspace) const override;
 

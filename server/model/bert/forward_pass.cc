@@ -9,9 +9,9 @@
 #include "kernels/ffn/activate.h"
 #include "kernels/rows/layer_norm.h"
 #include "server/model/kernel_status.h"
+#include "server/model/layers/ffn_policy.h"
+#include "server/model/layers/hadamard_width.h"
 #include "server/model/layers/policy_attention.h"
-#include "server/model/layers/policy_units.h"
-#include "server/model/layers/query_block.h"
 #include "server/model/layers/scratch_pages.h"
 #include "server/model/layers/slice_checks.h"
 
@@ -96,7 +96,8 @@ class Pass {
     const int64_t stride = 3 * hidden();
     LECTERN_RETURN_IF_ERROR(
         weights.qkv.Run(stream_, rows_, qkv_, /*accumulate=*/false, execution_));
-    LECTERN_RETURN_IF_ERROR(MixHeads(layout_, qkv_, rows_, 2 * config_.heads, stride, execution_));
+    LECTERN_RETURN_IF_ERROR(
+        RotateHeads(layout_, qkv_, rows_, 2 * config_.heads, stride, execution_));
     workspace_.calls.clear();
     for (size_t i = 0; i < slices_.size(); ++i) {
       const ForwardSlice& slice = slices_[i];
@@ -184,7 +185,7 @@ class Pass {
 
 absl::Status Check(const BertForwardContext& context, size_t index, const ForwardSlice& slice) {
   const BertConfig& config = context.config;
-  const SliceLimits limits{config.vocab, config.window, static_cast<int>(config.layers)};
+  const SliceLimits limits{config.vocab, config.context_length, static_cast<int>(config.layers)};
   LECTERN_RETURN_IF_ERROR(CheckSliceTokens(limits, index, slice));
   LECTERN_RETURN_IF_ERROR(CheckSlicePolicy(limits, index, slice));
   if (!slice.encode || slice.position != 0) {

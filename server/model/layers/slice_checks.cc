@@ -26,10 +26,11 @@ absl::Status CheckSliceTokens(const SliceLimits& limits, size_t index, const For
     }
   }
   const int64_t tokens = static_cast<int64_t>(slice.tokens.size());
-  if (slice.position < 0 || tokens > limits.window || slice.position > limits.window - tokens) {
+  if (slice.position < 0 || tokens > limits.context_length ||
+      slice.position > limits.context_length - tokens) {
     return BadSlice(index, "position",
                     absl::StrCat("position ", slice.position, " plus ", tokens,
-                                 " tokens must lie in the window of ", limits.window));
+                                 " tokens must lie in the window of ", limits.context_length));
   }
   return absl::OkStatus();
 }

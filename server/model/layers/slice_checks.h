@@ -14,8 +14,8 @@ namespace lectern {
 // What a model's slices must keep to.
 struct SliceLimits {
   int64_t vocabulary = 0;
-  int64_t window = 0;  // position plus tokens
-  int layers = 0;      // of the policy
+  int64_t context_length = 0;  // position plus tokens
+  int layers = 0;              // of the policy
 };
 
 // INVALID_ARGUMENT with a field violation "slices[index].field".

@@ -201,8 +201,7 @@ class BlockWeights : public LlamaWeights {
 
   absl::Status Product(const kernels::BlockMatrix& w, const kernels::LinearInput& input, float* y,
                        bool accumulate, const kernels::ExecutionContext& execution) const {
-    return FromKernel(kernels::BlockLinear(input, w, y, w.n, accumulate, execution),
-                      "block_linear");
+    return FromKernel(kernels::Q4Q8Linear(input, w, y, w.n, accumulate, execution), "block_linear");
   }
 
   const std::shared_ptr<const LlamaReader> reader_;

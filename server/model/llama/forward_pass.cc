@@ -10,7 +10,7 @@
 #include "kernels/rows/hadamard.h"
 #include "kernels/rows/rms_norm.h"
 #include "server/model/kernel_status.h"
-#include "server/model/layers/policy_units.h"
+#include "server/model/layers/ffn_policy.h"
 #include "server/model/layers/slice_checks.h"
 #include "server/model/llama/forward_workspace.h"
 
@@ -307,7 +307,7 @@ absl::Status RunLlamaForward(const LlamaForwardContext& context,
                              std::span<const ForwardSlice> slices, Workspace& workspace,
                              ResidualObserver* observer) {
   const LlamaConfig& config = context.config;
-  const SliceLimits limits{config.vocab, config.window, static_cast<int>(config.layers)};
+  const SliceLimits limits{config.vocab, config.context_length, static_cast<int>(config.layers)};
   for (size_t i = 0; i < slices.size(); ++i) {
     const ForwardSlice& slice = slices[i];
     LECTERN_RETURN_IF_ERROR(CheckSliceTokens(limits, i, slice));

@@ -22,7 +22,7 @@ const LlamaConfigKeys& GgufKeys() {
       .head_dim = "llama.attention.key_length",
       .intermediate = "llama.feed_forward_length",
       .vocab = "llama.vocab_size",
-      .window = "llama.context_length",
+      .context_length = "llama.context_length",
       .rms_eps = "llama.attention.layer_norm_rms_epsilon",
       .rope_theta = "llama.rope.freq_base",
       .bos = "tokenizer.ggml.bos_token_id",
@@ -122,7 +122,8 @@ absl::Status CheckLlamaConfig(const LlamaConfig& config, const LlamaConfigKeys& 
       CheckRange(file, keys.head_dim, config.head_dim, kMaxLlamaWidth / config.heads));
   LECTERN_RETURN_IF_ERROR(CheckRange(file, keys.intermediate, config.intermediate, kMaxLlamaWidth));
   LECTERN_RETURN_IF_ERROR(CheckRange(file, keys.vocab, config.vocab, kMaxLlamaVocab));
-  LECTERN_RETURN_IF_ERROR(CheckRange(file, keys.window, config.window, kMaxLlamaWidth));
+  LECTERN_RETURN_IF_ERROR(
+      CheckRange(file, keys.context_length, config.context_length, kMaxLlamaWidth));
   const auto key = [&](const std::string& name) {
     return FilePart{.file = file, .kind = "key", .name = name};
   };
@@ -169,7 +170,7 @@ absl::StatusOr<LlamaConfig> ReadLlamaConfig(const GgufFile& file) {
   LECTERN_ASSIGN_OR_RETURN(config.head_dim, reader.Int(keys.head_dim, usual_head_dim));
   LECTERN_ASSIGN_OR_RETURN(config.intermediate, file.GetInt(keys.intermediate));
   LECTERN_ASSIGN_OR_RETURN(config.vocab, ReadVocab(file));
-  LECTERN_ASSIGN_OR_RETURN(config.window, file.GetInt(keys.window));
+  LECTERN_ASSIGN_OR_RETURN(config.context_length, file.GetInt(keys.context_length));
   LECTERN_ASSIGN_OR_RETURN(config.rms_eps, file.GetFloat(keys.rms_eps));
   LECTERN_ASSIGN_OR_RETURN(config.rope_theta, reader.Float(keys.rope_theta, 10'000.0));
   LECTERN_ASSIGN_OR_RETURN(config.bos, reader.Token(keys.bos));

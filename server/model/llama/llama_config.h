@@ -23,7 +23,7 @@ struct LlamaConfig {
   int64_t head_dim = 0;
   int64_t intermediate = 0;
   int64_t vocab = 0;
-  int64_t window = 0;  // positions the model was trained for
+  int64_t context_length = 0;  // positions the model was trained for
   double rms_eps = 0;
   double rope_theta = 0;
   bool tied = false;  // the output matrix is the embedding table

@@ -16,8 +16,8 @@ inline constexpr int64_t kMaxLlamaVocab = 1 << 22;
 
 // The key each field was read from.
 struct LlamaConfigKeys {
-  std::string hidden, layers, heads, kv_heads, head_dim, intermediate, vocab, window, rms_eps,
-      rope_theta, bos, eos;
+  std::string hidden, layers, heads, kv_heads, head_dim, intermediate, vocab, context_length,
+      rms_eps, rope_theta, bos, eos;
 };
 
 // INVALID_ARGUMENT naming `file` and key unless `config` keeps the guarantees of LlamaConfig.

@@ -24,7 +24,7 @@ const LlamaConfigKeys& JsonKeys() {
       .head_dim = "head_dim",
       .intermediate = "intermediate_size",
       .vocab = "vocab_size",
-      .window = "max_position_embeddings",
+      .context_length = "max_position_embeddings",
       .rms_eps = "rms_norm_eps",
       .rope_theta = "rope_theta",
       .bos = "bos_token_id",
@@ -105,7 +105,7 @@ absl::StatusOr<LlamaConfig> ReadLlamaConfigJson(std::string_view contents,
   LECTERN_ASSIGN_OR_RETURN(config.head_dim, reader.Int(keys.head_dim, usual_head_dim));
   LECTERN_ASSIGN_OR_RETURN(config.intermediate, reader.Int(keys.intermediate));
   LECTERN_ASSIGN_OR_RETURN(config.vocab, reader.Int(keys.vocab));
-  LECTERN_ASSIGN_OR_RETURN(config.window, reader.Int(keys.window));
+  LECTERN_ASSIGN_OR_RETURN(config.context_length, reader.Int(keys.context_length));
   LECTERN_ASSIGN_OR_RETURN(config.rms_eps, reader.Number(keys.rms_eps, 1e-6));
   LECTERN_ASSIGN_OR_RETURN(config.rope_theta, ReadRope(reader, source));
   LECTERN_ASSIGN_OR_RETURN(config.tied, reader.Bool("tie_word_embeddings"));

@@ -30,13 +30,13 @@ LlamaModel::LlamaModel(LlamaParts parts)
       prompt_(std::move(parts.prompt)),
       execution_(parts.execution),
       layout_(LayoutOf(config_, weights_->numerics())),
-      rope_(static_cast<int>(config_.head_dim), config_.rope_theta, config_.window),
+      rope_(static_cast<int>(config_.head_dim), config_.rope_theta, config_.context_length),
       info_(std::move(parts.info)) {
   info_.family = "llama";
   info_.numerics = weights_->numerics().name;
   info_.kv_cache = weights_->numerics().kv_name;
   info_.weight_bytes = weights_->bytes();
-  info_.window = config_.window;
+  info_.context_length = config_.context_length;
   info_.ffn_units = config_.intermediate;
   info_.vocabulary = config_.vocab;
   info_.layers = static_cast<int>(config_.layers);
@@ -54,7 +54,7 @@ std::string LlamaModel::Fingerprint(const std::string& weights_hash) const {
 
 std::vector<int32_t> LlamaModel::PromptPrefix() const { return prompt_.Prefix(*tokenizer_); }
 
-PromptTail LlamaModel::PromptSuffix(std::string_view question) const {
+QuestionSuffix LlamaModel::PromptSuffix(std::string_view question) const {
   return prompt_.Suffix(*tokenizer_, question);
 }
 

@@ -37,7 +37,7 @@ class LlamaModel : public Model {
   const ModelInfo& info() const override { return info_; }
   const Tokenizer& tokenizer() const override { return *tokenizer_; }
   std::vector<int32_t> PromptPrefix() const override;
-  PromptTail PromptSuffix(std::string_view question) const override;
+  QuestionSuffix PromptSuffix(std::string_view question) const override;
   std::unique_ptr<Workspace> NewWorkspace() const override;
   absl::Status Forward(std::span<const ForwardSlice> slices, Workspace& workspace) const override;
 

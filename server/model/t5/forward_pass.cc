@@ -8,9 +8,9 @@
 #include "kernels/ffn/activate.h"
 #include "kernels/rows/rms_norm.h"
 #include "server/model/kernel_status.h"
+#include "server/model/layers/ffn_policy.h"
+#include "server/model/layers/hadamard_width.h"
 #include "server/model/layers/policy_attention.h"
-#include "server/model/layers/policy_units.h"
-#include "server/model/layers/query_block.h"
 #include "server/model/layers/scratch_pages.h"
 #include "server/model/layers/slice_checks.h"
 
@@ -112,7 +112,7 @@ class Pass {
   }
 
   absl::Status Mix(float* x, int64_t heads, int64_t stride) const {
-    return MixHeads(context_.layout, x, rows_, heads, stride, execution_);
+    return RotateHeads(context_.layout, x, rows_, heads, stride, execution_);
   }
 
   // `layer` counts the layers in the pages, `policy_layer` those of the policy.
@@ -284,7 +284,7 @@ absl::Status Check(const T5ForwardContext& context, size_t index, const ForwardS
                      static_cast<int>(config.encoder_layers + 2 * config.decoder_layers)};
   const auto tokens = static_cast<int64_t>(slice.tokens.size());
   // Where a window goes in the memory is no position in the window.
-  if (slice.encode) limits.window += slice.position;
+  if (slice.encode) limits.context_length += slice.position;
   LECTERN_RETURN_IF_ERROR(CheckSliceTokens(limits, index, slice));
   LECTERN_RETURN_IF_ERROR(CheckSlicePolicy(limits, index, slice));
   if (!slice.encode || !slice.pages.empty()) {

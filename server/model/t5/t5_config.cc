@@ -81,9 +81,9 @@ absl::StatusOr<T5Config> ReadT5Config(std::string_view contents, std::string_vie
                              reader.IntIn("num_decoder_layers", 1, kMaxLayers));
   }
   LECTERN_ASSIGN_OR_RETURN(config.vocab, reader.IntIn("vocab_size", 1, kMaxVocab));
-  config.window = kUsualWindow;
+  config.context_length = kUsualWindow;
   if (reader.Find("n_positions") != nullptr) {
-    LECTERN_ASSIGN_OR_RETURN(config.window, reader.IntIn("n_positions", 16, kMaxT5Window));
+    LECTERN_ASSIGN_OR_RETURN(config.context_length, reader.IntIn("n_positions", 16, kMaxT5Window));
   }
   LECTERN_ASSIGN_OR_RETURN(config.buckets, reader.IntIn("relative_attention_num_buckets", 4, 4096));
   if (config.buckets % 4 != 0) {

@@ -21,7 +21,8 @@ struct T5Config {
   int64_t encoder_layers = 0;
   int64_t decoder_layers = 0;
   int64_t vocab = 0;
-  int64_t window = 0;   // n_positions: tokens of one encoder input, 512 if the file does not say
+  int64_t context_length =
+      0;                // n_positions: tokens of one encoder input, 512 if the file does not say
   int64_t buckets = 0;  // of relative positions
   int64_t max_distance = 0;
   double rms_eps = 0;

@@ -36,7 +36,7 @@ T5Model::T5Model(T5Parts parts)
   info_.numerics = f32 ? "f32" : "int8-rotated";
   info_.kv_cache = f32 ? "f32" : "int8";
   info_.weight_bytes = weights_->bytes();
-  info_.window = config_.window;
+  info_.context_length = config_.context_length;
   info_.vocabulary = config_.vocab;
   info_.layers = static_cast<int>(config_.encoder_layers + 2 * config_.decoder_layers);
   info_.page_tokens = kernels::kPageTokens;
@@ -48,10 +48,10 @@ T5Model::T5Model(T5Parts parts)
                              kernels::ToString(execution_.isa), "\n", kPageVersion));
 }
 
-WindowFrame T5Model::FrameOf(std::string_view question) const {
+EncoderPrompt T5Model::EncoderPromptOf(std::string_view question) const {
   // The two characters, not a line break: so UnifiedQA was trained.
   const std::string text = absl::StrCat(std::string(question), " \\n");
-  WindowFrame frame;
+  EncoderPrompt frame;
   frame.before = tokenizer_->Encode(text, /*parse_special=*/false).ids;
   if (config_.eos >= 0) frame.after = {config_.eos};
   return frame;

@@ -32,7 +32,7 @@ class T5Model : public Model {
 
   const ModelInfo& info() const override { return info_; }
   const Tokenizer& tokenizer() const override { return *tokenizer_; }
-  WindowFrame FrameOf(std::string_view question) const override;
+  EncoderPrompt EncoderPromptOf(std::string_view question) const override;
   int32_t decoder_start() const override { return config_.start; }
   std::unique_ptr<Workspace> NewWorkspace() const override;
   absl::Status Forward(std::span<const ForwardSlice> slices, Workspace& workspace) const override;

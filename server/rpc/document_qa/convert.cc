@@ -12,18 +12,18 @@ constexpr uint32_t kDefaultEvidenceSpans = 3;
 
 using Violations = std::vector<FieldViolation>;
 
-Reading ReadingFrom(v1::Reading reading, const char* field, Violations& violations) {
+ReadingMode ReadingFrom(v1::Reading reading, const char* field, Violations& violations) {
   switch (reading) {
     case v1::READING_UNSPECIFIED:
     case v1::READING_AUTO:
-      return Reading::kAuto;
+      return ReadingMode::kAuto;
     case v1::READING_WHOLE:
-      return Reading::kWhole;
+      return ReadingMode::kWhole;
     case v1::READING_CHUNKS:
-      return Reading::kChunks;
+      return ReadingMode::kChunks;
     default:
       violations.push_back({field, "is not a value of Reading"});
-      return Reading::kAuto;
+      return ReadingMode::kAuto;
   }
 }
 
@@ -87,13 +87,13 @@ void ApplyQuality(const v1::AskRequest& request, const AttentionPolicy& default_
   }
 }
 
-v1::Reading ToProto(Reading reading) {
+v1::Reading ToProto(ReadingMode reading) {
   switch (reading) {
-    case Reading::kAuto:
+    case ReadingMode::kAuto:
       return v1::READING_AUTO;
-    case Reading::kWhole:
+    case ReadingMode::kWhole:
       return v1::READING_WHOLE;
-    case Reading::kChunks:
+    case ReadingMode::kChunks:
       return v1::READING_CHUNKS;
   }
   return v1::READING_UNSPECIFIED;
@@ -291,7 +291,7 @@ v1::ModelInfo ToProto(const ModelInfo& model) {
   proto.set_fingerprint(model.fingerprint);
   proto.set_parameters(model.parameters);
   proto.set_weight_bytes(model.weight_bytes);
-  proto.set_window(static_cast<uint32_t>(model.window));
+  proto.set_window(static_cast<uint32_t>(model.context_length));
   proto.set_vocabulary(static_cast<uint32_t>(model.vocabulary));
   proto.set_layers(static_cast<uint32_t>(model.layers));
   proto.set_kv_bytes_per_token(model.page_tokens == 0 ? 0 : model.page_bytes / model.page_tokens);

@@ -107,7 +107,7 @@ QuantizedBlock Quantize(const float* x) {
   return block;
 }
 
-// What BlockLinear computes, in double precision, and the sum of the magnitudes it adds up.
+// What Q4Q8Linear computes, in double precision, and the sum of the magnitudes it adds up.
 struct Reference {
   std::vector<double> y, magnitude;
 };
@@ -151,8 +151,8 @@ class BlockLinearTest : public testing::TestWithParam<std::tuple<Isa, int>> {
                          int threads = 1) const {
     const BlockMatrix view = w.view();
     std::vector<float> y(m * view.n, std::numeric_limits<float>::quiet_NaN());
-    EXPECT_EQ(BlockLinear({.x = x.data(), .m = m, .stride = view.k}, view, y.data(), view.n, false,
-                          Context(threads)),
+    EXPECT_EQ(Q4Q8Linear({.x = x.data(), .m = m, .stride = view.k}, view, y.data(), view.n, false,
+                         Context(threads)),
               LaunchStatus::kOk);
     return y;
   }
@@ -223,8 +223,8 @@ TEST_P(BlockLinearTest, StridesAndAccumulate) {
   }
   const std::vector<float> before = Normal(m * y_stride, 10), product = Run(dense, m, w);
   std::vector<float> y = before;
-  ASSERT_EQ(BlockLinear({.x = x.data(), .m = m, .stride = x_stride}, w.view(), y.data(), y_stride,
-                        true, Context(2)),
+  ASSERT_EQ(Q4Q8Linear({.x = x.data(), .m = m, .stride = x_stride}, w.view(), y.data(), y_stride,
+                       true, Context(2)),
             LaunchStatus::kOk);
   for (int64_t i = 0; i < m; ++i) {
     for (int64_t c = 0; c < y_stride; ++c) {
@@ -280,10 +280,10 @@ TEST_P(BlockLinearTest, StepsOnTheWayInEqualTheirKernels) {
     input.step = LinearInput::Step::kRmsNorm;
     input.rms_eps = 0.01f;
     input.rms_gain = gain.data();
-    ASSERT_EQ(BlockLinear(input, w.view(), got.data(), n, false, Context(2)), LaunchStatus::kOk);
+    ASSERT_EQ(Q4Q8Linear(input, w.view(), got.data(), n, false, Context(2)), LaunchStatus::kOk);
     EXPECT_EQ(got, Run(normed, rows, w));
     input.step = LinearInput::Step::kSwiGlu;
-    ASSERT_EQ(BlockLinear(input, w.view(), got.data(), n, false, Context(2)), LaunchStatus::kOk);
+    ASSERT_EQ(Q4Q8Linear(input, w.view(), got.data(), n, false, Context(2)), LaunchStatus::kOk);
     EXPECT_EQ(got, Run(activated, rows, w));
   }
 }
@@ -295,7 +295,7 @@ TEST_P(BlockLinearTest, BadArguments) {
   std::vector<float> y(2 * n);
   const auto run = [&](LinearInput input, BlockMatrix matrix, float* out, int64_t y_stride,
                        ExecutionContext context) {
-    return BlockLinear(input, matrix, out, y_stride, false, context);
+    return Q4Q8Linear(input, matrix, out, y_stride, false, context);
   };
   const LinearInput good{.x = x.data(), .m = 2, .stride = k};
   const BlockMatrix view = w.view();

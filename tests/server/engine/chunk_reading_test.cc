@@ -9,7 +9,7 @@ namespace {
 
 std::shared_ptr<const DocumentContent> Content(const std::string& text, int64_t window) {
   FakeModelOptions options;
-  options.window = window;
+  options.context_length = window;
   return PrepareContent(std::make_shared<FakeModel>(options), text, "sha");
 }
 
@@ -107,7 +107,7 @@ TEST(SecondReadingTest, TheBestInTheOrderOfTheText) {
 class ChunkedEngineTest : public EngineTest {
  protected:
   ChunkedEngineTest() {
-    model_options_.window = 300;
+    model_options_.context_length = 300;
     options_.kv_bytes = 1 << 23;
   }
   std::string text_ = Text(12) + "The pump Z7 failed at noon. " + Text(12);
@@ -116,14 +116,14 @@ class ChunkedEngineTest : public EngineTest {
 TEST_F(ChunkedEngineTest, FindsTheSentenceAndAnswersFromIt) {
   Start();
   const DocumentInfo document = Upload(text_);
-  EXPECT_EQ(document.reading, Reading::kChunks);
+  EXPECT_EQ(document.reading, ReadingMode::kChunks);
   EXPECT_GT(document.chunks, 3u);
   const uint64_t held = IdleBytes();
   EXPECT_EQ(held, document.device_bytes);
   const Running running =
       StartAsk({.document_id = document.id, .question = "what of Z?", .max_new_tokens = 30});
   const Answer& answer = running.sink->TheAnswer();
-  EXPECT_EQ(answer.reading, Reading::kChunks);
+  EXPECT_EQ(answer.reading, ReadingMode::kChunks);
   ASSERT_FALSE(answer.evidence.empty());
   const EvidenceSpan& best = answer.evidence[0];
   EXPECT_EQ(best.text, "The pump Z7 failed at noon.");
@@ -148,20 +148,20 @@ TEST_F(ChunkedEngineTest, LongerThanTheWindowIsNoLimit) {
   EXPECT_LT(answer.considered_ratio, 1) << "more chunks than are asked";
   EXPECT_GT(answer.considered_ratio, 0);
   const absl::Status whole =
-      AskRefused({.document_id = document.id, .question = "Q?", .reading = Reading::kWhole});
+      AskRefused({.document_id = document.id, .question = "Q?", .reading = ReadingMode::kWhole});
   EXPECT_EQ(ReasonOf(whole), "DOCUMENT_TOO_LONG");
 }
 
 TEST_F(ChunkedEngineTest, ReadAnotherWayOnRequest) {
-  model_options_.window = 1000;
+  model_options_.context_length = 1000;
   Start();
   const DocumentInfo document = Upload(text_);
-  EXPECT_EQ(document.reading, Reading::kChunks);
+  EXPECT_EQ(document.reading, ReadingMode::kChunks);
   const Answer whole = Ask({.document_id = document.id,
                             .question = "what of Z?",
-                            .reading = Reading::kWhole,
+                            .reading = ReadingMode::kWhole,
                             .max_new_tokens = 30});
-  EXPECT_EQ(whole.reading, Reading::kWhole);
+  EXPECT_EQ(whole.reading, ReadingMode::kWhole);
   EXPECT_EQ(whole.text, FakeModel::DefaultAnswer(text_, "what of Z?"));
 }
 

@@ -61,9 +61,9 @@ class DocumentCacheTest : public testing::Test {
     return [this](size_t page_bytes, size_t count) { return Allocate(page_bytes, count); };
   }
   // Computes a reading's pages with the fake model.
-  std::shared_ptr<const ReadDocument> Read(const DocumentContent& content, Reading reading,
-                                           const AttentionPolicy& policy) {
-    auto read = std::make_shared<ReadDocument>();
+  std::shared_ptr<const DocumentKv> Read(const DocumentContent& content, ReadingMode reading,
+                                         const AttentionPolicy& policy) {
+    auto read = std::make_shared<DocumentKv>();
     read->reading = reading;
     read->policy = policy;
     const auto workspace = model_->NewWorkspace();
@@ -101,9 +101,9 @@ class DocumentCacheTest : public testing::Test {
     content_ = Content(
         "Valve 7 was opened by hand. The pump stood still. Nobody saw it at all. Then "
         "the light went out, and the report says nothing more about that night.");
-    read_ = Read(*content_, Reading::kWhole, policy_);
+    read_ = Read(*content_, ReadingMode::kWhole, policy_);
   }
-  bool SamePages(const ReadDocument& a, const ReadDocument& b) {
+  bool SamePages(const DocumentKv& a, const DocumentKv& b) {
     if (a.parts.size() != b.parts.size()) return false;
     for (size_t part = 0; part < a.parts.size(); ++part) {
       if (a.parts[part].size() != b.parts[part].size()) return false;
@@ -118,7 +118,9 @@ class DocumentCacheTest : public testing::Test {
   }
   std::string MetaPath() { return CachePath(MetaName(content_->id)); }
   std::string TextPath() { return CachePath(TextName(content_->id)); }
-  std::string PagesPath() { return CachePath(PagesName(content_->id, Reading::kWhole, policy_)); }
+  std::string PagesPath() {
+    return CachePath(PagesName(content_->id, ReadingMode::kWhole, policy_));
+  }
   std::string CachePath(const std::string& name) { return folder_.path() + "/cache/" + name; }
   double Rejected(const std::string& reason) {
     const std::string series = "lectern_document_cache_rejected_total{reason=\"" + reason + "\"} ";
@@ -133,12 +135,12 @@ class DocumentCacheTest : public testing::Test {
   AttentionPolicy policy_{.top_k = 16, .layer_k = {0, 3}};
   const absl::Time now_ = absl::FromUnixSeconds(1'700'000'000);
   std::shared_ptr<const DocumentContent> content_;
-  std::shared_ptr<const ReadDocument> read_;
+  std::shared_ptr<const DocumentKv> read_;
   std::vector<StoredDocument> found_;
 };
 
 TEST_F(DocumentCacheTest, BringsBackWhatWasSaved) {
-  const auto chunked = Read(*content_, Reading::kChunks, AttentionPolicy::Exact());
+  const auto chunked = Read(*content_, ReadingMode::kChunks, AttentionPolicy::Exact());
   ASSERT_GT(chunked->parts.size(), 1u);
   {
     const auto cache = OpenCache();
@@ -163,16 +165,16 @@ TEST_F(DocumentCacheTest, BringsBackWhatWasSaved) {
             read_->bytes() + chunked->bytes());
 
   EXPECT_EQ(*cache->LoadText(stored.meta), content_->text);
-  const auto whole = cache->LoadPages(*content_, Reading::kWhole, policy_, Allocator());
+  const auto whole = cache->LoadPages(*content_, ReadingMode::kWhole, policy_, Allocator());
   ASSERT_TRUE(whole.ok()) << whole.status();
   EXPECT_TRUE(SamePages(**whole, *read_));
   EXPECT_EQ((*whole)->policy, policy_);
   const auto chunks =
-      cache->LoadPages(*content_, Reading::kChunks, AttentionPolicy::Exact(), Allocator());
+      cache->LoadPages(*content_, ReadingMode::kChunks, AttentionPolicy::Exact(), Allocator());
   ASSERT_TRUE(chunks.ok()) << chunks.status();
   EXPECT_TRUE(SamePages(**chunks, *chunked));
   EXPECT_TRUE(absl::IsDataLoss(
-      cache->LoadPages(*content_, Reading::kWhole, AttentionPolicy::Exact(), Allocator())
+      cache->LoadPages(*content_, ReadingMode::kWhole, AttentionPolicy::Exact(), Allocator())
           .status()));
 }
 
@@ -231,7 +233,7 @@ class DamageTest : public DocumentCacheTest {
       }
       if (kind == Kind::kPages) {
         ASSERT_EQ(found_.size(), 1u) << what;
-        const auto read = cache->LoadPages(*content_, Reading::kWhole, policy_, Allocator());
+        const auto read = cache->LoadPages(*content_, ReadingMode::kWhole, policy_, Allocator());
         ASSERT_TRUE(absl::IsDataLoss(read.status())) << what;
       }
       ASSERT_FALSE(fs::exists(PathOf(kind))) << what;
@@ -298,7 +300,7 @@ TEST_F(DamageTest, WellFormedFilesOfOthersAreRejected) {
   const auto with = [&](const std::function<void(CachePages&)>& change) {
     CachePages header;
     EXPECT_EQ(DecodeHeader(std::string_view(pages).substr(0, kCacheAlignment), &header),
-              CacheFault::kNone);
+              CacheFileError::kNone);
     change(header);
     return EncodeHeader(header) + pages.substr(kCacheAlignment);
   };
@@ -307,7 +309,7 @@ TEST_F(DamageTest, WellFormedFilesOfOthersAreRejected) {
   ExpectRejected(Kind::kPages, with([](CachePages& h) { h.identity.id[7] ^= 1; }),
                  "another document");
   ExpectRejected(Kind::kPages, with([](CachePages& h) { h.policy.top_k = 17; }), "another policy");
-  ExpectRejected(Kind::kPages, with([](CachePages& h) { h.reading = Reading::kChunks; }),
+  ExpectRejected(Kind::kPages, with([](CachePages& h) { h.reading = ReadingMode::kChunks; }),
                  "another reading");
   ExpectRejected(Kind::kPages, with([](CachePages& h) { h.page_tokens *= 2; }), "other pages");
   ExpectRejected(Kind::kPages, with([](CachePages& h) { h.page_bytes -= 64; }), "other pages");
@@ -355,8 +357,8 @@ TEST_F(DocumentCacheTest, NoRoomInMemoryIsNoDamage) {
     return absl::ResourceExhaustedError("no room");
   };
   EXPECT_TRUE(absl::IsResourceExhausted(
-      cache->LoadPages(*content_, Reading::kWhole, policy_, none).status()));
-  EXPECT_TRUE(cache->LoadPages(*content_, Reading::kWhole, policy_, Allocator()).ok());
+      cache->LoadPages(*content_, ReadingMode::kWhole, policy_, none).status()));
+  EXPECT_TRUE(cache->LoadPages(*content_, ReadingMode::kWhole, policy_, Allocator()).ok());
 }
 
 TEST_F(DocumentCacheTest, RemoveLeavesNothing) {
@@ -397,7 +399,7 @@ TEST_F(DocumentCacheTest, ACrashAtAnyStepLosesNothingElse) {
     }
     ++seen;
     EXPECT_EQ(*cache->LoadText(found_[0].meta), content_->text);
-    const auto read = cache->LoadPages(*content_, Reading::kWhole, policy_, Allocator());
+    const auto read = cache->LoadPages(*content_, ReadingMode::kWhole, policy_, Allocator());
     ASSERT_TRUE(read.ok()) << "step " << calls;
     EXPECT_TRUE(SamePages(**read, *read_));
   }
@@ -424,7 +426,8 @@ TEST_F(DocumentCacheTest, ATornRenameIsSeen) {
       const auto cache = OpenCache();
       if (found_.empty()) continue;
       const bool text_ok = cache->LoadText(found_[0].meta).ok();
-      const bool pages_ok = cache->LoadPages(*content_, Reading::kWhole, policy_, Allocator()).ok();
+      const bool pages_ok =
+          cache->LoadPages(*content_, ReadingMode::kWhole, policy_, Allocator()).ok();
       EXPECT_FALSE(text_ok && pages_ok) << path << " kept " << kept;
     }
   }
@@ -437,7 +440,7 @@ TEST_F(DocumentCacheTest, ShortWritesAndReadsAreMadeWhole) {
   ASSERT_TRUE(cache->Open().ok());
   SaveAll(*cache);
   EXPECT_EQ(*cache->LoadText(Meta(*content_)), content_->text);
-  const auto read = cache->LoadPages(*content_, Reading::kWhole, policy_, Allocator());
+  const auto read = cache->LoadPages(*content_, ReadingMode::kWhole, policy_, Allocator());
   ASSERT_TRUE(read.ok()) << read.status();
   EXPECT_TRUE(SamePages(**read, *read_));
 }
@@ -463,7 +466,7 @@ TEST_F(DocumentCacheTest, AnUnreadableFileIsRejected) {
   SaveAll(*cache);
   faulty.FailReads(true);
   EXPECT_TRUE(absl::IsDataLoss(
-      cache->LoadPages(*content_, Reading::kWhole, policy_, Allocator()).status()));
+      cache->LoadPages(*content_, ReadingMode::kWhole, policy_, Allocator()).status()));
   EXPECT_EQ(Rejected("unreadable"), 1);
 }
 

@@ -78,18 +78,18 @@ TEST_F(DocumentRestartTest, AnswersAfterARestartComputeTheQuestionAlone) {
 }
 
 TEST_F(DocumentRestartTest, ChunksComeBackToo) {
-  model_options_.window = 1 << 20;
+  model_options_.context_length = 1 << 20;
   options_.kv_bytes = 1 << 24;
   Start();
-  const DocumentInfo document = Upload(Text(400), {.reading = Reading::kChunks});
+  const DocumentInfo document = Upload(Text(400), {.reading = ReadingMode::kChunks});
   ASSERT_GT(document.chunks, 1u);
   const Answer before = Ask(Question(document.id));
   Restart();
   EXPECT_EQ(engine_->GetDocument(document.id, "")->chunks, document.chunks);
-  EXPECT_EQ(engine_->GetDocument(document.id, "")->reading, Reading::kChunks);
+  EXPECT_EQ(engine_->GetDocument(document.id, "")->reading, ReadingMode::kChunks);
   const Answer after = Ask(Question(document.id));
   EXPECT_EQ(after.text, before.text);
-  EXPECT_EQ(after.reading, Reading::kChunks);
+  EXPECT_EQ(after.reading, ReadingMode::kChunks);
   EXPECT_GE(after.usage.tokens_reused, document.tokens);
 }
 

@@ -246,10 +246,10 @@ TEST_F(EngineTest, StopEndsEverythingAsDraining) {
 }
 
 TEST_F(EngineTest, TheWindowIsACountedLimit) {
-  model_options_.window = 300;
+  model_options_.context_length = 300;
   Start();
   const absl::Status upload =
-      StartUpload(std::string(280, 'x'), {.reading = Reading::kWhole}).sink->Status();
+      StartUpload(std::string(280, 'x'), {.reading = ReadingMode::kWhole}).sink->Status();
   EXPECT_EQ(ReasonOf(upload), "DOCUMENT_TOO_LONG");
   EXPECT_EQ(GetErrorDetails(upload).metadata["limit"], "300");
   EXPECT_EQ(GetErrorDetails(upload).metadata["document_tokens"], "283");

@@ -1,4 +1,4 @@
-// Who may wait, who comes next, and what is refused: JobQueue, FairShares, LoadEstimate.
+// Who may wait, who comes next, and what is refused: JobQueue, FairQueue, RateEstimate.
 
 #include "server/engine/scheduling/job_queue.h"
 
@@ -22,7 +22,7 @@ namespace {
 using testing::ElementsAre;
 
 TEST(FairSharesTest, EachIsChargedForItsOwnWork) {
-  FairShares shares;
+  FairQueue shares;
   shares.Arrive("a");
   shares.Arrive("b");
   shares.Charge("a", 30);
@@ -35,7 +35,7 @@ TEST(FairSharesTest, EachIsChargedForItsOwnWork) {
 }
 
 TEST(FairSharesTest, ANewcomerIsOwedNothingForThePast) {
-  FairShares shares;
+  FairQueue shares;
   shares.Arrive("a");
   shares.Arrive("b");
   shares.Charge("a", 100);
@@ -45,7 +45,7 @@ TEST(FairSharesTest, ANewcomerIsOwedNothingForThePast) {
 }
 
 TEST(FairSharesTest, BeingAwaySavesNothingUp) {
-  FairShares shares;
+  FairQueue shares;
   shares.Arrive("a");
   shares.Arrive("b");
   shares.Leave("b");
@@ -56,7 +56,7 @@ TEST(FairSharesTest, BeingAwaySavesNothingUp) {
 
 // Else a tenant with one large job at a time would begin anew with each of them.
 TEST(FairSharesTest, BeingAwayForgivesNothing) {
-  FairShares shares;
+  FairQueue shares;
   shares.Arrive("a");
   shares.Arrive("b");
   shares.Charge("a", 100);
@@ -72,7 +72,7 @@ TEST(FairSharesTest, BeingAwayForgivesNothing) {
 }
 
 TEST(FairSharesTest, AnEmptyServerGoesOnWhereItEnded) {
-  FairShares shares;
+  FairQueue shares;
   shares.Arrive("a");
   shares.Charge("a", 100);
   shares.Leave("a");
@@ -84,7 +84,7 @@ TEST(FairSharesTest, AnEmptyServerGoesOnWhereItEnded) {
 }
 
 TEST(FairSharesTest, ATenantIsThereUntilItsLastJobLeaves) {
-  FairShares shares;
+  FairQueue shares;
   shares.Arrive("a");
   shares.Arrive("a");
   shares.Charge("a", 7);
@@ -99,7 +99,7 @@ TEST(FairSharesTest, ATenantIsThereUntilItsLastJobLeaves) {
 
 // Tenants' names come from clients: what is remembered of those who left has a bound.
 TEST(FairSharesTest, ManyTenantsThatComeAndGo) {
-  FairShares shares;
+  FairQueue shares;
   shares.Arrive("stays");
   for (int i = 0; i < 5000; ++i) {
     const std::string name = std::to_string(i);
@@ -117,13 +117,13 @@ TEST(FairSharesTest, ManyTenantsThatComeAndGo) {
 }
 
 TEST(LoadEstimateTest, KnowsNothingAtFirst) {
-  LoadEstimate estimate;
+  RateEstimate estimate;
   EXPECT_EQ(estimate.Of(1000, 1000), absl::ZeroDuration());
   EXPECT_EQ(estimate.AnswerTokens(128), 128u);
 }
 
 TEST(LoadEstimateTest, LearnsEachRateFromStepsOfItsKind) {
-  LoadEstimate estimate;
+  RateEstimate estimate;
   estimate.Step(100, 0, absl::Seconds(1));
   EXPECT_EQ(estimate.Of(50, 0), absl::Milliseconds(500));
   EXPECT_EQ(estimate.Of(0, 50), absl::ZeroDuration()) << "nothing is known of decoding";
@@ -133,14 +133,14 @@ TEST(LoadEstimateTest, LearnsEachRateFromStepsOfItsKind) {
 }
 
 TEST(LoadEstimateTest, ANewSampleCountsATenth) {
-  LoadEstimate estimate;
+  RateEstimate estimate;
   estimate.Step(100, 0, absl::Seconds(1));
   estimate.Step(100, 0, absl::Seconds(2));
   EXPECT_NEAR(absl::ToDoubleSeconds(estimate.Of(100, 0)), 0.9 * 1 + 0.1 * 2, 1e-9);
 }
 
 TEST(LoadEstimateTest, AMixedStepTellsOfDecodingAlone) {
-  LoadEstimate estimate;
+  RateEstimate estimate;
   estimate.Step(100, 0, absl::Seconds(1));
   estimate.Step(10, 2, absl::Milliseconds(300));  // 100 ms of them are known to be prefill
   EXPECT_NEAR(absl::ToDoubleSeconds(estimate.Of(0, 1)), 0.1, 1e-9);
@@ -150,7 +150,7 @@ TEST(LoadEstimateTest, AMixedStepTellsOfDecodingAlone) {
 }
 
 TEST(LoadEstimateTest, AnswersHaveTheirUsualLength) {
-  LoadEstimate estimate;
+  RateEstimate estimate;
   estimate.Answered(20);
   EXPECT_EQ(estimate.AnswerTokens(128), 20u);
   estimate.Answered(25);

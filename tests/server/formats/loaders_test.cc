@@ -162,7 +162,7 @@ TEST(LlamaConfigTest, GgufAndJsonAgree) {
     EXPECT_EQ(config.head_dim, 16);
     EXPECT_EQ(config.intermediate, 64);
     EXPECT_EQ(config.vocab, 8);
-    EXPECT_EQ(config.window, 128);
+    EXPECT_EQ(config.context_length, 128);
     EXPECT_FLOAT_EQ(config.rms_eps, 1e-5);
     EXPECT_EQ(config.rope_theta, 10000);
     EXPECT_TRUE(config.tied);

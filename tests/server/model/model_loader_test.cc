@@ -80,7 +80,7 @@ TEST_F(ModelLoaderTest, TellsAboutTheModel) {
   EXPECT_EQ(info.quantization, "Q8_0");
   EXPECT_EQ(info.numerics, "int8-rotated");
   EXPECT_EQ(info.kv_cache, "int8");
-  EXPECT_EQ(info.window, 512);
+  EXPECT_EQ(info.context_length, 512);
   EXPECT_EQ(info.vocabulary, 256);
   EXPECT_EQ(info.layers, 2);
   EXPECT_EQ(info.page_bytes % 64, 0u);

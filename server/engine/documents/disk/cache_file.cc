@@ -146,23 +146,23 @@ std::optional<Reader> Body(std::string_view header) {
 
 }  // namespace
 
-const char* ToString(CacheFault fault) {
+const char* ToString(CacheFileError fault) {
   switch (fault) {
-    case CacheFault::kNone:
+    case CacheFileError::kNone:
       return "none";
-    case CacheFault::kMissing:
+    case CacheFileError::kMissing:
       return "missing";
-    case CacheFault::kUnreadable:
+    case CacheFileError::kUnreadable:
       return "unreadable";
-    case CacheFault::kTruncated:
+    case CacheFileError::kTruncated:
       return "truncated";
-    case CacheFault::kForeign:
+    case CacheFileError::kForeign:
       return "foreign";
-    case CacheFault::kVersion:
+    case CacheFileError::kVersion:
       return "version";
-    case CacheFault::kCorrupt:
+    case CacheFileError::kCorrupt:
       return "corrupt";
-    case CacheFault::kStale:
+    case CacheFileError::kStale:
       return "stale";
   }
   return "unknown";
@@ -214,58 +214,60 @@ std::string EncodeHeader(const CachePages& pages) {
   return Header(CacheFileKind::kPages, body, pages.page_checksums.size() * pages.page_bytes);
 }
 
-CacheFault DecodePreamble(std::string_view preamble, CacheFileKind kind, uint64_t file_bytes,
-                          CachePreamble* out) {
-  if (preamble.size() < kCachePreambleBytes) return CacheFault::kTruncated;
+CacheFileError DecodePreamble(std::string_view preamble, CacheFileKind kind, uint64_t file_bytes,
+                              CachePreamble* out) {
+  if (preamble.size() < kCachePreambleBytes) return CacheFileError::kTruncated;
   if (!absl::StartsWith(absl::string_view(preamble.data(), preamble.size()),
                         absl::string_view(kMagic.data(), kMagic.size()))) {
-    return CacheFault::kForeign;
+    return CacheFileError::kForeign;
   }
   Reader reader(preamble.substr(kMagic.size()));
-  if (reader.U64() != kCacheFormatVersion) return CacheFault::kVersion;
-  if (reader.U64() != static_cast<uint64_t>(kind)) return CacheFault::kForeign;
+  if (reader.U64() != kCacheFormatVersion) return CacheFileError::kVersion;
+  if (reader.U64() != static_cast<uint64_t>(kind)) return CacheFileError::kForeign;
   *out = {.kind = kind, .file_bytes = reader.U64(), .data_offset = reader.U64()};
-  if (out->file_bytes != file_bytes) return CacheFault::kTruncated;
+  if (out->file_bytes != file_bytes) return CacheFileError::kTruncated;
   const bool fits = out->data_offset >= kCachePreambleBytes && out->data_offset <= file_bytes &&
                     out->data_offset % kCacheAlignment == 0 &&
                     out->data_offset <= kMaxCacheHeaderBytes;
-  return fits ? CacheFault::kNone : CacheFault::kCorrupt;
+  return fits ? CacheFileError::kNone : CacheFileError::kCorrupt;
 }
 
-CacheFault DecodeHeader(std::string_view header, CacheMeta* out) {
+CacheFileError DecodeHeader(std::string_view header, CacheMeta* out) {
   std::optional<Reader> body = Body(header);
-  if (!body) return CacheFault::kCorrupt;
+  if (!body) return CacheFileError::kCorrupt;
   out->identity = body->Identity();
   out->model = body->Text();
   out->sha256 = body->Text();
   out->text_bytes = body->U64();
   out->tokens = body->U64();
   out->chunks = body->U64();
-  out->reading = static_cast<Reading>(body->Choice(static_cast<uint64_t>(Reading::kChunks)));
+  out->reading =
+      static_cast<ReadingMode>(body->Choice(static_cast<uint64_t>(ReadingMode::kChunks)));
   for (uint64_t left = body->Count(40); left > 0 && body->ok(); --left) {
     const std::string owner = body->Text();
-    DocumentHolding& holding = out->holdings[owner];
+    Ownership& holding = out->holdings[owner];
     holding.title = body->Text();
     holding.pinned = body->Bool();
     holding.created = body->When();
     holding.expires = body->When();
   }
-  return body->AtEnd() ? CacheFault::kNone : CacheFault::kCorrupt;
+  return body->AtEnd() ? CacheFileError::kNone : CacheFileError::kCorrupt;
 }
 
-CacheFault DecodeHeader(std::string_view header, CacheText* out) {
+CacheFileError DecodeHeader(std::string_view header, CacheText* out) {
   std::optional<Reader> body = Body(header);
-  if (!body) return CacheFault::kCorrupt;
+  if (!body) return CacheFileError::kCorrupt;
   out->identity = body->Identity();
   out->checksum = body->U64();
-  return body->AtEnd() ? CacheFault::kNone : CacheFault::kCorrupt;
+  return body->AtEnd() ? CacheFileError::kNone : CacheFileError::kCorrupt;
 }
 
-CacheFault DecodeHeader(std::string_view header, CachePages* out) {
+CacheFileError DecodeHeader(std::string_view header, CachePages* out) {
   std::optional<Reader> body = Body(header);
-  if (!body) return CacheFault::kCorrupt;
+  if (!body) return CacheFileError::kCorrupt;
   out->identity = body->Identity();
-  out->reading = static_cast<Reading>(body->Choice(static_cast<uint64_t>(Reading::kChunks)));
+  out->reading =
+      static_cast<ReadingMode>(body->Choice(static_cast<uint64_t>(ReadingMode::kChunks)));
   out->policy = body->Policy();
   out->page_tokens = body->U64();
   out->page_bytes = body->U64();
@@ -280,11 +282,11 @@ CacheFault DecodeHeader(std::string_view header, CachePages* out) {
   for (uint64_t& checksum : out->page_checksums) checksum = body->U64();
   uint64_t pages = 0;
   for (const CachePart& part : out->parts) {
-    if (part.pages > out->page_checksums.size()) return CacheFault::kCorrupt;
+    if (part.pages > out->page_checksums.size()) return CacheFileError::kCorrupt;
     pages += part.pages;
   }
   const bool fits = body->AtEnd() && pages == out->page_checksums.size();
-  return fits ? CacheFault::kNone : CacheFault::kCorrupt;
+  return fits ? CacheFileError::kNone : CacheFileError::kCorrupt;
 }
 
 bool IsDocumentId(std::string_view text) {
@@ -294,7 +296,7 @@ bool IsDocumentId(std::string_view text) {
 
 std::string MetaName(const std::string& id) { return id + ".meta"; }
 std::string TextName(const std::string& id) { return id + ".text"; }
-std::string PagesName(const std::string& id, Reading reading, const AttentionPolicy& policy) {
+std::string PagesName(const std::string& id, ReadingMode reading, const AttentionPolicy& policy) {
   Writer key;
   key.U64(static_cast<uint64_t>(reading));
   key.Policy(policy);

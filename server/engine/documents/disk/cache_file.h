@@ -31,7 +31,7 @@ inline constexpr size_t kMaxCacheHeaderBytes = size_t{64} << 20;
 enum class CacheFileKind : uint32_t { kMeta = 1, kText = 2, kPages = 3 };
 
 // Why a file is not believed.
-enum class CacheFault {
+enum class CacheFileError {
   kNone,
   kMissing,     // not there, or belongs to no document
   kUnreadable,  // the disk says so
@@ -41,10 +41,10 @@ enum class CacheFault {
   kCorrupt,     // a checksum or a field does not fit
   kStale,       // of other tokens: the text is cut up in another way today
 };
-const char* ToString(CacheFault fault);
+const char* ToString(CacheFileError fault);
 
 // What one owner has said about a document.
-struct DocumentHolding {
+struct Ownership {
   std::string title;
   bool pinned = false;
   absl::Time created;
@@ -66,8 +66,8 @@ struct CacheMeta {
   uint64_t text_bytes = 0;
   uint64_t tokens = 0;
   uint64_t chunks = 1;
-  Reading reading = Reading::kWhole;                // as first read: kWhole or kChunks
-  std::map<std::string, DocumentHolding> holdings;  // by owner
+  ReadingMode reading = ReadingMode::kWhole;  // as first read: kWhole or kChunks
+  std::map<std::string, Ownership> holdings;  // by owner
 };
 
 struct CacheText {
@@ -83,7 +83,7 @@ struct CachePart {
 
 struct CachePages {
   CacheIdentity identity;
-  Reading reading = Reading::kWhole;
+  ReadingMode reading = ReadingMode::kWhole;
   AttentionPolicy policy;
   uint64_t page_tokens = 0;
   uint64_t page_bytes = 0;
@@ -104,19 +104,19 @@ struct CachePreamble {
   uint64_t data_offset = 0;  // multiple of kCacheAlignment, at most kMaxCacheHeaderBytes
 };
 // Checks magic, version, kind and sizes; `file_bytes` is the file's true length.
-CacheFault DecodePreamble(std::string_view preamble, CacheFileKind kind, uint64_t file_bytes,
-                          CachePreamble* out);
+CacheFileError DecodePreamble(std::string_view preamble, CacheFileKind kind, uint64_t file_bytes,
+                              CachePreamble* out);
 // `header` is [0, data_offset). Nothing in it is believed before its checksum fits.
-CacheFault DecodeHeader(std::string_view header, CacheMeta* out);
-CacheFault DecodeHeader(std::string_view header, CacheText* out);
-CacheFault DecodeHeader(std::string_view header, CachePages* out);
+CacheFileError DecodeHeader(std::string_view header, CacheMeta* out);
+CacheFileError DecodeHeader(std::string_view header, CacheText* out);
+CacheFileError DecodeHeader(std::string_view header, CachePages* out);
 
 // "doc-" and 32 hexadecimal digits: what may become part of a path.
 bool IsDocumentId(std::string_view text);
 // Names of a document's files.
 std::string MetaName(const std::string& id);
 std::string TextName(const std::string& id);
-std::string PagesName(const std::string& id, Reading reading, const AttentionPolicy& policy);
+std::string PagesName(const std::string& id, ReadingMode reading, const AttentionPolicy& policy);
 // The id that a name begins with, if it is one of the names above.
 std::optional<std::string> IdOfName(std::string_view name);
 

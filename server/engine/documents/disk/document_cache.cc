@@ -25,7 +25,7 @@ uint64_t TokensChecksum(const DocumentContent& content) {
   return Checksum(std::as_bytes(std::span(ids)));
 }
 
-std::vector<CachePart> PartsOf(const DocumentContent& content, Reading reading) {
+std::vector<CachePart> PartsOf(const DocumentContent& content, ReadingMode reading) {
   const auto page_tokens = static_cast<uint64_t>(content.model->info().page_tokens);
   std::vector<CachePart> parts;
   for (const TokenRange& part : content.Parts(reading)) {
@@ -34,7 +34,7 @@ std::vector<CachePart> PartsOf(const DocumentContent& content, Reading reading) 
   return parts;
 }
 
-CachePages PagesHeader(const DocumentContent& content, const ReadDocument& read) {
+CachePages PagesHeader(const DocumentContent& content, const DocumentKv& read) {
   const ModelInfo& info = content.model->info();
   CachePages header{.identity = IdentityOf(content),
                     .reading = read.reading,
@@ -64,24 +64,25 @@ DocumentCache::DocumentCache(DocumentCacheOptions options,
 
 DocumentCache::~DocumentCache() = default;
 
-CacheFault DocumentCache::OpenChecked(const std::string& name, CacheFileKind kind,
-                                      std::optional<OpenFile>* file, std::string* header,
-                                      CachePreamble* preamble) const {
+CacheFileError DocumentCache::OpenChecked(const std::string& name, CacheFileKind kind,
+                                          std::optional<OpenFile>* file, std::string* header,
+                                          CachePreamble* preamble) const {
   auto opened = OpenFile::Open(*options_.files, Path(name), O_RDONLY);
   if (!opened.ok()) {
-    return absl::IsNotFound(opened.status()) ? CacheFault::kMissing : CacheFault::kUnreadable;
+    return absl::IsNotFound(opened.status()) ? CacheFileError::kMissing
+                                             : CacheFileError::kUnreadable;
   }
   file->emplace(*std::move(opened));
   const absl::StatusOr<uint64_t> bytes = (*file)->Size();
-  if (!bytes.ok()) return CacheFault::kUnreadable;
-  if (*bytes < kCachePreambleBytes) return CacheFault::kTruncated;
+  if (!bytes.ok()) return CacheFileError::kUnreadable;
+  if (*bytes < kCachePreambleBytes) return CacheFileError::kTruncated;
   header->resize(kCachePreambleBytes);
   const auto writable = [header] { return std::as_writable_bytes(std::span(*header)); };
-  if (!(*file)->ReadAt(0, writable()).ok()) return CacheFault::kUnreadable;
-  const CacheFault fault = DecodePreamble(*header, kind, *bytes, preamble);
-  if (fault != CacheFault::kNone) return fault;
+  if (!(*file)->ReadAt(0, writable()).ok()) return CacheFileError::kUnreadable;
+  const CacheFileError fault = DecodePreamble(*header, kind, *bytes, preamble);
+  if (fault != CacheFileError::kNone) return fault;
   header->resize(preamble->data_offset);
-  return (*file)->ReadAt(0, writable()).ok() ? CacheFault::kNone : CacheFault::kUnreadable;
+  return (*file)->ReadAt(0, writable()).ok() ? CacheFileError::kNone : CacheFileError::kUnreadable;
 }
 
 absl::Status DocumentCache::Save(const std::string& id, const std::string& name,
@@ -102,7 +103,7 @@ absl::Status DocumentCache::SaveText(const DocumentContent& content) {
   return Save(content.id, TextName(content.id), pieces);
 }
 
-absl::Status DocumentCache::SavePages(const DocumentContent& content, const ReadDocument& read) {
+absl::Status DocumentCache::SavePages(const DocumentContent& content, const DocumentKv& read) {
   if (!IsDocumentId(content.id)) return NoPath(content.id);
   const std::string header = EncodeHeader(PagesHeader(content, read));
   std::vector<std::span<const std::byte>> pieces = {BytesOf(header)};
@@ -128,56 +129,56 @@ void DocumentCache::Touch(const std::string& id, absl::Time last_used) const {
   SetModifiedTime(Path(MetaName(id)), last_used);
 }
 
-CacheFault DocumentCache::LoadTextFile(const CacheMeta& meta, std::string* text) const {
+CacheFileError DocumentCache::LoadTextFile(const CacheMeta& meta, std::string* text) const {
   std::optional<OpenFile> file;
   std::string bytes_of_header;
   CachePreamble preamble;
-  CacheFault fault = OpenChecked(TextName(meta.identity.id), CacheFileKind::kText, &file,
-                                 &bytes_of_header, &preamble);
-  if (fault != CacheFault::kNone) return fault;
+  CacheFileError fault = OpenChecked(TextName(meta.identity.id), CacheFileKind::kText, &file,
+                                     &bytes_of_header, &preamble);
+  if (fault != CacheFileError::kNone) return fault;
   CacheText header;
   fault = DecodeHeader(bytes_of_header, &header);
-  if (fault != CacheFault::kNone) return fault;
-  if (header.identity != meta.identity) return CacheFault::kForeign;
+  if (fault != CacheFileError::kNone) return fault;
+  if (header.identity != meta.identity) return CacheFileError::kForeign;
   const uint64_t bytes = preamble.file_bytes - preamble.data_offset;
-  if (bytes != meta.text_bytes) return CacheFault::kCorrupt;
+  if (bytes != meta.text_bytes) return CacheFileError::kCorrupt;
   text->resize(bytes);
   if (!file->ReadAt(preamble.data_offset, std::as_writable_bytes(std::span(*text))).ok()) {
-    return CacheFault::kUnreadable;
+    return CacheFileError::kUnreadable;
   }
   const bool fits = Checksum(*text) == header.checksum && Sha256Hex(*text) == meta.sha256;
-  return fits ? CacheFault::kNone : CacheFault::kCorrupt;
+  return fits ? CacheFileError::kNone : CacheFileError::kCorrupt;
 }
 
 absl::StatusOr<std::string> DocumentCache::LoadText(const CacheMeta& meta) {
   const std::string& id = meta.identity.id;
   if (!IsDocumentId(id)) return NoPath(id);
   std::string text;
-  const CacheFault fault = LoadTextFile(meta, &text);
-  if (fault == CacheFault::kNone) return text;
+  const CacheFileError fault = LoadTextFile(meta, &text);
+  if (fault == CacheFileError::kNone) return text;
   Reject(id, TextName(id), fault);
   return absl::DataLossError(absl::StrCat("the text on disk is ", ToString(fault)));
 }
 
-CacheFault DocumentCache::CheckPages(const CachePages& header, const DocumentContent& content,
-                                     Reading reading, const AttentionPolicy& policy) const {
+CacheFileError DocumentCache::CheckPages(const CachePages& header, const DocumentContent& content,
+                                         ReadingMode reading, const AttentionPolicy& policy) const {
   const ModelInfo& info = content.model->info();
   if (header.identity != IdentityOf(content) || header.reading != reading ||
       header.policy != policy || header.page_bytes != info.page_bytes ||
       header.page_tokens != static_cast<uint64_t>(info.page_tokens)) {
-    return CacheFault::kForeign;
+    return CacheFileError::kForeign;
   }
   const bool same_tokens = header.parts == PartsOf(content, reading) &&
                            header.tokens_checksum == TokensChecksum(content);
-  return same_tokens ? CacheFault::kNone : CacheFault::kStale;
+  return same_tokens ? CacheFileError::kNone : CacheFileError::kStale;
 }
 
-absl::StatusOr<std::shared_ptr<const ReadDocument>> DocumentCache::LoadPages(
-    const DocumentContent& content, Reading reading, const AttentionPolicy& policy,
+absl::StatusOr<std::shared_ptr<const DocumentKv>> DocumentCache::LoadPages(
+    const DocumentContent& content, ReadingMode reading, const AttentionPolicy& policy,
     const PageAllocator& allocate) {
   if (!IsDocumentId(content.id)) return NoPath(content.id);
   const std::string name = PagesName(content.id, reading, policy);
-  const auto rejected = [&](CacheFault fault) {
+  const auto rejected = [&](CacheFileError fault) {
     Reject(content.id, name, fault);
     return absl::DataLossError(absl::StrCat("the pages on disk are ", ToString(fault)));
   };
@@ -185,18 +186,19 @@ absl::StatusOr<std::shared_ptr<const ReadDocument>> DocumentCache::LoadPages(
   std::string bytes_of_header;
   CachePages header;
   CachePreamble preamble;
-  CacheFault fault = OpenChecked(name, CacheFileKind::kPages, &file, &bytes_of_header, &preamble);
-  if (fault == CacheFault::kNone) fault = DecodeHeader(bytes_of_header, &header);
-  if (fault == CacheFault::kNone) fault = CheckPages(header, content, reading, policy);
-  if (fault != CacheFault::kNone) return rejected(fault);
+  CacheFileError fault =
+      OpenChecked(name, CacheFileKind::kPages, &file, &bytes_of_header, &preamble);
+  if (fault == CacheFileError::kNone) fault = DecodeHeader(bytes_of_header, &header);
+  if (fault == CacheFileError::kNone) fault = CheckPages(header, content, reading, policy);
+  if (fault != CacheFileError::kNone) return rejected(fault);
   // The sizes have been checked: they are those of this document's pages.
   const size_t page_bytes = content.model->info().page_bytes;
   uint64_t offset = preamble.data_offset;
   if (preamble.file_bytes - offset != header.page_checksums.size() * page_bytes) {
-    return rejected(CacheFault::kTruncated);
+    return rejected(CacheFileError::kTruncated);
   }
   posix_fadvise(file->fd(), 0, 0, POSIX_FADV_SEQUENTIAL);
-  auto read = std::make_shared<ReadDocument>();
+  auto read = std::make_shared<DocumentKv>();
   read->policy = policy;
   read->reading = reading;
   auto checksum = header.page_checksums.begin();
@@ -204,8 +206,8 @@ absl::StatusOr<std::shared_ptr<const ReadDocument>> DocumentCache::LoadPages(
     LECTERN_ASSIGN_OR_RETURN(PageSet pages, allocate(page_bytes, part.pages));
     for (std::byte* page : pages.pages()) {
       const std::span<std::byte> bytes(page, page_bytes);
-      if (!file->ReadAt(offset, bytes).ok()) return rejected(CacheFault::kUnreadable);
-      if (Checksum(bytes) != *checksum++) return rejected(CacheFault::kCorrupt);
+      if (!file->ReadAt(offset, bytes).ok()) return rejected(CacheFileError::kUnreadable);
+      if (Checksum(bytes) != *checksum++) return rejected(CacheFileError::kCorrupt);
       offset += page_bytes;
     }
     read->parts.push_back(std::move(pages));
@@ -213,10 +215,10 @@ absl::StatusOr<std::shared_ptr<const ReadDocument>> DocumentCache::LoadPages(
   return read;
 }
 
-void DocumentCache::Reject(const std::string& id, const std::string& name, CacheFault fault) {
+void DocumentCache::Reject(const std::string& id, const std::string& name, CacheFileError fault) {
   LogWarning("cache file rejected", {{"file", name}, {"reason", ToString(fault)}});
   metrics_->CacheFileRejected(ToString(fault));
-  if (fault == CacheFault::kUnreadable) metrics_->CacheDiskError();
+  if (fault == CacheFileError::kUnreadable) metrics_->CacheDiskError();
   RemoveFile(id, name).IgnoreError();
 }
 
@@ -256,7 +258,7 @@ absl::StatusOr<uint64_t> DocumentCache::Remove(const std::string& id) {
   return bytes;
 }
 
-void DocumentCache::RemovePages(const std::string& id, Reading reading,
+void DocumentCache::RemovePages(const std::string& id, ReadingMode reading,
                                 const AttentionPolicy& policy) {
   if (IsDocumentId(id)) RemoveFile(id, PagesName(id, reading, policy)).IgnoreError();
 }
@@ -290,7 +292,7 @@ uint64_t DocumentCache::TextFileBytes(uint64_t text_bytes) {
   return EncodeHeader(CacheText{}, 0).size() + text_bytes;
 }
 
-uint64_t DocumentCache::PagesFileBytes(const DocumentContent& content, const ReadDocument& read) {
+uint64_t DocumentCache::PagesFileBytes(const DocumentContent& content, const DocumentKv& read) {
   uint64_t pages = 0;
   for (const PageSet& part : read.parts) pages += part.size();
   // The header's tables and a page's worth of fields, rounded up.

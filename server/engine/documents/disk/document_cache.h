@@ -32,7 +32,7 @@ namespace lectern {
 
 // Pages of a document's reading on disk.
 struct StoredRead {
-  Reading reading = Reading::kWhole;
+  ReadingMode reading = ReadingMode::kWhole;
   AttentionPolicy policy;
   uint64_t device_bytes = 0;  // in memory
 };
@@ -68,7 +68,7 @@ class DocumentCache {
   absl::StatusOr<std::vector<StoredDocument>> Open() ABSL_LOCKS_EXCLUDED(mutex_);
 
   absl::Status SaveText(const DocumentContent& content) ABSL_LOCKS_EXCLUDED(mutex_);
-  absl::Status SavePages(const DocumentContent& content, const ReadDocument& read)
+  absl::Status SavePages(const DocumentContent& content, const DocumentKv& read)
       ABSL_LOCKS_EXCLUDED(mutex_);
   // Makes the document known; its text must be saved. `last_used` orders the files after a restart.
   absl::Status SaveMeta(const CacheMeta& meta, absl::Time last_used) ABSL_LOCKS_EXCLUDED(mutex_);
@@ -77,15 +77,15 @@ class DocumentCache {
   absl::StatusOr<std::string> LoadText(const CacheMeta& meta) ABSL_LOCKS_EXCLUDED(mutex_);
   // Reads straight into pages of `allocate`. DATA_LOSS when there are none to be believed; the
   // allocator's error as it is.
-  absl::StatusOr<std::shared_ptr<const ReadDocument>> LoadPages(const DocumentContent& content,
-                                                                Reading reading,
-                                                                const AttentionPolicy& policy,
-                                                                const PageAllocator& allocate)
+  absl::StatusOr<std::shared_ptr<const DocumentKv>> LoadPages(const DocumentContent& content,
+                                                              ReadingMode reading,
+                                                              const AttentionPolicy& policy,
+                                                              const PageAllocator& allocate)
       ABSL_LOCKS_EXCLUDED(mutex_);
 
   // All files of a document; returns their bytes.
   absl::StatusOr<uint64_t> Remove(const std::string& id) ABSL_LOCKS_EXCLUDED(mutex_);
-  void RemovePages(const std::string& id, Reading reading, const AttentionPolicy& policy)
+  void RemovePages(const std::string& id, ReadingMode reading, const AttentionPolicy& policy)
       ABSL_LOCKS_EXCLUDED(mutex_);
   // A document of another model; false if there is none.
   bool DropForeign() ABSL_LOCKS_EXCLUDED(mutex_);
@@ -97,7 +97,7 @@ class DocumentCache {
   absl::Duration least_retry() const { return options_.least_retry; }
   // Of the files of a text and of pages, headers included.
   static uint64_t TextFileBytes(uint64_t text_bytes);
-  static uint64_t PagesFileBytes(const DocumentContent& content, const ReadDocument& read);
+  static uint64_t PagesFileBytes(const DocumentContent& content, const DocumentKv& read);
 
  private:
   struct Files {
@@ -109,24 +109,25 @@ class DocumentCache {
   absl::Status MakeFolder();
   absl::Status LockFolder();
   // Opens a file and reads the bytes of its header, which are yet to be decoded.
-  CacheFault OpenChecked(const std::string& name, CacheFileKind kind, std::optional<OpenFile>* file,
-                         std::string* header, CachePreamble* preamble) const;
+  CacheFileError OpenChecked(const std::string& name, CacheFileKind kind,
+                             std::optional<OpenFile>* file, std::string* header,
+                             CachePreamble* preamble) const;
   // The same, decoded and closed again: what Open() asks of every file.
   template <typename Header>
-  CacheFault ReadHeader(const std::string& name, CacheFileKind kind, Header* header,
-                        uint64_t* data_bytes) const;
+  CacheFileError ReadHeader(const std::string& name, CacheFileKind kind, Header* header,
+                            uint64_t* data_bytes) const;
   void RemoveLeftOver(const std::string& name) const;
   void Scan(const std::string& id, const std::map<std::string, DirectoryEntry>& files,
             std::vector<StoredDocument>& found) ABSL_LOCKS_EXCLUDED(mutex_);
-  CacheFault ScanPages(const std::string& name, const StoredDocument& document,
-                       StoredRead* read) const;
-  CacheFault LoadTextFile(const CacheMeta& meta, std::string* text) const;
-  CacheFault CheckPages(const CachePages& header, const DocumentContent& content, Reading reading,
-                        const AttentionPolicy& policy) const;
+  CacheFileError ScanPages(const std::string& name, const StoredDocument& document,
+                           StoredRead* read) const;
+  CacheFileError LoadTextFile(const CacheMeta& meta, std::string* text) const;
+  CacheFileError CheckPages(const CachePages& header, const DocumentContent& content,
+                            ReadingMode reading, const AttentionPolicy& policy) const;
   absl::Status Save(const std::string& id, const std::string& name,
                     std::span<const std::span<const std::byte>> pieces) ABSL_LOCKS_EXCLUDED(mutex_);
   // Removes a file that is not believed, counts and logs it.
-  void Reject(const std::string& id, const std::string& name, CacheFault fault)
+  void Reject(const std::string& id, const std::string& name, CacheFileError fault)
       ABSL_LOCKS_EXCLUDED(mutex_);
   absl::Status RemoveFile(const std::string& id, const std::string& name)
       ABSL_LOCKS_EXCLUDED(mutex_);

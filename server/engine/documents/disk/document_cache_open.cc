@@ -75,34 +75,34 @@ void DocumentCache::RemoveLeftOver(const std::string& name) const {
 }
 
 template <typename Header>
-CacheFault DocumentCache::ReadHeader(const std::string& name, CacheFileKind kind, Header* header,
-                                     uint64_t* data_bytes) const {
+CacheFileError DocumentCache::ReadHeader(const std::string& name, CacheFileKind kind,
+                                         Header* header, uint64_t* data_bytes) const {
   std::optional<OpenFile> file;
   std::string bytes;
   CachePreamble preamble;
-  const CacheFault fault = OpenChecked(name, kind, &file, &bytes, &preamble);
-  if (fault != CacheFault::kNone) return fault;
+  const CacheFileError fault = OpenChecked(name, kind, &file, &bytes, &preamble);
+  if (fault != CacheFileError::kNone) return fault;
   *data_bytes = preamble.file_bytes - preamble.data_offset;
   return DecodeHeader(bytes, header);
 }
 
-CacheFault DocumentCache::ScanPages(const std::string& name, const StoredDocument& document,
-                                    StoredRead* read) const {
+CacheFileError DocumentCache::ScanPages(const std::string& name, const StoredDocument& document,
+                                        StoredRead* read) const {
   CachePages pages;
   uint64_t bytes = 0;
-  const CacheFault fault = ReadHeader(name, CacheFileKind::kPages, &pages, &bytes);
-  if (fault != CacheFault::kNone) return fault;
+  const CacheFileError fault = ReadHeader(name, CacheFileKind::kPages, &pages, &bytes);
+  if (fault != CacheFileError::kNone) return fault;
   const ModelInfo& info = document.model->info();
   const CacheIdentity& identity = document.meta.identity;
   if (pages.identity != identity || pages.page_bytes != info.page_bytes ||
       pages.page_tokens != static_cast<uint64_t>(info.page_tokens) ||
       PagesName(identity.id, pages.reading, pages.policy) != name) {
-    return CacheFault::kForeign;
+    return CacheFileError::kForeign;
   }
   const uint64_t count = pages.page_checksums.size();
-  if (bytes != count * pages.page_bytes) return CacheFault::kTruncated;
+  if (bytes != count * pages.page_bytes) return CacheFileError::kTruncated;
   *read = {pages.reading, pages.policy, PagePool::Cost(info.page_bytes, count)};
-  return CacheFault::kNone;
+  return CacheFileError::kNone;
 }
 
 void DocumentCache::Scan(const std::string& id, const std::map<std::string, DirectoryEntry>& files,
@@ -113,16 +113,17 @@ void DocumentCache::Scan(const std::string& id, const std::map<std::string, Dire
   }
   StoredDocument document;
   uint64_t bytes = 0;
-  CacheFault fault = ReadHeader(MetaName(id), CacheFileKind::kMeta, &document.meta, &bytes);
+  CacheFileError fault = ReadHeader(MetaName(id), CacheFileKind::kMeta, &document.meta, &bytes);
   const CacheIdentity& identity = document.meta.identity;
-  if (fault == CacheFault::kNone && identity.id != id) fault = CacheFault::kForeign;
+  if (fault == CacheFileError::kNone && identity.id != id) fault = CacheFileError::kForeign;
   CacheText text;
-  if (fault == CacheFault::kNone) {
+  if (fault == CacheFileError::kNone) {
     fault = ReadHeader(TextName(id), CacheFileKind::kText, &text, &bytes);
   }
-  if (fault == CacheFault::kNone && text.identity != identity) fault = CacheFault::kForeign;
-  if (fault == CacheFault::kNone && bytes != document.meta.text_bytes) fault = CacheFault::kCorrupt;
-  if (fault != CacheFault::kNone) {
+  if (fault == CacheFileError::kNone && text.identity != identity) fault = CacheFileError::kForeign;
+  if (fault == CacheFileError::kNone && bytes != document.meta.text_bytes)
+    fault = CacheFileError::kCorrupt;
+  if (fault != CacheFileError::kNone) {
     // One line and one count for the document: without owner or text its pages are nobody's.
     Reject(id, files.contains(MetaName(id)) ? MetaName(id) : files.begin()->first, fault);
     for (const auto& [name, entry] : files) RemoveFile(id, name).IgnoreError();
@@ -141,7 +142,7 @@ void DocumentCache::Scan(const std::string& id, const std::map<std::string, Dire
     if (name == MetaName(id) || name == TextName(id)) continue;
     StoredRead read;
     fault = ScanPages(name, document, &read);
-    if (fault == CacheFault::kNone) {
+    if (fault == CacheFileError::kNone) {
       document.reads.push_back(std::move(read));
     } else {
       Reject(id, name, fault);

@@ -33,7 +33,7 @@ json Config(const std::string& type) {
 TEST(BertConfigTest, PositionsBeginBehindRobertasPadding) {
   const auto bert = ReadBertConfig(Config("bert").dump(), kSource);
   ASSERT_TRUE(bert.ok()) << bert.status();
-  EXPECT_EQ(bert->window, 514);
+  EXPECT_EQ(bert->context_length, 514);
   EXPECT_EQ(bert->first_position, 0);
   EXPECT_TRUE(bert->reads_spans);
   json object = Config("roberta");
@@ -41,9 +41,9 @@ TEST(BertConfigTest, PositionsBeginBehindRobertasPadding) {
   ASSERT_TRUE(roberta.ok()) << roberta.status();
   EXPECT_EQ(roberta->positions, 514);
   EXPECT_EQ(roberta->first_position, 2);
-  EXPECT_EQ(roberta->window, 512);
+  EXPECT_EQ(roberta->context_length, 512);
   object["pad_token_id"] = 0;
-  EXPECT_EQ(ReadBertConfig(object.dump(), kSource)->window, 513);
+  EXPECT_EQ(ReadBertConfig(object.dump(), kSource)->context_length, 513);
   object["architectures"] = {"RobertaModel"};
   EXPECT_FALSE(ReadBertConfig(object.dump(), kSource)->reads_spans);
 }

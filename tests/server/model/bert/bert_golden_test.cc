@@ -6,6 +6,7 @@
 
 #include "server/formats/safetensors.h"
 #include "server/model/bert/bert_model.h"
+#include "server/model/loading/model_loader.h"
 #include "server/model/model_files.h"
 #include "tests/testing/golden.h"
 
@@ -147,7 +148,8 @@ TEST_P(BertGoldenTest, FolderGivesTheGoldenWindows) {
     const Windows windows = WindowsOf(data);
     const auto model = LoadModel({.name = "tiny", .path = (c.folder / "model").string()});
     ASSERT_TRUE(model.ok()) << model.status();
-    const WindowFrame frame = (*model)->FrameOf(c.params.at("question").get<std::string>());
+    const EncoderPrompt frame =
+        (*model)->EncoderPromptOf(c.params.at("question").get<std::string>());
     const Encoding document =
         (*model)->tokenizer().Encode(c.params.at("context").get<std::string>(), false);
     for (size_t i = 0; i < windows.ids.size(); ++i) {

@@ -237,7 +237,7 @@ TEST_P(LlamaForwardTest, BadArgumentsAreToldByName) {
   check([&](ForwardSlice& s) { s.tokens = negative; }, "tokens");
   check([&](ForwardSlice& s) { s.tokens = large; }, "tokens");
   check([&](ForwardSlice& s) { s.position = -1; }, "position");
-  check([&](ForwardSlice& s) { s.position = model_->info().window - 9; }, "position");
+  check([&](ForwardSlice& s) { s.position = model_->info().context_length - 9; }, "position");
   check([&](ForwardSlice& s) { s.position = INT64_MAX; }, "position");
   check([&](ForwardSlice& s) { s.pages = {}; }, "pages");
   check([&](ForwardSlice& s) { s.position = 60; }, "pages");

@@ -111,7 +111,7 @@ TEST(LlamaTinyTest, EveryFormatHoldsTheSameModel) {
     ASSERT_TRUE(reference.ok()) << reference.status();
     EXPECT_EQ(model->config.hidden, reference->config.hidden);
     EXPECT_EQ(model->config.vocab, reference->config.vocab);
-    EXPECT_EQ(model->config.window, reference->config.window);
+    EXPECT_EQ(model->config.context_length, reference->config.context_length);
     EXPECT_EQ(model->config.head_dim, reference->config.head_dim);
     const auto got = AllValues(*model), want = AllValues(*reference);
     ASSERT_EQ(got.size(), want.size());

@@ -81,7 +81,7 @@ std::vector<float> RotatedLogits(const LlamaReader& reader, const GoldenTensor& 
   const LlamaConfig& config = reader.config();
   const RotatedF32Weights weights(reader);
   const kernels::RopeTable rope(static_cast<int>(config.head_dim), config.rope_theta,
-                                config.window);
+                                config.context_length);
   const kernels::KvPageLayout layout = {.type = kernels::KvType::kF32,
                                         .num_layers = static_cast<int>(config.layers),
                                         .num_kv_heads = static_cast<int>(config.kv_heads),

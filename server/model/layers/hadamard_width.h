@@ -14,7 +14,7 @@
 namespace lectern {
 
 // The largest power of two that divides a head; 1, which mixes nothing, where keys are fp32.
-inline int64_t QueryBlock(const kernels::KvPageLayout& layout) {
+inline int64_t HadamardWidth(const kernels::KvPageLayout& layout) {
   int64_t block = 1;
   if (layout.type == kernels::KvType::kF32) return block;
   while (layout.head_dim % (2 * block) == 0) block *= 2;
@@ -22,10 +22,10 @@ inline int64_t QueryBlock(const kernels::KvPageLayout& layout) {
 }
 
 // Mixes the first `heads` heads of each row of x, whose rows are `stride` floats apart.
-inline absl::Status MixHeads(const kernels::KvPageLayout& layout, float* x, int64_t rows,
-                             int64_t heads, int64_t stride,
-                             const kernels::ExecutionContext& execution) {
-  const int64_t block = QueryBlock(layout);
+inline absl::Status RotateHeads(const kernels::KvPageLayout& layout, float* x, int64_t rows,
+                                int64_t heads, int64_t stride,
+                                const kernels::ExecutionContext& execution) {
+  const int64_t block = HadamardWidth(layout);
   if (block == 1) return absl::OkStatus();
   return FromKernel(
       kernels::BlockHadamard(x, rows, heads * layout.head_dim, stride, block, execution),
