@@ -9,7 +9,7 @@
 # tests this without Docker.
 #
 # Target cuda is the same with liblectern_cuda.so and --device=cuda. It builds without a GPU, runs with
-# NVIDIA's container toolkit (docker run --gpus=all), and has never run on one: docs/operations.md, "GPU".
+# NVIDIA's container toolkit (docker run --gpus=all), and has never run on one: docs/guides/gpu.md.
 #
 # For use in production, pin BASE by digest.
 ARG BASE=debian:bookworm-slim

@@ -18,7 +18,7 @@ struct FieldViolation {
   std::string description;  // what is allowed
 };
 
-// All parts are optional. `reason` is UPPER_SNAKE_CASE from the table in docs/errors.md,
+// All parts are optional. `reason` is UPPER_SNAKE_CASE from the table in docs/reference/errors.md,
 // e.g. "DOCUMENT_TOO_LONG"; `metadata` holds figures such as {"tokens", "9000"}, {"limit", "8192"}.
 struct ErrorDetails {
   std::string reason;

@@ -37,7 +37,7 @@ def flags_of(arguments):
 
 
 def needed_bytes(flags, models):
-    """What a server with these flags may hold under any load: docs/operations.md, "Sizing"."""
+    """What a server with these flags may hold under any load: docs/guides/operations.md, "Sizing"."""
     flags = {**DEFAULT_FLAGS, **flags}
     kv_bytes = parse_bytes(flags["kv_bytes"])
     weights = sum(int(model["weightBytes"]) for model in models)

@@ -1,6 +1,6 @@
-// What the paper's benchmarks run (Gupta et al. 2021, arXiv 2106.06899; docs/paper_layer.md): one
-// causal self-attention layer, a stack of layers, one feed-forward layer; each by several methods.
-// Forward only.
+// What the paper's benchmarks run (Gupta et al. 2021, arXiv 2106.06899;
+// docs/measurements/paper_layer.md): one causal self-attention layer, a stack of layers, one
+// feed-forward layer; each by several methods. Forward only.
 #pragma once
 
 #include <cstdint>

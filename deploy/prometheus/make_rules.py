@@ -210,7 +210,7 @@ def render(scale):
             labels = ", ".join(filter(None, [f"severity: {alert.severity}", alert.labels]))
             lines += [f"    labels: {{{labels}}}", "    annotations:",
                       f'      summary: "{alert.summary}"',
-                      f'      runbook: "docs/operations.md#{alert.name.lower()}"']
+                      f'      runbook: "docs/guides/alerts.md#{alert.name.lower()}"']
     return "\n".join(lines) + "\n"
 
 

@@ -21,7 +21,7 @@ constexpr int64_t kMixColumns = 64, kMixRows = 12;
 constexpr int64_t kKeptUnits = 256;
 // Shares are multiples of a cache line.
 constexpr int64_t kLineFloats = 16;
-// Several rows gather when at most one unit in so many is kept (docs/kernels_ffn.md).
+// Several rows gather when at most one unit in so many is kept (docs/measurements/ffn.md).
 constexpr int64_t kGatherShare = 8;
 
 constexpr int64_t Parts(int64_t whole, int64_t part) { return (whole + part - 1) / part; }

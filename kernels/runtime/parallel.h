@@ -5,7 +5,7 @@
 // and then asleep. A loop never waits for a thread, only for items: whoever is there takes the next
 // ones, and a thread that has no core just now takes none. A thread whose core others want too
 // leaves it to them between two items, before it would be made to leave within one
-// (docs/kernels.md, "Beside a busy process").
+// (docs/measurements/peers.md, "Beside a busy process").
 #pragma once
 
 #include <cstdint>

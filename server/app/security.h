@@ -1,5 +1,5 @@
 // Who may connect and who may call: TLS, client certificates and tokens, read again when their
-// files change. docs/operations.md, "Security".
+// files change. docs/guides/security.md.
 #pragma once
 
 #include <grpcpp/security/server_credentials.h>

@@ -73,7 +73,7 @@ int Milliseconds(absl::Duration duration) {
   return ms == 0 ? INT_MAX : static_cast<int>(std::min<int64_t>(ms, INT_MAX));
 }
 
-// How gRPC is set up; the reasons for each figure are in docs/operations.md.
+// How gRPC is set up; the reasons for each figure are in docs/guides/operations.md.
 void Configure(const Options& options, grpc::ServerBuilder& builder) {
   builder.SetMaxReceiveMessageSize(static_cast<int>(options.max_message_bytes));
   builder.SetMaxSendMessageSize(static_cast<int>(options.max_message_bytes));

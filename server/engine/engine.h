@@ -5,7 +5,7 @@
 // a job: StartUpload() and Ask() return a handle at once, the job's events come through its sink.
 //
 // Errors are absl::Status with ErrorDetails (base/error_details.h); the reasons are those of
-// docs/errors.md.
+// docs/reference/errors.md.
 #pragma once
 
 #include <cstdint>

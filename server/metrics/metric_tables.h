@@ -1,5 +1,5 @@
 // The names: every metric of the server but process_*, with help text, labels and buckets, by what
-// it tells about. docs/metrics.md lists them; a test holds both against a live scrape.
+// it tells about. docs/reference/metrics.md lists them; a test holds both against a live scrape.
 #pragma once
 
 #include <array>

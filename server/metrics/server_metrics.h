@@ -1,5 +1,5 @@
 // What the server counts and times. Names, help texts, labels and buckets are in metric_tables.h
-// and nowhere else; docs/metrics.md lists them.
+// and nowhere else; docs/reference/metrics.md lists them.
 //
 // Rules: prefix lectern_ (grpc_ for gRPC's own names of gRFC A66, process_ for the process), base
 // units, _total on counters, no label whose values a client can invent. All series are registered

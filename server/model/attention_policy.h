@@ -21,12 +21,13 @@ struct AttentionPolicy {
   // document.
   int64_t page_budget = 0;
   // A token that sees at most so many keys attends to all of them, in every layer: behind so few,
-  // selection costs more than it saves (docs/kernels_attention.md).
+  // selection costs more than it saves (docs/measurements/attention.md).
   int64_t dense_up_to = 0;
 
   // Feed-forward units kept per token, in every layer; 0 = all (Gupta et al. 2021, section 2.2).
   enum class FfnRank {
-    kProduct,  // by |f(gate) * up|: the most faithful on SwiGLU models (docs/quality.md)
+    kProduct,  // by |f(gate) * up|: the most faithful on SwiGLU models
+               // (docs/measurements/quality.md)
     kGateAbs,  // by |f(gate)|
     kPre,      // by the gate before its activation, signed: the rule of the paper
   };

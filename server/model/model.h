@@ -103,8 +103,8 @@ struct ForwardSlice {
   float* all_logits = nullptr;    // [tokens, vocabulary]
   KeptMass* kept_mass = nullptr;  // adds the queries of this slice
   // Adds, for every key of [0, position + tokens.size()), the attention that all tokens of this
-  // slice and all heads give to it in the layers that tell evidence best (docs/quality.md); of a
-  // seq2seq decoder, for every key of [0, memory_tokens).
+  // slice and all heads give to it in the layers that tell evidence best
+  // (docs/measurements/quality.md); of a seq2seq decoder, for every key of [0, memory_tokens).
   float* key_mass = nullptr;
   float* encoded = nullptr;      // [tokens, hidden]: what an encoder makes of its window
   float* span_begins = nullptr;  // [tokens]: scores of an extractive model

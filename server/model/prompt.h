@@ -1,4 +1,4 @@
-// The prompt that questions about a document are asked with (docs/quality.md):
+// The prompt that questions about a document are asked with (docs/measurements/quality.md):
 //
 //   system: You are a helpful assistant. Answer the question using only the document.
 //   user:   Document:\n{document}\n\nQuestion: {question}

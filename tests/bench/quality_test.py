@@ -27,7 +27,7 @@ class QualityTest(unittest.TestCase):
         self.assertEqual([(row['length'], row['policy'], row['n']) for row in found],
                          [('1k', 'exact', 4), ('1k', 'default', 4)])
         for row in found:
-            # Measured 100 % (docs/quality.md); a broken ranking finds one in some 40 sentences.
+            # Measured 100 % (docs/measurements/quality.md); a broken ranking finds one in some 40 sentences.
             self.assertGreaterEqual(row['evidence_at_3'], 0.75, row)
             self.assertGreaterEqual(row['evidence_at_3'], row['evidence_at_1'], row)
             # Measured two thirds. A model that does not see the document knows none.

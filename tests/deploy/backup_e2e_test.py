@@ -1,4 +1,4 @@
-"""The backup of docs/operations.md: a copy of the cache folder taken while the server works serves the same
+"""The backup of docs/guides/operations.md: a copy of the cache folder taken while the server works serves the same
 documents elsewhere, and a damaged copy costs time, not truth.
 
     backup_e2e_test.py SOURCE_DIR BIN_DIR
@@ -75,8 +75,8 @@ class BackupTest(unittest.TestCase):
         self.assertEqual(metric(third, "lectern_document_cache_rejected_total"), 1)
 
     def commands(self, folder):
-        """The two lines of docs/operations.md, from one folder to the other."""
-        page = (SOURCE / "docs" / "operations.md").read_text(encoding="utf-8")
+        """The two lines of docs/guides/operations.md, from one folder to the other."""
+        page = (SOURCE / "docs" / "guides" / "operations.md").read_text(encoding="utf-8")
         lines = re.findall(r"^    (tar .*?)(?: +#.*)?$", page, re.M)
         self.assertEqual(len(lines), 2)
         (folder / "second" / "cache").mkdir(parents=True)

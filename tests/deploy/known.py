@@ -1,4 +1,4 @@
-"""What the server has: its metrics (docs/metrics.md, which server_metrics_test holds against the
+"""What the server has: its metrics (docs/reference/metrics.md, which server_metrics_test holds against the
 server) and its flags (--help)."""
 
 import re

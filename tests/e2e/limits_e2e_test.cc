@@ -78,7 +78,7 @@ TEST_F(LimitsE2eTest, StreamsBeyondTheLimitWaitInTheClient) {
 }
 
 // Those that break their word. (gRPC 1.51 does not hold clients to a limit that they never
-// acknowledged: README, "Security".)
+// acknowledged: docs/guides/security.md.)
 TEST_F(LimitsE2eTest, StreamsBeyondTheAcknowledgedLimitEndTheConnection) {
   RawHttp2 raw(server_->grpc_address());
   ASSERT_TRUE(raw.Await(RawHttp2::kSettings));

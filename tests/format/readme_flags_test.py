@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Fails if README.md's table of flags is not the one of `lectern-server --help`, or if a file below
+"""Fails if the table of docs/reference/flags.md is not the one of `lectern-server --help`, or if a file below
 deploy/ or the Dockerfile gives the server a flag that it does not have.
 
-    readme_flags_test.py README LECTERN_SERVER [--print]
+    readme_flags_test.py FLAGS_MD LECTERN_SERVER [--print]
 """
 import pathlib
 import re
@@ -48,7 +48,7 @@ def main():
     for row in found:
         if row not in rows:
             print('not in --help:', row)
-    unknown = unknown_deployed_flags(pathlib.Path(sys.argv[1]).parent, rows)
+    unknown = unknown_deployed_flags(pathlib.Path(sys.argv[1]).resolve().parents[2], rows)
     for line in unknown:
         print(line)
     print(f'{len(rows)} flags')

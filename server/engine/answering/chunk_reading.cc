@@ -32,7 +32,7 @@ uint32_t ChunkOf(const DocumentContent& content, uint64_t byte) {
 namespace {
 
 // A sentence that gets so many times the attention of the next is read alone: others then only lead
-// a small model astray (docs/quality.md).
+// a small model astray (docs/measurements/quality.md).
 constexpr double kStandsOut = 4;
 // A sentence behind one that is read comes along if it gets this share of the best one's attention:
 // what is asked for often follows the sentence that names what it is about.

@@ -1,6 +1,7 @@
-// How a question is put to a document that was read in chunks (docs/quality.md): first to each of
-// the likely chunks, which tells where the evidence is; then to a short text of the best sentences,
-// which the answer is read from. Small models read short texts well and long ones poorly.
+// How a question is put to a document that was read in chunks (docs/measurements/quality.md): first
+// to each of the likely chunks, which tells where the evidence is; then to a short text of the best
+// sentences, which the answer is read from. Small models read short texts well and long ones
+// poorly.
 #pragma once
 
 #include <cstddef>

@@ -1,7 +1,8 @@
 // Evidence: which sentences of the document the question's tokens attended to.
 //
-// Recipe (docs/quality.md): the attention of the question's tokens, summed over the layers that
-// tell most (the model's choice) and all heads, and over the tokens of each sentence; best first.
+// Recipe (docs/measurements/quality.md): the attention of the question's tokens, summed over the
+// layers that tell most (the model's choice) and all heads, and over the tokens of each sentence;
+// best first.
 #pragma once
 
 #include <cstdint>

@@ -63,7 +63,7 @@ struct DocumentKv {
   uint64_t bytes() const;
 };
 
-// Chunks are read best at about this length by small models (docs/quality.md).
+// Chunks are read best at about this length by small models (docs/measurements/quality.md).
 inline constexpr size_t kChunkTokens = 2000;
 
 // DocumentIdOf() (base/document_id.h).

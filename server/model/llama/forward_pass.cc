@@ -297,7 +297,7 @@ class Pass {
 }  // namespace
 
 LayerRange EvidenceLayers(int layers) {
-  // Layers 12-23 of the 30 of SmolLM2-135M (docs/quality.md), as fractions.
+  // Layers 12-23 of the 30 of SmolLM2-135M (docs/measurements/quality.md), as fractions.
   return {layers * 2 / 5, layers * 4 / 5};
 }
 

@@ -85,8 +85,8 @@ absl::StatusOr<LlamaFiles> OpenFolder(const fs::path& folder) {
 using Numerics = ModelLoadOptions::Numerics;
 
 // Without VNNI blocks are about as fast as rotated int8, take less memory and stay closer to fp32
-// (docs/kernels.md, docs/quality.md). With it rotated int8 was not compared: its products need half
-// the instructions.
+// (docs/measurements/peers.md, docs/measurements/quality.md). With it rotated int8 was not
+// compared: its products need half the instructions.
 Numerics FastestNumerics(const LlamaReader& reader, kernels::Isa isa) {
   const bool blocks = isa != kernels::Isa::kAvx512 && CheckBlockWeights(reader).ok();
   return blocks ? Numerics::kBlocks : Numerics::kInt8Rotated;

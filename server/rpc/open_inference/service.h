@@ -1,5 +1,5 @@
 // inference.GRPCInferenceService, the Open Inference Protocol, as a thin face of the same engine
-// calls as lectern.v1.DocumentQA's: docs/open_inference.md.
+// calls as lectern.v1.DocumentQA's: docs/reference/open_inference.md.
 #pragma once
 
 #include <grpcpp/impl/service_type.h>

@@ -238,7 +238,7 @@ TEST(ServerMetricsTest, ManyThreads) {
   EXPECT_EQ(Parse(metrics.Render()).series.at("lectern_engine_steps_total"), 200);
 }
 
-// Rows of docs/metrics.md: | `name` | type | labels | help |.
+// Rows of docs/reference/metrics.md: | `name` | type | labels | help |.
 std::set<std::string> DocumentedRows(const Exposition& exposition) {
   std::map<std::string, std::set<std::string>> labels;
   for (const auto& [series, value] : exposition.series) {
@@ -266,7 +266,7 @@ std::set<std::string> DocumentedRows(const Exposition& exposition) {
 TEST(ServerMetricsTest, TheDocumentationListsEveryMetric) {
   const char* source = std::getenv("LECTERN_SOURCE_DIR");
   ASSERT_NE(source, nullptr);
-  std::ifstream file(std::string(source) + "/docs/metrics.md");
+  std::ifstream file(std::string(source) + "/docs/reference/metrics.md");
   std::set<std::string> documented;
   for (std::string line; std::getline(file, line);) {
     if (line.rfind("| `", 0) == 0) documented.insert(line);
@@ -275,10 +275,10 @@ TEST(ServerMetricsTest, TheDocumentationListsEveryMetric) {
   MoveEverything(metrics);
   const std::set<std::string> rows = DocumentedRows(Parse(metrics.Render()));
   for (const std::string& row : rows) {
-    EXPECT_TRUE(documented.contains(row)) << "not in docs/metrics.md:\n" << row;
+    EXPECT_TRUE(documented.contains(row)) << "not in docs/reference/metrics.md:\n" << row;
   }
   for (const std::string& row : documented) {
-    EXPECT_TRUE(rows.contains(row)) << "only in docs/metrics.md:\n" << row;
+    EXPECT_TRUE(rows.contains(row)) << "only in docs/reference/metrics.md:\n" << row;
   }
 }
 

@@ -1,6 +1,6 @@
 """What a failed call raises: one class for each kind of failure, with the server's details.
 
-docs/errors.md of the project lists codes and reasons.
+docs/reference/errors.md of the project lists codes and reasons.
 """
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Details:
 
 
 class LecternError(Exception):
-    """A call that failed. `code` is the gRPC status, `details` what docs/errors.md lists for it."""
+    """A call that failed. `code` is the gRPC status, `details` what docs/reference/errors.md lists for it."""
 
     def __init__(self, code: grpc.StatusCode, message: str, details: Details | None = None) -> None:
         self.code = code

@@ -1,5 +1,6 @@
-// The format of the files that keep documents on disk (docs/document_store.md): encoding, decoding,
-// and everything that tells a file to be believed from one that is not. Bytes in, bytes out.
+// The format of the files that keep documents on disk (docs/design/document_store.md): encoding,
+// decoding, and everything that tells a file to be believed from one that is not. Bytes in, bytes
+// out.
 //
 //   [0, 64)              magic, version, kind, sizes, checksum of all of [0, data_offset)
 //   [64, data_offset)    body: the fields of one of the structs below; zeros up to 4,096 bytes

@@ -1,5 +1,5 @@
 // Documents on disk, under one folder: what is kept of them when memory is short or the server
-// stops. docs/document_store.md tells format and guarantees.
+// stops. docs/design/document_store.md tells format and guarantees.
 //
 // A document is a file of its own for its text, for the pages of each reading and policy, and for
 // who owns it (the meta file, written last and removed first: without it the others do not count).

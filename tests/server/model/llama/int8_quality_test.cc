@@ -1,5 +1,5 @@
 // What the numerics for serving cost on the real model, against its own fp32 form: the gates of
-// docs/quality.md, on a prompt of tests/golden/smollm2 and on a text of docs/sample.
+// docs/measurements/quality.md, on a prompt of tests/golden/smollm2 and on a text of docs/sample.
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -100,7 +100,7 @@ TEST_P(Int8QualityTest, StaysCloseToF32) {
 
   const Comparison numerics = Compare({f32->get(), exact}, {int8->get(), exact}, tokens);
   Report("dense", numerics);
-  // The gate of docs/quality.md.
+  // The gate of docs/measurements/quality.md.
   EXPECT_LE(numerics.kl / numerics.positions, 0.01);
   EXPECT_LE(std::abs(numerics.perplexity_change()), 0.01);
 
