@@ -9,7 +9,7 @@ PART = re.compile(r"_(bucket|sum|count)$")
 
 
 def metric_names(source):
-    text = (source / "docs" / "metrics.md").read_text(encoding="utf-8")
+    text = (source / "docs" / "reference" / "metrics.md").read_text(encoding="utf-8")
     return set(re.findall(r"^\| `(\w+)` \|", text, re.M))
 
 
