@@ -48,7 +48,7 @@ class EngineImpl : public Engine {
                 .models = models_}),
         queue_(std::make_shared<JobQueue>(LimitsOf(options.limits), clock, metrics)),
         scheduler_(clock, metrics, queue_, options.prefill_slice_tokens),
-        reader_(&pool_, &store_, &scheduler_, metrics),
+        prefill_(&pool_, &store_, &scheduler_, metrics),
         uploads_(std::make_shared<UploadBudget>(options.upload_bytes)) {
     metrics_->SetQueueCapacity(options.limits.queue_capacity);
     for (const auto& model : models_) {
@@ -93,10 +93,9 @@ class EngineImpl : public Engine {
     return freed;
   }
 
-  absl::StatusOr<std::shared_ptr<Job>> Ask(const AskOptions& given,
+  absl::StatusOr<std::shared_ptr<Job>> Ask(AskOptions options,
                                            std::shared_ptr<AskSink> sink) override {
     LECTERN_RETURN_IF_ERROR(queue_->CheckRoom());
-    AskOptions options = given;
     std::shared_ptr<const Model> model;
     DocumentStore::Lease lease;
     absl::Status checked = FindSource(options, model, lease);
@@ -108,8 +107,10 @@ class EngineImpl : public Engine {
     if (options.max_new_tokens == 0) {
       options.max_new_tokens = options_.limits.default_max_new_tokens;
     }
-    auto job = std::make_shared<AnswerJob>(Parts(), options, model, std::move(lease), sink);
-    if (!options.inline_text) {
+    const bool stored = !options.inline_text.has_value();
+    auto job = std::make_shared<AnswerJob>(Parts(), std::move(options), std::move(model),
+                                           std::move(lease), std::move(sink));
+    if (stored) {
       const absl::Status fits = job->CheckStored();
       if (!fits.ok()) {
         metrics_->Rejected(AdmissionReason::kTooLarge);
@@ -148,7 +149,7 @@ class EngineImpl : public Engine {
     return {clock_,
             metrics_,
             &store_,
-            &reader_,
+            &prefill_,
             &scheduler_,
             queue_.get(),
             options_.no_evidence_threshold};
@@ -221,7 +222,7 @@ class EngineImpl : public Engine {
   mutable DocumentStore store_;
   const std::shared_ptr<JobQueue> queue_;
   Scheduler scheduler_;
-  DocumentPrefill reader_;
+  DocumentPrefill prefill_;
   const std::shared_ptr<UploadBudget> uploads_;
   std::atomic<bool> stopping_{false};
   std::thread worker_;

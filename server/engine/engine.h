@@ -63,7 +63,7 @@ class Engine {
 
   // Errors of admission are returned (and the sink is not called): bad fields, all of them at once;
   // unknown document or model; a full queue.
-  virtual absl::StatusOr<std::shared_ptr<Job>> Ask(const AskOptions& options,
+  virtual absl::StatusOr<std::shared_ptr<Job>> Ask(AskOptions options,
                                                    std::shared_ptr<AskSink> sink) = 0;
 
   virtual const std::vector<std::shared_ptr<const Model>>& models() const = 0;

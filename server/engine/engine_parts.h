@@ -15,7 +15,7 @@ struct EngineParts {
   const Clock* clock;
   ServerMetrics* metrics;
   DocumentStore* store;
-  DocumentPrefill* reader;
+  DocumentPrefill* prefill;
   Scheduler* scheduler;
   JobQueue* queue;
   double no_evidence_threshold;

@@ -141,24 +141,25 @@ Task<absl::Status> AnswerJob::PrepareDocument() {
   if (lease_) {
     answer_.document_id = lease_.id();
     if (lease_.resident()) co_return absl::OkStatus();
-    LECTERN_CO_ASSIGN_OR_RETURN(lease_, co_await parts_.reader->MakeResident(lease_, Owner()));
+    LECTERN_CO_ASSIGN_OR_RETURN(lease_, co_await parts_.prefill->MakeResident(lease_, Owner()));
     ResolveReading();
     co_return CheckStored();
   }
-  const std::string& text = *options_.inline_text;
-  sink_->OnProgress(AskStage::kTokenizing, 0, text.size());
+  std::string text = *std::move(options_.inline_text);
+  const uint64_t bytes = text.size();
+  sink_->OnProgress(AskStage::kTokenizing, 0, bytes);
   const std::string sha256 = Sha256Hex(text);
   const std::string id = DocumentId(*model_, sha256);
   if (parts_.store->Has(id, options_.owner)) {
     LECTERN_CO_ASSIGN_OR_RETURN(lease_, parts_.store->Use(id, options_.owner));
-    LECTERN_CO_ASSIGN_OR_RETURN(lease_, co_await parts_.reader->MakeResident(lease_, Owner()));
+    LECTERN_CO_ASSIGN_OR_RETURN(lease_, co_await parts_.prefill->MakeResident(lease_, Owner()));
   }
   if (!lease_) {
-    auto prepared = co_await parts_.reader->Prepare(model_, text, sha256, Owner());
+    auto prepared = co_await parts_.prefill->Prepare(model_, std::move(text), sha256, Owner());
     if (!prepared.ok()) co_return prepared.status();
     inline_ = *std::move(prepared);
   }
-  sink_->OnProgress(AskStage::kTokenizing, text.size(), text.size());
+  sink_->OnProgress(AskStage::kTokenizing, bytes, bytes);
   ResolveReading();
   co_return CheckStored();
 }
@@ -184,16 +185,16 @@ Task<absl::StatusOr<std::shared_ptr<const DocumentKv>>> AnswerJob::DocumentPages
       parts_.metrics->PrefillTokens(model_->info().name, PrefillSource::kDocumentCache, total);
       co_return read;
     }
-    if (!parts_.reader->IsReading(key)) break;
-    std::function<bool()> over = [this, &key] { return !parts_.reader->IsReading(key); };
+    if (!parts_.prefill->IsReading(key)) break;
+    std::function<bool()> over = [this, &key] { return !parts_.prefill->IsReading(key); };
     const absl::Status waited = co_await parts_.scheduler->WaitUntil(std::move(over), Owner());
     if (!waited.ok()) co_return waited;
   }
   if (shared) {
-    parts_.reader->Begin(key);
-    auto loaded = co_await parts_.reader->Load(lease_, reading_, policy_, Owner());
+    parts_.prefill->Begin(key);
+    auto loaded = co_await parts_.prefill->Load(lease_, reading_, policy_, Owner());
     if (!loaded.ok() || *loaded != nullptr) {
-      parts_.reader->End(key);
+      parts_.prefill->End(key);
       if (!loaded.ok()) co_return loaded.status();
       answer_.usage.tokens_reused += total;
       parts_.metrics->PrefillTokens(model_->info().name, PrefillSource::kDocumentCache, total);
@@ -203,9 +204,9 @@ Task<absl::StatusOr<std::shared_ptr<const DocumentKv>>> AnswerJob::DocumentPages
   Scheduler::Progress progress = [this, total](uint64_t done) {
     sink_->OnProgress(AskStage::kPrefillDocument, done, total);
   };
-  auto read = co_await parts_.reader->Read(lease_ ? lease_.shared_content() : inline_, reading_,
-                                           policy_, Owner(), std::move(progress));
-  if (shared) parts_.reader->End(key);
+  auto read = co_await parts_.prefill->Read(lease_ ? lease_.shared_content() : inline_, reading_,
+                                            policy_, Owner(), std::move(progress));
+  if (shared) parts_.prefill->End(key);
   if (!read.ok()) co_return read.status();
   answer_.usage.tokens_computed += total;
   DelayPoint(Fault::kPublish);
@@ -222,14 +223,14 @@ Task<absl::Status> AnswerJob::ReadWhole() {
   const uint64_t own =
       Sequence::OwnTokens(tokens, tail_.ids.size() + options_.max_new_tokens, info);
   std::vector<uint64_t> sizes(1, own);
-  auto pages = co_await parts_.reader->AllocatePages(*model_, std::move(sizes), Owner());
+  auto pages = co_await parts_.prefill->AllocatePages(*model_, std::move(sizes), Owner());
   if (!pages.ok()) co_return pages.status();
   sequence_ = Sequence(*std::move(document), 0, tokens, info, std::move((*pages)[0]));
   std::vector<float> key_mass(tokens + tail_.ids.size(), 0.0f);
   // Only the question's own words tell evidence: the frame around them attends to what is near it.
   const std::array<size_t, 4> cuts = {0, tail_.question_begin, tail_.question_end,
                                       tail_.ids.size()};
-  std::vector<StepRequest> requests;
+  std::vector<ForwardSlice> requests;
   for (size_t part = 0; part + 1 < cuts.size(); ++part) {
     if (cuts[part] == cuts[part + 1]) continue;
     requests.push_back(
@@ -237,8 +238,8 @@ Task<absl::Status> AnswerJob::ReadWhole() {
          .position = sequence_.position() + static_cast<int64_t>(cuts[part]),
          .pages = sequence_.pages(),
          .policy = &policy_,
-         .key_mass = part == 1 ? key_mass.data() : nullptr,
-         .kept_mass = &kept_mass_});
+         .kept_mass = &kept_mass_,
+         .key_mass = part == 1 ? key_mass.data() : nullptr});
   }
   requests.back().logits = logits_.data();
   const Scheduler::Progress progress = [this](uint64_t done) {
@@ -279,7 +280,7 @@ Task<absl::Status> AnswerJob::SearchChunks(std::shared_ptr<const DocumentKv> doc
   }
   answer_.considered_ratio =
       static_cast<double>(considered) / static_cast<double>(text.encoding.ids.size());
-  auto pages = co_await parts_.reader->AllocatePages(*model_, std::move(sizes), Owner());
+  auto pages = co_await parts_.prefill->AllocatePages(*model_, std::move(sizes), Owner());
   if (!pages.ok()) co_return pages.status();
   std::vector<Sequence> sequences;
   // Attention of the frame before the question, and of the question's own words.
@@ -291,7 +292,7 @@ Task<absl::Status> AnswerJob::SearchChunks(std::shared_ptr<const DocumentKv> doc
   }
   const std::array<size_t, 3> cuts = {0, tail_.question_begin, tail_.question_end};
   const uint64_t total = candidates.size() * tail_.question_end;
-  std::vector<StepRequest> requests;
+  std::vector<ForwardSlice> requests;
   for (size_t i = 0; i < candidates.size(); ++i) {
     for (size_t part = 0; part < 2; ++part) {
       requests.push_back(
@@ -299,8 +300,8 @@ Task<absl::Status> AnswerJob::SearchChunks(std::shared_ptr<const DocumentKv> doc
            .position = sequences[i].position() + static_cast<int64_t>(cuts[part]),
            .pages = sequences[i].pages(),
            .policy = &policy_,
-           .key_mass = key_mass[part][i].data(),
            .kept_mass = &kept_mass_,
+           .key_mass = key_mass[part][i].data(),
            .evidence_only = true});
     }
   }
@@ -347,15 +348,15 @@ Task<absl::Status> AnswerJob::ReadAgain(std::shared_ptr<const DocumentKv> docume
   tokens.insert(tokens.end(), tail_.ids.begin(), tail_.ids.end());
   std::vector<uint64_t> sizes(
       1, Sequence::OwnTokens(prefix, tokens.size() + options_.max_new_tokens, model_->info()));
-  auto pages = co_await parts_.reader->AllocatePages(*model_, std::move(sizes), Owner());
+  auto pages = co_await parts_.prefill->AllocatePages(*model_, std::move(sizes), Owner());
   if (!pages.ok()) co_return pages.status();
   sequence_ = Sequence(std::move(document), 0, prefix, model_->info(), std::move((*pages)[0]));
-  const StepRequest request{.tokens = tokens,
-                            .position = sequence_.position(),
-                            .pages = sequence_.pages(),
-                            .policy = &policy_,
-                            .logits = logits_.data(),
-                            .kept_mass = &kept_mass_};
+  const ForwardSlice request{.tokens = tokens,
+                             .position = sequence_.position(),
+                             .pages = sequence_.pages(),
+                             .policy = &policy_,
+                             .logits = logits_.data(),
+                             .kept_mass = &kept_mass_};
   const uint64_t total = tokens.size();
   const Scheduler::Progress progress = [this, total](uint64_t done) {
     sink_->OnProgress(AskStage::kPrefillQuestion, done, total);
@@ -434,15 +435,15 @@ Task<absl::Status> AnswerJob::Decode() {
     Show(stops.Append(decoder->Append(token)));
     if (stops.stopped()) break;
     if (answer_.usage.generated_tokens == options_.max_new_tokens) break;
-    const StepRequest request{.tokens = {&token, 1},
-                              .position = sequence_.position(),
-                              .pages = sequence_.pages(),
-                              .policy = &policy_,
-                              .logits = logits_.data(),
-                              .key_mass = memory_mass_.empty() ? nullptr : memory_mass_.data(),
-                              .kept_mass = &kept_mass_,
-                              .memory = memory_.pages(),
-                              .memory_tokens = memory_tokens_};
+    const ForwardSlice request{.tokens = {&token, 1},
+                               .position = sequence_.position(),
+                               .pages = sequence_.pages(),
+                               .policy = &policy_,
+                               .memory = memory_.pages(),
+                               .memory_tokens = memory_tokens_,
+                               .logits = logits_.data(),
+                               .kept_mass = &kept_mass_,
+                               .key_mass = memory_mass_.empty() ? nullptr : memory_mass_.data()};
     const absl::Status computed = co_await parts_.scheduler->Run(*model_, {&request, 1}, Owner());
     if (!computed.ok()) co_return computed;
     sequence_.Advance(1);

@@ -66,7 +66,7 @@ class AnswerJob : public QueuedJob {
   uint64_t document_tokens() const { return content().PromptTokens(reading_); }
 
   const EngineParts parts_;
-  const AskOptions options_;
+  AskOptions options_;  // its inline text leaves when the document is prepared
   const std::shared_ptr<const Model> model_;
   DocumentStore::Lease lease_;
   std::shared_ptr<AskSink> sink_;

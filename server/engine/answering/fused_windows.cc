@@ -138,19 +138,19 @@ Task<absl::Status> AnswerJob::ReadWindows(const std::vector<TokenRange>& windows
   std::vector<uint64_t> sizes;
   sizes.push_back(static_cast<uint64_t>(memory_tokens_));
   sizes.push_back(uint64_t{options_.max_new_tokens} + 1);
-  auto pages = co_await parts_.reader->AllocatePages(*model_, std::move(sizes), Owner());
+  auto pages = co_await parts_.prefill->AllocatePages(*model_, std::move(sizes), Owner());
   if (!pages.ok()) co_return pages.status();
   memory_ = std::move((*pages)[0]);
   sequence_ = Sequence(std::move((*pages)[1]));
-  std::vector<StepRequest> requests;
+  std::vector<ForwardSlice> requests;
   int64_t position = 0;
   for (const std::vector<int32_t>& input : inputs) {
     requests.push_back({.tokens = input,
                         .position = position,
                         .pages = memory_.pages(),
                         .policy = &policy_,
-                        .kept_mass = &kept_mass_,
-                        .encode = true});
+                        .encode = true,
+                        .kept_mass = &kept_mass_});
     position += static_cast<int64_t>(input.size());
   }
   const auto total = static_cast<uint64_t>(memory_tokens_);
@@ -160,14 +160,14 @@ Task<absl::Status> AnswerJob::ReadWindows(const std::vector<TokenRange>& windows
   absl::Status computed = co_await parts_.scheduler->Run(*model_, requests, Owner(), &progress);
   if (!computed.ok()) co_return computed;
   const int32_t start = model_->decoder_start();
-  const StepRequest begin{.tokens = {&start, 1},
-                          .pages = sequence_.pages(),
-                          .policy = &policy_,
-                          .logits = logits_.data(),
-                          .key_mass = memory_mass_.data(),
-                          .kept_mass = &kept_mass_,
-                          .memory = memory_.pages(),
-                          .memory_tokens = memory_tokens_};
+  const ForwardSlice begin{.tokens = {&start, 1},
+                           .pages = sequence_.pages(),
+                           .policy = &policy_,
+                           .memory = memory_.pages(),
+                           .memory_tokens = memory_tokens_,
+                           .logits = logits_.data(),
+                           .kept_mass = &kept_mass_,
+                           .key_mass = memory_mass_.data()};
   computed = co_await parts_.scheduler->Run(*model_, {&begin, 1}, Owner());
   if (!computed.ok()) co_return computed;
   sequence_.Advance(1);
@@ -197,14 +197,14 @@ Task<absl::Status> AnswerJob::FindSpans(const std::vector<TokenRange>& windows) 
                       .begins = std::vector<float>(inputs[i].size()),
                       .ends = std::vector<float>(inputs[i].size())});
   }
-  std::vector<StepRequest> requests;
+  std::vector<ForwardSlice> requests;
   uint64_t total = 0;
   for (size_t i = 0; i < windows.size(); ++i) {
     requests.push_back({.tokens = inputs[i],
                         .policy = &policy_,
-                        .kept_mass = &kept_mass_,
                         .encode = true,
                         .document_begin = frame_.before.size(),
+                        .kept_mass = &kept_mass_,
                         .span_begins = scores[i].begins.data(),
                         .span_ends = scores[i].ends.data()});
     total += inputs[i].size();

@@ -7,16 +7,9 @@
 #include "absl/strings/str_cat.h"
 #include "base/error_details.h"
 #include "base/status_macros.h"
+#include "server/engine/kv_cache/page_count.h"
 
 namespace lectern {
-namespace {
-
-size_t PagesOf(uint64_t tokens, const ModelInfo& info) {
-  return (tokens + info.page_tokens - 1) / info.page_tokens;
-}
-
-}  // namespace
-
 Task<absl::StatusOr<std::shared_ptr<const DocumentContent>>> DocumentPrefill::Prepare(
     std::shared_ptr<const Model> model, std::string text, std::string sha256, StepOwner owner) {
   std::function<std::shared_ptr<const DocumentContent>()> work =
@@ -81,7 +74,7 @@ Task<absl::StatusOr<std::vector<PageSet>>> DocumentPrefill::AllocatePages(
   const ModelInfo& info = model.info();
   uint64_t bytes = 0;
   for (const uint64_t count : tokens) {
-    bytes += PagePool::Cost(info.page_bytes, PagesOf(count, info));
+    bytes += PagePool::Cost(info.page_bytes, PagesFor(count, info));
   }
   const uint64_t all_tokens = std::accumulate(tokens.begin(), tokens.end(), uint64_t{0});
   while (true) {
@@ -90,7 +83,7 @@ Task<absl::StatusOr<std::vector<PageSet>>> DocumentPrefill::AllocatePages(
     std::vector<PageSet> sets(tokens.size());
     bool fits = true;
     for (size_t i = 0; fits && i < tokens.size(); ++i) {
-      fits = pool_->Allocate(info.page_bytes, PagesOf(tokens[i], info), sets[i]);
+      fits = pool_->Allocate(info.page_bytes, PagesFor(tokens[i], info), sets[i]);
     }
     if (fits) co_return std::move(sets);
     sets.clear();
@@ -127,7 +120,7 @@ Task<absl::StatusOr<std::shared_ptr<const DocumentKv>>> DocumentPrefill::Read(
   auto pages = co_await AllocatePages(model, std::move(sizes), owner);
   if (!pages.ok()) co_return pages.status();
   read->parts = *std::move(pages);
-  std::vector<StepRequest> requests;
+  std::vector<ForwardSlice> requests;
   for (size_t i = 0; i < prompts.size(); ++i) {
     requests.push_back(
         {.tokens = prompts[i], .pages = read->parts[i].pages(), .policy = &read->policy});

@@ -1,5 +1,6 @@
 #include "server/engine/documents/document_size.h"
 
+#include "server/engine/kv_cache/page_count.h"
 #include "server/engine/kv_cache/page_pool.h"
 
 namespace lectern {
@@ -7,10 +8,9 @@ namespace lectern {
 uint64_t DeviceBytes(const DocumentContent& content, ReadingMode reading) {
   const ModelInfo& info = content.model->info();
   if (info.kind != ModelKind::kGenerative) return 0;
-  const auto page_tokens = static_cast<uint64_t>(info.page_tokens);
   uint64_t pages = 0;
   for (const TokenRange& part : content.Parts(reading)) {
-    pages += (content.PromptSize(part) + page_tokens - 1) / page_tokens;
+    pages += PagesFor(content.PromptSize(part), info);
   }
   return PagePool::Cost(info.page_bytes, pages);
 }
@@ -19,9 +19,8 @@ uint64_t LeastDeviceBytes(const Model& model, uint64_t text_bytes) {
   const uint64_t longest = model.tokenizer().longest_token_bytes();
   if (longest == 0 || model.info().kind != ModelKind::kGenerative) return 0;
   const ModelInfo& info = model.info();
-  const auto page_tokens = static_cast<uint64_t>(info.page_tokens);
   const uint64_t tokens = model.PromptPrefix().size() + (text_bytes + longest - 1) / longest;
-  return PagePool::Cost(info.page_bytes, (tokens + page_tokens - 1) / page_tokens);
+  return PagePool::Cost(info.page_bytes, PagesFor(tokens, info));
 }
 
 }  // namespace lectern

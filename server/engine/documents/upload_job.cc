@@ -81,7 +81,7 @@ Task<absl::StatusOr<DocumentInfo>> UploadJob::Read() {
   const uint64_t bytes = text_.size();
   sink_->OnProgress(UploadStage::kTokenizing, 0, bytes);
   const StepOwner owner{this, stage_};
-  auto content = co_await parts_.reader->Prepare(model_, std::move(text_), sha256_, owner);
+  auto content = co_await parts_.prefill->Prepare(model_, std::move(text_), sha256_, owner);
   if (!content.ok()) co_return content.status();
   sink_->OnProgress(UploadStage::kTokenizing, bytes, bytes);
   SetWork({.prefill_tokens = (*content)->encoding.ids.size()});
@@ -106,8 +106,8 @@ Task<absl::StatusOr<DocumentInfo>> UploadJob::ReadPages(
     auto known = parts_.store->Renew(content->id, keep_);
     if (!known.ok()) co_return known.status();
     if (known->has_value()) co_return **known;
-    if (!parts_.reader->IsReading(key)) break;
-    std::function<bool()> over = [this, &key] { return !parts_.reader->IsReading(key); };
+    if (!parts_.prefill->IsReading(key)) break;
+    std::function<bool()> over = [this, &key] { return !parts_.prefill->IsReading(key); };
     const absl::Status waited = co_await parts_.scheduler->WaitUntil(std::move(over), owner);
     if (!waited.ok()) co_return waited;
   }
@@ -115,13 +115,13 @@ Task<absl::StatusOr<DocumentInfo>> UploadJob::ReadPages(
   LECTERN_CO_ASSIGN_OR_RETURN(
       const auto declared,
       parts_.store->Reserve(keep_.owner, content->id, DeviceBytes(*content, reading)));
-  parts_.reader->Begin(key);
+  parts_.prefill->Begin(key);
   Scheduler::Progress progress = [this, tokens](uint64_t done) {
     sink_->OnProgress(UploadStage::kPrefill, done, tokens);
   };
   auto read =
-      co_await parts_.reader->Read(content, reading, key.policy, owner, std::move(progress));
-  parts_.reader->End(key);
+      co_await parts_.prefill->Read(content, reading, key.policy, owner, std::move(progress));
+  parts_.prefill->End(key);
   if (!read.ok()) co_return read.status();
   parts_.metrics->DocumentRead(model_->info().name, content->text.size(),
                                content->encoding.ids.size(), clock_->Steady() - start);
@@ -170,6 +170,10 @@ absl::Status IncomingUpload::Append(std::string_view bytes) {
                          .metadata = {{"limit", absl::StrCat(budget_->limit())}},
                          .retry_after = absl::Seconds(1)});
   } else {
+    if (text_.empty()) {
+      // Memory that the budget may still hand out, and no more: a client only claims this size.
+      text_.reserve(std::min(options_.expected_bytes, bytes.size() + budget_->left()));
+    }
     taken_ += bytes.size();
     digest_.Update(bytes);
     text_ += bytes;

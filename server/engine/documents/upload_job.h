@@ -2,6 +2,7 @@
 // (UploadJob).
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <memory>
 #include <string>
@@ -28,6 +29,7 @@ class UploadBudget {
   void Return(uint64_t bytes) { used_ -= bytes; }
   uint64_t limit() const { return limit_; }
   uint64_t used() const { return used_; }
+  uint64_t left() const { return limit_ - std::min<uint64_t>(used_, limit_); }
 
  private:
   const uint64_t limit_;

@@ -26,16 +26,25 @@ Scheduler::Scheduler(const Clock* clock, ServerMetrics* metrics, std::shared_ptr
       slice_tokens_(static_cast<size_t>(std::max(1, slice_tokens))) {}
 
 Scheduler::Steps::Steps(Scheduler* scheduler, const Model& model,
-                        std::span<const StepRequest> requests, StepOwner owner,
+                        std::span<const ForwardSlice> slices, StepOwner owner,
                         const Progress* progress)
     : scheduler_(scheduler),
       model_(model),
-      requests_(requests),
+      slices_(slices),
       owner_(owner),
       progress_(progress),
-      done_(requests.size(), 0) {
-  for (const StepRequest& request : requests) total_ += request.tokens.size();
+      cursors_(slices.size(), 0) {
+  for (const ForwardSlice& slice : slices) total_ += slice.tokens.size();
   left_ = total_;
+}
+
+ForwardSlice Scheduler::Steps::Next(size_t slice, size_t tokens) const {
+  ForwardSlice next = slices_[slice];
+  const size_t cursor = cursors_[slice];
+  if (cursor + tokens < next.tokens.size()) next.logits = nullptr;
+  next.tokens = next.tokens.subspan(cursor, tokens);
+  next.position += static_cast<int64_t>(cursor);
+  return next;
 }
 
 void Scheduler::Steps::await_suspend(std::coroutine_handle<> waiting) {
@@ -48,9 +57,9 @@ void Scheduler::Wait::await_suspend(std::coroutine_handle<> waiting) {
   scheduler_->waits_.push_back(this);
 }
 
-Scheduler::Steps Scheduler::Run(const Model& model, std::span<const StepRequest> requests,
+Scheduler::Steps Scheduler::Run(const Model& model, std::span<const ForwardSlice> slices,
                                 StepOwner owner, const Progress* progress) {
-  return Steps(this, model, requests, owner, progress);
+  return Steps(this, model, slices, owner, progress);
 }
 
 Scheduler::Wait Scheduler::WaitUntil(std::function<bool()> ready, StepOwner owner) {
@@ -84,6 +93,7 @@ bool Scheduler::RunOnce() {
   if (model == nullptr) return resumed;
   Choose(*model);
   Forward(*model);
+  FinishStep();
   EndJobs();
   return true;
 }
@@ -170,12 +180,12 @@ const Model* Scheduler::NextModel() {
 // than the budget for a step's only window.
 size_t Scheduler::Take(Steps& steps, size_t budget) {
   size_t taken = 0;
-  for (size_t i = steps.first_; i < steps.requests_.size() && taken < budget; ++i) {
-    const StepRequest& request = steps.requests_[i];
-    const size_t left = request.tokens.size() - steps.done_[i];
+  for (size_t i = steps.first_; i < steps.slices_.size() && taken < budget; ++i) {
+    const ForwardSlice& slice = steps.slices_[i];
+    const size_t left = slice.tokens.size() - steps.cursors_[i];
     const bool fits = left <= budget - taken;
-    if (request.encode && !fits && chosen_prefill_ > 0) break;
-    const size_t count = request.encode || fits ? left : budget - taken;
+    if (slice.encode && !fits && chosen_prefill_ > 0) break;
+    const size_t count = slice.encode || fits ? left : budget - taken;
     if (count == 0) continue;
     chosen_.push_back({&steps, i, count});
     taken += count;
@@ -226,37 +236,36 @@ void Scheduler::ChoosePrefill(std::vector<Steps*>& prefill, size_t budget) {
   }
 }
 
-// Computes what was chosen and resumes the jobs that have waited for it.
+// Computes what was chosen.
 void Scheduler::Forward(const Model& model) {
   slices_.clear();
   uint64_t prefill_tokens = 0, decode_tokens = 0;
   for (const Chosen& chosen : chosen_) {
-    const StepRequest& request = chosen.steps->requests_[chosen.request];
-    const size_t done = chosen.steps->done_[chosen.request];
-    const bool is_last = done + chosen.tokens == request.tokens.size();
-    slices_.push_back({.tokens = request.tokens.subspan(done, chosen.tokens),
-                       .position = request.position + static_cast<int64_t>(done),
-                       .pages = request.pages,
-                       .policy = request.policy,
-                       .encode = request.encode,
-                       .document_begin = request.document_begin,
-                       .memory = request.memory,
-                       .memory_tokens = request.memory_tokens,
-                       .logits = is_last ? request.logits : nullptr,
-                       .kept_mass = request.kept_mass,
-                       .key_mass = request.key_mass,
-                       .span_begins = request.span_begins,
-                       .span_ends = request.span_ends,
-                       .evidence_only = request.evidence_only});
+    slices_.push_back(chosen.steps->Next(chosen.slice, chosen.tokens));
     (chosen.steps->decodes() ? decode_tokens : prefill_tokens) += chosen.tokens;
   }
   const absl::Duration start = clock_->Steady();
-  ForwardSlices(model);
+  Workspace& workspace = WorkspaceOf(model);
+  absl::Status status = FaultPoint(Fault::kBeforeStep);
+  if (status.ok()) status = model.Forward(slices_, workspace);
+  if (status.ok()) status = FaultPoint(Fault::kAfterStep);
+  statuses_.assign(slices_.size(), status);
+  if (slices_.size() > 1 && absl::IsInvalidArgument(status)) {
+    // A model refuses bad arguments before it computes anything. One job's bad slice must not fail
+    // the others.
+    for (size_t i = 0; i < slices_.size(); ++i) {
+      statuses_[i] = model.Forward({&slices_[i], 1}, workspace);
+    }
+  }
   const absl::Duration took = clock_->Steady() - start;
   metrics_->Step(prefill_tokens > 0 ? EnginePhase::kPrefill : EnginePhase::kDecode, took,
                  prefill_tokens + decode_tokens, chosen_.size());
   queue_->estimate().Step(prefill_tokens, decode_tokens, took);
   Tick();
+}
+
+// Moves the cursors and resumes the jobs whose slices are done or failed.
+void Scheduler::FinishStep() {
   for (size_t i = 0; i < chosen_.size(); ++i) {
     if (statuses_[i].ok()) {
       Account(chosen_[i]);
@@ -273,26 +282,12 @@ void Scheduler::Forward(const Model& model) {
   Resume(finished);
 }
 
-// A model refuses bad arguments before it computes anything: the slice that is to blame must not
-// take the others with it.
-void Scheduler::ForwardSlices(const Model& model) {
-  Workspace& workspace = WorkspaceOf(model);
-  absl::Status status = FaultPoint(Fault::kBeforeStep);
-  if (status.ok()) status = model.Forward(slices_, workspace);
-  if (status.ok()) status = FaultPoint(Fault::kAfterStep);
-  statuses_.assign(slices_.size(), status);
-  if (slices_.size() == 1 || !absl::IsInvalidArgument(statuses_[0])) return;
-  for (size_t i = 0; i < slices_.size(); ++i) {
-    statuses_[i] = model.Forward({&slices_[i], 1}, workspace);
-  }
-}
-
 void Scheduler::Account(const Chosen& chosen) {
   Steps& steps = *chosen.steps;
-  steps.done_[chosen.request] += chosen.tokens;
+  steps.cursors_[chosen.slice] += chosen.tokens;
   steps.left_ -= chosen.tokens;
-  while (steps.first_ < steps.requests_.size() &&
-         steps.done_[steps.first_] == steps.requests_[steps.first_].tokens.size()) {
+  while (steps.first_ < steps.slices_.size() &&
+         steps.cursors_[steps.first_] == steps.slices_[steps.first_].tokens.size()) {
     ++steps.first_;
   }
   QueuedJob& job = *steps.owner_.job;

@@ -30,26 +30,6 @@
 
 namespace lectern {
 
-// Consecutive tokens of one sequence to compute, and what is wanted from them. All memory belongs
-// to the caller, who waits for the end.
-struct StepRequest {
-  std::span<const int32_t> tokens;
-  int64_t position = 0;
-  std::span<std::byte* const> pages;
-  const AttentionPolicy* policy = nullptr;
-  float* logits = nullptr;
-  float* key_mass = nullptr;
-  KeptMass* kept_mass = nullptr;
-  // As in ForwardSlice. A window is never cut: it takes part in a step as a whole.
-  bool encode = false;
-  size_t document_begin = 0;
-  std::span<std::byte* const> memory;
-  int64_t memory_tokens = 0;
-  float* span_begins = nullptr;
-  float* span_ends = nullptr;
-  bool evidence_only = false;
-};
-
 // On whose behalf something is computed, and how it is called in metrics and errors.
 struct StepOwner {
   QueuedJob* job;
@@ -64,12 +44,15 @@ class Scheduler {
   Scheduler(const Clock* clock, ServerMetrics* metrics, std::shared_ptr<JobQueue> queue,
             int slice_tokens);
 
-  // co_await Run(...): absl::Status. Computes the requests, cut and in any order between sequences;
-  // those of one sequence follow one another in theirs. `progress`, or null, hears how many tokens
-  // are done after each step. CANCELLED, DEADLINE_EXCEEDED or UNAVAILABLE as QueuedJob::Check()
-  // says, or the model's error.
+  // co_await Run(...): absl::Status. Computes the slices over as many steps as it takes. A
+  // decoder's slice may be cut: its logits are those of its last token, and it must not ask for
+  // all_logits or encoded. An encoder's window is never cut. Slices of different sequences run in
+  // any order, those of one sequence in the given order. The slices and all memory that they point
+  // to belong to the caller and must stay valid until the end. `progress`, or null, is called after
+  // each step with the number of tokens computed so far. Returns CANCELLED, DEADLINE_EXCEEDED or
+  // UNAVAILABLE as QueuedJob::Check() does, or the model's error.
   class Steps;
-  Steps Run(const Model& model, std::span<const StepRequest> requests, StepOwner owner,
+  Steps Run(const Model& model, std::span<const ForwardSlice> slices, StepOwner owner,
             const Progress* progress = nullptr);
 
   // co_await WaitUntil(...): absl::Status. Stands still until `ready()`, which the worker asks
@@ -100,10 +83,10 @@ class Scheduler {
     std::shared_ptr<QueuedJob> job;
     Task<Done> task;
   };
-  // A part of a Steps that takes part in the step being put together.
+  // The next `tokens` tokens of one slice of `steps`, chosen for the coming step.
   struct Chosen {
     Steps* steps;
-    size_t request;
+    size_t slice;
     size_t tokens;
   };
 
@@ -118,7 +101,7 @@ class Scheduler {
   void ChoosePrefill(std::vector<Steps*>& prefill, size_t budget);
   size_t Take(Steps& steps, size_t budget);
   void Forward(const Model& model);
-  void ForwardSlices(const Model& model);
+  void FinishStep();
   void Account(const Chosen& chosen);
   Workspace& WorkspaceOf(const Model& model);
 
@@ -148,19 +131,21 @@ class Scheduler::Steps {
 
  private:
   friend class Scheduler;
-  Steps(Scheduler* scheduler, const Model& model, std::span<const StepRequest> requests,
+  Steps(Scheduler* scheduler, const Model& model, std::span<const ForwardSlice> slices,
         StepOwner owner, const Progress* progress);
+  // Tokens [cursor, cursor + tokens) of a slice.
+  ForwardSlice Next(size_t slice, size_t tokens) const;
   bool decodes() const { return owner_.stage == WorkStage::kDecode; }
 
   Scheduler* const scheduler_;
   const Model& model_;
-  const std::span<const StepRequest> requests_;
+  const std::span<const ForwardSlice> slices_;
   const StepOwner owner_;
   const Progress* const progress_;
-  std::vector<size_t> done_;  // tokens of each request
+  std::vector<size_t> cursors_;  // tokens of each slice that are computed
   uint64_t total_ = 0;
   uint64_t left_ = 0;   // tokens not yet computed
-  size_t first_ = 0;    // requests before it are done
+  size_t first_ = 0;    // slices before it are done
   double counter_ = 0;  // of its tenant, while a step is put together
   absl::Status status_;
   std::coroutine_handle<> waiting_;

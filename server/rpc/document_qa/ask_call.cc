@@ -34,7 +34,7 @@ absl::StatusOr<std::shared_ptr<Job>> SubmitAsk(const ServingState& serving,
   options.owner = identity.owner;
   options.request_id = identity.request_id;
   options.deadline = DeadlineOf(context);
-  return engine->Ask(options, std::move(sink));
+  return engine->Ask(std::move(options), std::move(sink));
 }
 
 AskEvents::AskEvents(std::string answer_id, uint64_t after_seq)

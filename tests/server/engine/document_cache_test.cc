@@ -14,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/hashing/checksum.h"
 #include "base/hashing/sha256.h"
+#include "server/engine/kv_cache/page_count.h"
 #include "tests/testing/fake_model.h"
 #include "tests/testing/faulty_file_system.h"
 #include "tests/testing/temporary_folder.h"
@@ -69,9 +70,7 @@ class DocumentCacheTest : public testing::Test {
     const auto workspace = model_->NewWorkspace();
     for (const TokenRange& part : content.Parts(reading)) {
       const auto prompt = content.Prompt(part);
-      const size_t page_tokens = model_->info().page_tokens;
-      PageSet pages =
-          *Allocate(model_->info().page_bytes, (prompt.size() + page_tokens - 1) / page_tokens);
+      PageSet pages = *Allocate(model_->info().page_bytes, PagesFor(prompt.size(), model_->info()));
       const ForwardSlice slice{.tokens = prompt, .pages = pages.pages(), .policy = &read->policy};
       EXPECT_TRUE(model_->Forward({&slice, 1}, *workspace).ok());
       read->parts.push_back(std::move(pages));

@@ -62,9 +62,9 @@ class StepsJob : public QueuedJob {
   void OnWaiting(uint32_t) override {}
   Task<Done> Run() override {
     const std::vector<int32_t> tokens(plan_.prefill, plan_.number);
-    const StepRequest prefill{.tokens = tokens};
+    const ForwardSlice prefill{.tokens = tokens};
     status = co_await scheduler_->Run(*model_, {&prefill, 1}, {this, WorkStage::kPrefill});
-    const StepRequest decode{.tokens = {&plan_.number, 1}};
+    const ForwardSlice decode{.tokens = {&plan_.number, 1}};
     for (size_t i = 0; i < plan_.decode && status.ok(); ++i) {
       status = co_await scheduler_->Run(*model_, {&decode, 1}, {this, WorkStage::kDecode});
     }

@@ -52,9 +52,9 @@ class FakeEngine : public Engine {
   absl::StatusOr<uint64_t> DeleteDocument(const std::string&, const std::string&) override {
     return 0;
   }
-  absl::StatusOr<std::shared_ptr<Job>> Ask(const AskOptions& options,
+  absl::StatusOr<std::shared_ptr<Job>> Ask(AskOptions options,
                                            std::shared_ptr<AskSink> sink) override {
-    ask = options;
+    ask = std::move(options);
     if (on_ask) on_ask(std::move(sink));
     return job;
   }

@@ -11,6 +11,7 @@
 #include "base/hashing/sha256.h"
 #include "base/log.h"
 #include "base/status_macros.h"
+#include "server/engine/kv_cache/page_count.h"
 
 namespace lectern {
 namespace {
@@ -26,10 +27,10 @@ uint64_t TokensChecksum(const DocumentContent& content) {
 }
 
 std::vector<CachePart> PartsOf(const DocumentContent& content, ReadingMode reading) {
-  const auto page_tokens = static_cast<uint64_t>(content.model->info().page_tokens);
+  const ModelInfo& info = content.model->info();
   std::vector<CachePart> parts;
   for (const TokenRange& part : content.Parts(reading)) {
-    parts.push_back({part, (content.PromptSize(part) + page_tokens - 1) / page_tokens});
+    parts.push_back({part, PagesFor(content.PromptSize(part), info)});
   }
   return parts;
 }
