@@ -1,5 +1,4 @@
 // The attention kernels for one instruction set; flags in CMakeLists.txt.
-#define LECTERN_ISA_AVX512 1
 #include "kernels/attention/attention_impl.h"
 
 namespace lectern::kernels::internal {

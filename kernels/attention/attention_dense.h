@@ -1,11 +1,11 @@
 // Dense attention for one instruction set, a span of keys at a time: scores of the span, then, page
-// by page, exponentials and the weighted values. Included like attention_simd.h.
+// by page, exponentials and the weighted values. Include it as simd.h.
 #pragma once
 
 #include "kernels/attention/attention_scores.h"
-#include "kernels/attention/attention_simd.h"
 #include "kernels/attention/attention_task.h"
 #include "kernels/attention/attention_values.h"
+#include "kernels/runtime/simd_exp.h"
 
 namespace lectern::kernels::internal {
 namespace {
@@ -22,7 +22,7 @@ __attribute__((noinline)) void LoadValues(const AttentionTask& task, const PageV
     const float* scale = page.Get<float>(page.at.value_scale);
     for (int64_t j = 0; j < tokens; ++j) {
       int c = 0;
-      for (; c + kWidth <= d; c += kWidth)
+      for (; c + kLanes <= d; c += kLanes)
         Store(values + j * d + c, LoadInt8(rows + j * d + c) * Set(scale[j]));
       for (; c < d; ++c) values[j * d + c] = scale[j] * static_cast<float>(rows[j * d + c]);
     }
@@ -34,22 +34,22 @@ __attribute__((noinline)) void LoadValues(const AttentionTask& task, const PageV
 // out[q] += sum over 64 keys of weight[q][key] * values[key], for kQueries queries.
 template <int kQueries>
 inline void WeighValues(const float* const* weight, const float* values, int d, float* const* out) {
-  constexpr int kVectors = kWidth == 16 ? 4 : 2;
+  constexpr int kVectors = kLanes == 16 ? 4 : 2;
   int c = 0;
-  for (; c + kVectors * kWidth <= d; c += kVectors * kWidth) {
-    Vec acc[kQueries][kVectors];
+  for (; c + kVectors * kLanes <= d; c += kVectors * kLanes) {
+    Floats acc[kQueries][kVectors];
 #pragma GCC unroll 4
     for (int q = 0; q < kQueries; ++q) {
 #pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) acc[q][v] = Load(out[q] + c + v * kWidth);
+      for (int v = 0; v < kVectors; ++v) acc[q][v] = Load(out[q] + c + v * kLanes);
     }
     for (int j = 0; j < kPageTokens; ++j) {
-      Vec x[kVectors];
+      Floats x[kVectors];
 #pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) x[v] = Load(values + j * d + c + v * kWidth);
+      for (int v = 0; v < kVectors; ++v) x[v] = Load(values + j * d + c + v * kLanes);
 #pragma GCC unroll 4
       for (int q = 0; q < kQueries; ++q) {
-        const Vec w = Set(weight[q][j]);
+        const Floats w = Set(weight[q][j]);
 #pragma GCC unroll 4
         for (int v = 0; v < kVectors; ++v) acc[q][v] += w * x[v];
       }
@@ -57,7 +57,7 @@ inline void WeighValues(const float* const* weight, const float* values, int d, 
 #pragma GCC unroll 4
     for (int q = 0; q < kQueries; ++q) {
 #pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) Store(out[q] + c + v * kWidth, acc[q][v]);
+      for (int v = 0; v < kVectors; ++v) Store(out[q] + c + v * kLanes, acc[q][v]);
     }
   }
   for (; c < d; ++c) {
@@ -83,16 +83,16 @@ inline void WeighTile(const AttentionScratch& s, int64_t first, int64_t slot, in
 
 // e^(s - max) of the span, in place of the scores, and their sums; hidden keys get 0.
 inline void ExponentialsOfPage(const AttentionTask& task, const AttentionScratch& s, int64_t slot,
-                               const DensePartial* partial, Vec* sums) {
+                               const DensePartial* partial, Floats* sums) {
   for (int64_t q = 0; q < TaskQueries(task); ++q) {
     float* scores = s.Scores(q, slot);
     // A query that sees nothing of the span has -inf everywhere; any number keeps it so.
     const float seen_max = partial[q].sum.max;
-    const Vec max = Set(seen_max == -kInfinity ? 0.0f : seen_max);
-    const Vec factor = Set(ExponentFactor(task, s, q));
-    Vec sum = sums[q];
-    for (int v = 0; v < kPageTokens; v += kWidth) {
-      const Vec e = Exp2((Load(scores + v) - max) * factor);
+    const Floats max = Set(seen_max == -kInfinity ? 0.0f : seen_max);
+    const Floats factor = Set(ExponentFactor(task, s, q));
+    Floats sum = sums[q];
+    for (int v = 0; v < kPageTokens; v += kLanes) {
+      const Floats e = Exp2((Load(scores + v) - max) * factor);
       Store(scores + v, e);
       sum += e;
     }
@@ -149,7 +149,7 @@ inline void UnpermuteChannels(float* x) {
   }
 }
 
-inline void StoreRounded(int16_t* p, Vec x) {
+inline void StoreRounded(int16_t* p, Floats x) {
   const __m512i rounded = _mm512_cvtps_epi32(reinterpret_cast<__m512>(x));
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_cvtepi32_epi16(rounded));
 }
@@ -185,7 +185,7 @@ __attribute__((noinline)) void PairValues(const PageView& page, int d, int chann
 
 inline void UnpermuteChannels(float*) {}
 
-inline void StoreRounded(int16_t* p, Vec x) {
+inline void StoreRounded(int16_t* p, Floats x) {
   const __m256i rounded = _mm256_cvtps_epi32(reinterpret_cast<__m256>(x));
   _mm_storeu_si128(
       reinterpret_cast<__m128i*>(p),
@@ -204,25 +204,25 @@ inline IntegerSums SetPair(int32_t two) { return _mm256_set1_epi32(two); }
 // Weights of a page as integers, and what one is worth.
 inline void RoundWeights(const AttentionTask& task, const AttentionScratch& s, const PageView& page,
                          int64_t slot) {
-  constexpr int kVectors = kPageTokens / kWidth;
+  constexpr int kVectors = kPageTokens / kLanes;
   const float* scale = page.Get<float>(page.at.value_scale);
   for (int64_t q = 0; q < TaskQueries(task); ++q) {
     const float* e = s.Scores(q, slot);
-    Vec weight[kVectors];
-    Vec largest = {};
+    Floats weight[kVectors];
+    Floats largest = {};
 #pragma GCC unroll 8
     for (int v = 0; v < kVectors; ++v) {
-      const Vec x = Load(e + v * kWidth);
+      const Floats x = Load(e + v * kLanes);
       // Scales of keys that are not seen may be anything.
-      weight[v] = x > Vec{} ? x * Load(scale + v * kWidth) : Vec{};
+      weight[v] = x > Floats{} ? x * Load(scale + v * kLanes) : Floats{};
       largest = Max(weight[v], largest);
     }
     const float unit = LargestLane(largest) / 32767.0f;
     s.weight_unit[q] = unit;
-    const Vec inverse = Set(unit > 0 ? 1.0f / unit : 0.0f);
+    const Floats inverse = Set(unit > 0 ? 1.0f / unit : 0.0f);
 #pragma GCC unroll 8
     for (int v = 0; v < kVectors; ++v) {
-      StoreRounded(s.weights + q * kPageTokens + v * kWidth, weight[v] * inverse);
+      StoreRounded(s.weights + q * kPageTokens + v * kLanes, weight[v] * inverse);
     }
   }
 }
@@ -230,7 +230,7 @@ inline void RoundWeights(const AttentionTask& task, const AttentionScratch& s, c
 template <int N>
 inline void WeighPairs(const AttentionScratch& s, int64_t first, const int16_t* pairs, int channel,
                        DensePartial* partial) {
-  constexpr int kVectors = kPairChannels / kWidth;
+  constexpr int kVectors = kPairChannels / kLanes;
   const int16_t* weights = s.weights + first * kPageTokens;
   IntegerSums acc[N][kVectors];
 #pragma GCC unroll 8
@@ -245,17 +245,17 @@ inline void WeighPairs(const AttentionScratch& s, int64_t first, const int16_t* 
       std::memcpy(&two, weights + n * kPageTokens + j, 4);
       const IntegerSums w = SetPair(two);
 #pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) AddPairs(acc[n][v], pairs + v * 2 * kWidth, w);
+      for (int v = 0; v < kVectors; ++v) AddPairs(acc[n][v], pairs + v * 2 * kLanes, w);
     }
   }
 #pragma GCC unroll 8
   for (int n = 0; n < N; ++n) {
     float* out = partial[first + n].out + channel;
-    const Vec unit = Set(s.weight_unit[first + n]);
+    const Floats unit = Set(s.weight_unit[first + n]);
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) {
-      Store(out + v * kWidth,
-            Load(out + v * kWidth) + ToFloat(reinterpret_cast<IntVec>(acc[n][v])) * unit);
+      Store(out + v * kLanes,
+            Load(out + v * kLanes) + ToFloats(reinterpret_cast<Ints>(acc[n][v])) * unit);
     }
   }
 }
@@ -299,9 +299,9 @@ void DenseScan(const AttentionTask& task, float* scratch, DensePartial* partial)
   const int64_t queries = TaskQueries(task);
   const int d = a.layout.value_dim;
   const bool integers = kIntegerValues && a.layout.type == KvType::kI8 && d % kPairChannels == 0;
-  Vec sums[256];
+  Floats sums[256];
   for (int64_t q = 0; q < queries; ++q) {
-    sums[q] = Vec{};
+    sums[q] = Floats{};
     for (int c = 0; c < d; ++c) partial[q].out[c] = 0;
     partial[q].sum = {-kInfinity, 0};
   }
@@ -323,7 +323,7 @@ void DenseScan(const AttentionTask& task, float* scratch, DensePartial* partial)
     }
   }
   for (int64_t q = 0; q < queries; ++q) {
-    partial[q].sum.sum = Sum(sums[q]);
+    partial[q].sum.sum = SumPairwise(sums[q]);
     for (int c = 0; integers && c < d; c += kPairChannels) UnpermuteChannels(partial[q].out + c);
   }
 }
@@ -353,15 +353,15 @@ void DenseKeyMass(const AttentionTask& task, float* scratch, const DensePartial*
   for (int64_t q = 0; q < TaskQueries(task); ++q) {
     const SoftmaxSum total = totals[q].sum;
     if (total.max == -kInfinity) continue;
-    const Vec share = Set(1.0f / total.sum);
-    const Vec max = Set(total.max), factor = Set(ExponentFactor(task, s, q));
+    const Floats share = Set(1.0f / total.sum);
+    const Floats max = Set(total.max), factor = Set(ExponentFactor(task, s, q));
     for (int64_t p = pages.first; p < pages.end; ++p) {
       const float* scores = s.Scores(q, p - pages.first);
       const int64_t left = task.args->table.num_tokens - p * kPageTokens;
-      for (int v = 0; v < kPageTokens && v < left; v += kWidth) {
-        const Vec mass = Exp2((Load(scores + v) - max) * factor) * share;
+      for (int v = 0; v < kPageTokens && v < left; v += kLanes) {
+        const Floats mass = Exp2((Load(scores + v) - max) * factor) * share;
         float* to = key_mass + p * kPageTokens + v;
-        if (v + kWidth <= left) {
+        if (v + kLanes <= left) {
           Store(to, Load(to) + mass);
         } else {
           for (int i = 0; i < left - v; ++i) to[i] += mass[i];

@@ -1,6 +1,5 @@
-// The attention kernels themselves, once for every instruction set: included by
-// attention_portable.cc, attention_avx2.cc and attention_avx512.cc, which set the compiler flags
-// and LECTERN_ISA_*.
+// The attention kernels themselves, compiled once for each instruction set: included by
+// attention_portable.cc, attention_avx2.cc and attention_avx512.cc, whose compiler flags choose it.
 #pragma once
 
 #include "kernels/attention/attention_dense.h"

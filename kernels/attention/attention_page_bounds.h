@@ -1,4 +1,4 @@
-// Which pages a row reads, from the bounds of their keys. Included like attention_simd.h.
+// Which pages a row reads, from the bounds of their keys. Include it as simd.h.
 //
 // Keys of a page lie between low and high in every channel, so no score of query q there exceeds
 //   sum_c max(q_c high_c, q_c low_c)
@@ -8,8 +8,8 @@
 
 #include "kernels/attention/attention_scores.h"
 #include "kernels/attention/attention_select.h"
-#include "kernels/attention/attention_simd.h"
 #include "kernels/attention/attention_task.h"
+#include "kernels/runtime/simd.h"
 
 namespace lectern::kernels::internal {
 namespace {
@@ -38,13 +38,13 @@ inline void WritePlainQueries(const AttentionTask& task, const AttentionScratch&
 inline float BoundInt8(const float* query, int d, const PageView& page) {
   const int8_t* high = page.Get<int8_t>(page.at.key_high);
   const int8_t* low = page.Get<int8_t>(page.at.key_low);
-  Vec sum = {};
+  Floats sum = {};
   int c = 0;
-  for (; c + kWidth <= d; c += kWidth) {
-    const Vec q = Load(query + c);
+  for (; c + kLanes <= d; c += kLanes) {
+    const Floats q = Load(query + c);
     sum += Max(q * LoadInt8(high + c), q * LoadInt8(low + c));
   }
-  float total = Sum(sum);
+  float total = SumPairwise(sum);
   for (; c < d; ++c) {
     const float up = query[c] * static_cast<float>(high[c]);
     const float down = query[c] * static_cast<float>(low[c]);

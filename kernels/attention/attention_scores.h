@@ -1,13 +1,13 @@
-// Scores of pages: q.k for every query of a task and the 64 keys of a page, masked. Included like
-// attention_simd.h.
+// Scores of pages: q.k for every query of a task and the 64 keys of a page, masked. Include it as
+// simd.h.
 //
 // A stored score is q.k in a unit of its query, unit[q] > 0 or 0, which makes it comparable among
 // the keys of a query and saves a product: the row scale of an int8 query times the scale of the
 // attention. With a bias, which has its own unit, scores are stored as they are and unit[q] is 1.
 #pragma once
 
-#include "kernels/attention/attention_simd.h"
 #include "kernels/attention/attention_task.h"
+#include "kernels/runtime/simd_exp.h"
 
 namespace lectern::kernels::internal {
 namespace {
@@ -85,7 +85,7 @@ inline int32_t WriteRounded(const float* row, int d, float inverse, int8_t* out)
   return total;
 }
 #else
-constexpr float kQueryOffset = kWidth == 16 ? 128 : 0;  // of the stored numbers
+constexpr float kQueryOffset = kLanes == 16 ? 128 : 0;  // of the stored numbers
 
 inline float QuadStep(const float*, int) { return 0; }
 
@@ -104,11 +104,11 @@ inline int32_t WriteRounded(const float* row, int d, float inverse, int8_t* out)
 
 // Rounds query q of a task to int8 (AVX-512: 128 more, unsigned, as its products want).
 inline void RoundQuery(const float* row, int d, float scale, int64_t q, const AttentionScratch& s) {
-  Vec magnitudes = {};
+  Floats magnitudes = {};
   float largest = 0;
   int c = 0;
-  for (; c + kWidth <= d; c += kWidth) {
-    const Vec x = Load(row + c);
+  for (; c + kLanes <= d; c += kLanes) {
+    const Floats x = Load(row + c);
     magnitudes = Max(Max(x, -x), magnitudes);
   }
   largest = LargestLane(magnitudes);
@@ -150,8 +150,8 @@ inline float ExponentFactor(const AttentionTask& task, const AttentionScratch& s
 
 // Largest score of each group of a page.
 inline void WriteMaxima(const float* scores, float* maxima) {
-  for (int g = 0; g < kGroupsPerPage; g += kWidth) {
-    Vec largest = Load(scores + g);
+  for (int g = 0; g < kGroupsPerPage; g += kLanes) {
+    Floats largest = Load(scores + g);
     for (int v = kGroupsPerPage; v < kPageTokens; v += kGroupsPerPage) {
       largest = Max(Load(scores + v + g), largest);
     }
@@ -159,7 +159,7 @@ inline void WriteMaxima(const float* scores, float* maxima) {
   }
 }
 
-inline Vec Finite(Vec x) {
+inline Floats Finite(Floats x) {
   x = Max(x, Set(-kLargest));
   return x < Set(kLargest) ? x : Set(kLargest);
 }
@@ -208,14 +208,14 @@ inline void TileInt8(const AttentionScratch& s, int64_t first, int padded, const
   PrefetchLines(ahead - page.at.keys + page.at.key_scale);
   PrefetchLines(ahead - page.at.keys + page.at.key_start);
   const float* scale = page.Get<float>(page.at.key_scale);
-  const Vec scales[4] = {Load(scale), Load(scale + 16), Load(scale + 32), Load(scale + 48)};
+  const Floats scales[4] = {Load(scale), Load(scale + 16), Load(scale + 32), Load(scale + 48)};
 #pragma GCC unroll 8
   for (int n = 0; n < N; ++n) {
     float* scores = s.Scores(first + n, slot);
-    const Vec x0 = ToFloat(reinterpret_cast<IntVec>(acc[n][0])) * scales[0];
-    const Vec x1 = ToFloat(reinterpret_cast<IntVec>(acc[n][1])) * scales[1];
-    const Vec x2 = ToFloat(reinterpret_cast<IntVec>(acc[n][2])) * scales[2];
-    const Vec x3 = ToFloat(reinterpret_cast<IntVec>(acc[n][3])) * scales[3];
+    const Floats x0 = ToFloats(reinterpret_cast<Ints>(acc[n][0])) * scales[0];
+    const Floats x1 = ToFloats(reinterpret_cast<Ints>(acc[n][1])) * scales[1];
+    const Floats x2 = ToFloats(reinterpret_cast<Ints>(acc[n][2])) * scales[2];
+    const Floats x3 = ToFloats(reinterpret_cast<Ints>(acc[n][3])) * scales[3];
     Store(scores, x0);
     Store(scores + 16, x1);
     Store(scores + 32, x2);
@@ -289,12 +289,12 @@ inline void TileInt8(const AttentionScratch& s, int64_t first, int padded, const
         acc[n][1] = AddProducts(acc[n][1], k1, q, none, none);
       }
     }
-    const Vec s0 = Load(scale + part), s1 = Load(scale + part + 8);
+    const Floats s0 = Load(scale + part), s1 = Load(scale + part + 8);
 #pragma GCC unroll 4
     for (int n = 0; n < N; ++n) {
       float* of_query = scores + n * stride + part;
-      Store(of_query, ToFloat(reinterpret_cast<IntVec>(acc[n][0])) * s0);
-      Store(of_query + 8, ToFloat(reinterpret_cast<IntVec>(acc[n][1])) * s1);
+      Store(of_query, ToFloats(reinterpret_cast<Ints>(acc[n][0])) * s0);
+      Store(of_query + 8, ToFloats(reinterpret_cast<Ints>(acc[n][1])) * s1);
     }
   }
   for (int n = 0; n < N; ++n) WriteMaxima(scores + n * stride, s.Maxima(first + n, slot));
@@ -326,23 +326,23 @@ constexpr int kInt8Queries = 1;
 template <int N>
 inline void TileF32(const AttentionScratch& s, int64_t first, int d, const PageView& page,
                     int64_t slot) {
-  constexpr int kVectors = kWidth == 16 ? 4 : 2;
+  constexpr int kVectors = kLanes == 16 ? 4 : 2;
   const float* query = s.query + first * d;
-  for (int part = 0; part < kPageTokens; part += kVectors * kWidth) {
+  for (int part = 0; part < kPageTokens; part += kVectors * kLanes) {
     const float* keys = page.Get<float>(page.at.keys) + part;
-    Vec acc[N][kVectors];
+    Floats acc[N][kVectors];
 #pragma GCC unroll 8
     for (int n = 0; n < N; ++n) {
 #pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) acc[n][v] = Vec{};
+      for (int v = 0; v < kVectors; ++v) acc[n][v] = Floats{};
     }
     for (int c = 0; c < d; ++c) {
-      Vec key[kVectors];
+      Floats key[kVectors];
 #pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) key[v] = Load(keys + c * kPageTokens + v * kWidth);
+      for (int v = 0; v < kVectors; ++v) key[v] = Load(keys + c * kPageTokens + v * kLanes);
 #pragma GCC unroll 8
       for (int n = 0; n < N; ++n) {
-        const Vec q = Set(query[n * d + c]);
+        const Floats q = Set(query[n * d + c]);
 #pragma GCC unroll 4
         for (int v = 0; v < kVectors; ++v) acc[n][v] += q * key[v];
       }
@@ -351,13 +351,13 @@ inline void TileF32(const AttentionScratch& s, int64_t first, int d, const PageV
     for (int n = 0; n < N; ++n) {
 #pragma GCC unroll 4
       for (int v = 0; v < kVectors; ++v) {
-        Store(s.Scores(first + n, slot) + part + v * kWidth, Finite(acc[n][v]));
+        Store(s.Scores(first + n, slot) + part + v * kLanes, Finite(acc[n][v]));
       }
     }
   }
   for (int n = 0; n < N; ++n) WriteMaxima(s.Scores(first + n, slot), s.Maxima(first + n, slot));
 }
-constexpr int kF32Queries = kWidth == 16 ? 6 : 4;
+constexpr int kF32Queries = kLanes == 16 ? 6 : 4;
 
 // Scores of all queries and keys of a page. Those of int8 keys are finite only if the keys are.
 inline void ScorePage(const AttentionTask& task, const AttentionScratch& s, const PageView& page,
@@ -398,7 +398,7 @@ inline int64_t MaskScores(const AttentionTask& task, const AttentionScratch& s, 
            row * a.bias_row_stride + first_key;
     for (int j = low; j < high; ++j) scores[j] = scores[j] * s.unit[query] + bias[j];
   }
-  for (int v = 0; v < kPageTokens; v += kWidth) Store(scores + v, Finite(Load(scores + v)));
+  for (int v = 0; v < kPageTokens; v += kLanes) Store(scores + v, Finite(Load(scores + v)));
   for (int j = 0; j < low; ++j) scores[j] = -kInfinity;
   for (int j = high; j < kPageTokens; ++j) scores[j] = -kInfinity;
   int64_t visible = high - low;
@@ -418,9 +418,9 @@ inline int64_t MaskScores(const AttentionTask& task, const AttentionScratch& s, 
 inline bool OrdinaryKeys(const AttentionTask& task, const PageView& page) {
   if (task.args->layout.type == KvType::kF32) return true;  // ScorePage has seen to it
   const float* scale = page.Get<float>(page.at.key_scale);
-  IntVec ordinary = Load(scale) < Set(1e30f);
-  for (int v = kWidth; v < kPageTokens; v += kWidth) ordinary &= Load(scale + v) < Set(1e30f);
-  return MaskGreater(Vec{} - ToFloat(ordinary), Vec{}) == (1u << kWidth) - 1;
+  Ints ordinary = Load(scale) < Set(1e30f);
+  for (int v = kLanes; v < kPageTokens; v += kLanes) ordinary &= Load(scale + v) < Set(1e30f);
+  return MaskGreater(Floats{} - ToFloats(ordinary), Floats{}) == (1u << kLanes) - 1;
 }
 
 struct PageRange {

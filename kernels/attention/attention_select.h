@@ -1,38 +1,25 @@
-// Selection: the candidates of one query, pruned and finally cut to the k best. Included like
-// attention_simd.h.
+// Selection: the candidates of one query, pruned and finally cut to the k best. Include it as
+// simd.h.
 //
 // Order is (score descending, index ascending). Candidates are always held by ascending index, so
 // "the first ones that equal the threshold" are the right ones among ties.
 #pragma once
 
-#include "kernels/attention/attention_simd.h"
 #include "kernels/attention/attention_task.h"
+#include "kernels/runtime/simd.h"
 
 namespace lectern::kernels::internal {
 namespace {
 
-// Floats and integers in the same order, for bisection.
-inline int32_t OrderedKey(float x) {
-  int32_t bits;
-  std::memcpy(&bits, &x, 4);
-  return bits >= 0 ? bits : bits ^ 0x7fffffff;
-}
-inline float FromOrderedKey(int32_t key) {
-  const int32_t bits = key >= 0 ? key : key ^ 0x7fffffff;
-  float x;
-  std::memcpy(&x, &bits, 4);
-  return x;
-}
-
 // Scores are padded with -inf to a whole vector behind count.
 inline void PadScores(Candidates& c) {
-  for (int64_t i = c.count; i < c.count + kWidth; ++i) c.score[i] = -kInfinity;
+  for (int64_t i = c.count; i < c.count + kLanes; ++i) c.score[i] = -kInfinity;
 }
 
 // Bit j: scores[j] >= bound, for 64 scores.
-inline uint64_t ReachingKeys(const float* scores, Vec bound) {
+inline uint64_t ReachingKeys(const float* scores, Floats bound) {
   uint64_t mask = 0;
-  for (int v = 0; v < kPageTokens; v += kWidth) {
+  for (int v = 0; v < kPageTokens; v += kLanes) {
     mask |= static_cast<uint64_t>(MaskGreaterEqual(Load(scores + v), bound)) << v;
   }
   return mask;
@@ -40,10 +27,10 @@ inline uint64_t ReachingKeys(const float* scores, Vec bound) {
 
 // The same from the maxima of the groups of a page, of which few reach the bound as a rule.
 inline uint64_t ReachingKeysOfPage(const float* scores, const float* maxima, float bound) {
-  const Vec b = Set(bound);
+  const Floats b = Set(bound);
 #if !defined(LECTERN_ISA_AVX512)
   uint32_t groups = 0;
-  for (int g = 0; g < kGroupsPerPage; g += kWidth) {
+  for (int g = 0; g < kGroupsPerPage; g += kLanes) {
     groups |= MaskGreaterEqual(Load(maxima + g), b) << g;
   }
   constexpr int kFewGroups = 3;
@@ -65,11 +52,11 @@ inline float Above(float x) { return FromOrderedKey(x == 0.0f ? 1 : OrderedKey(x
 
 // How many of `count` floats reach `bound`; behind them, up to a whole vector, there must be none.
 inline int64_t CountReaching(const float* x, int64_t count, float bound) {
-  const Vec b = Set(bound);
+  const Floats b = Set(bound);
   int64_t n = 0;
   int64_t i = 0;
   for (; i + 64 <= count; i += 64) n += __builtin_popcountll(ReachingKeys(x + i, b));
-  for (; i < count; i += kWidth) n += __builtin_popcount(MaskGreaterEqual(Load(x + i), b));
+  for (; i < count; i += kLanes) n += __builtin_popcount(MaskGreaterEqual(Load(x + i), b));
   return n;
 }
 
@@ -111,10 +98,10 @@ inline void Narrow(Bracket& b, const float* x, int64_t count, int64_t k, int64_t
 // `ties_left` stay.
 inline void Cut(Candidates& c, float bound, int64_t ties_left) {
   int64_t kept = 0;
-  const Vec b = Set(bound);
-  for (int64_t i = 0; i < c.count; i += kWidth) {
-    const Vec x = Load(c.score + i);
-    const IntVec index = LoadInt(c.index + i);
+  const Floats b = Set(bound);
+  for (int64_t i = 0; i < c.count; i += kLanes) {
+    const Floats x = Load(c.score + i);
+    const Ints index = LoadInts(c.index + i);
     uint32_t mask = MaskGreaterEqual(x, b);
     if (ties_left != INT64_MAX) {
       uint32_t ties = mask & ~MaskGreater(x, b);
@@ -126,7 +113,7 @@ inline void Cut(Candidates& c, float bound, int64_t ties_left) {
         }
       }
     }
-    CompressStoreInt(c.index + kept, mask, index);
+    CompressStoreInts(c.index + kept, mask, index);
     kept += CompressStore(c.score + kept, mask, x);
   }
   c.count = kept;
@@ -136,11 +123,11 @@ inline void Cut(Candidates& c, float bound, int64_t ties_left) {
 // k + slack stay; with `exact` just k. Needs count > k.
 void Prune(Candidates& c, int64_t k, bool exact) {
   PadScores(c);
-  Vec largest = Load(c.score), smallest = Set(kInfinity);
-  for (int64_t i = 0; i < c.count; i += kWidth) {
-    const Vec x = Load(c.score + i);
+  Floats largest = Load(c.score), smallest = Set(kInfinity);
+  for (int64_t i = 0; i < c.count; i += kLanes) {
+    const Floats x = Load(c.score + i);
     largest = Max(x, largest);
-    const Vec finite = x > Set(-kInfinity) ? x : Set(kInfinity);
+    const Floats finite = x > Set(-kInfinity) ? x : Set(kInfinity);
     smallest = finite < smallest ? finite : smallest;
   }
   const int64_t enough = exact ? k : k + k / 4 + 8;
@@ -163,9 +150,9 @@ inline float ChunkBound(const float* maxima, int64_t pages, int64_t k, float* me
   if (fold < 1) fold = 1;
   const int64_t rows = (pages + fold - 1) / fold;
   const int64_t groups = rows * kGroupsPerPage;
-  Vec largest = Set(-kInfinity), smallest = Set(kInfinity);
-  for (int64_t i = 0; i < groups; i += kWidth) {
-    Vec x = Load(maxima + i);
+  Floats largest = Set(-kInfinity), smallest = Set(kInfinity);
+  for (int64_t i = 0; i < groups; i += kLanes) {
+    Floats x = Load(maxima + i);
     for (int64_t j = i + groups; j < pages * kGroupsPerPage; j += groups) {
       x = Max(Load(maxima + j), x);
     }
@@ -187,12 +174,12 @@ inline float ChunkBound(const float* maxima, int64_t pages, int64_t k, float* me
 // Appends those of 64 keys whose bits are set.
 inline void Append(Candidates& c, uint64_t keys, int32_t first_key, const float* scores) {
 #if defined(LECTERN_ISA_AVX512)
-  const IntVec lanes = LaneNumbers() + first_key;
+  const Ints lanes = LaneNumbers() + first_key;
   int64_t count = c.count;
 #pragma GCC unroll 4
-  for (int v = 0; v < kPageTokens; v += kWidth) {
+  for (int v = 0; v < kPageTokens; v += kLanes) {
     const uint32_t mask = static_cast<uint32_t>(keys >> v) & 0xFFFF;
-    CompressStoreInt(c.index + count, mask, lanes + v);
+    CompressStoreInts(c.index + count, mask, lanes + v);
     count += CompressStore(c.score + count, mask, Load(scores + v));
   }
   c.count = count;
@@ -220,7 +207,7 @@ void Absorb(Candidates& c, int64_t k, const int32_t* page, int64_t pages, const 
     const uint64_t keys = ReachingKeysOfPage(of_page, maxima + p * kGroupsPerPage, least);
     if (keys == 0) continue;
     Append(c, keys, page[p] * kPageTokens, of_page);
-    if (c.count > Capacity(k) - kPageTokens - kWidth) {
+    if (c.count > Capacity(k) - kPageTokens - kLanes) {
       Prune(c, k, false);
       raise();
     }

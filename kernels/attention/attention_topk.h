@@ -1,13 +1,13 @@
 // Top-k attention for one instruction set: scores of a chunk, selection, softmax sums, the kept
-// rows of values. Included like attention_simd.h.
+// rows of values. Include it as simd.h.
 #pragma once
 
 #include "kernels/attention/attention_page_bounds.h"
 #include "kernels/attention/attention_scores.h"
 #include "kernels/attention/attention_select.h"
-#include "kernels/attention/attention_simd.h"
 #include "kernels/attention/attention_task.h"
 #include "kernels/attention/attention_values.h"
+#include "kernels/runtime/simd_exp.h"
 
 namespace lectern::kernels::internal {
 namespace {
@@ -16,13 +16,13 @@ namespace {
 inline SoftmaxSum SumOf(const float* scores, const float* maxima, int64_t pages, float factor) {
   const float max = LargestOf(maxima, pages * kGroupsPerPage);
   if (max == -kInfinity) return {max, 0.0f};
-  const Vec m = Set(max), f = Set(factor);
-  Vec even = {}, odd = {};
-  for (int64_t i = 0; i < pages * kPageTokens; i += 2 * kWidth) {
+  const Floats m = Set(max), f = Set(factor);
+  Floats even = {}, odd = {};
+  for (int64_t i = 0; i < pages * kPageTokens; i += 2 * kLanes) {
     even += Exp2OrTiny((Load(scores + i) - m) * f);
-    odd += Exp2OrTiny((Load(scores + i + kWidth) - m) * f);
+    odd += Exp2OrTiny((Load(scores + i + kLanes) - m) * f);
   }
-  return {max, Sum(even + odd)};
+  return {max, SumPairwise(even + odd)};
 }
 
 // Pages [0, count) of `pages` that are scored together: whole spans, at most chunk_pages.
@@ -89,13 +89,13 @@ void TopKScan(const AttentionTask& task, const TopKParams& params, bool need_sum
 // Turns scores into e^(s - max) in `weight`; returns their sum.
 inline float Exponentials(Candidates& c, float max, float factor) {
   PadScores(c);
-  Vec sum = {};
-  for (int64_t i = 0; i < c.count; i += kWidth) {
-    const Vec e = Exp2((Load(c.score + i) - Set(max)) * Set(factor));
+  Floats sum = {};
+  for (int64_t i = 0; i < c.count; i += kLanes) {
+    const Floats e = Exp2((Load(c.score + i) - Set(max)) * Set(factor));
     Store(c.weight + i, e);
     sum += e;
   }
-  return Sum(sum);
+  return SumPairwise(sum);
 }
 
 // One query whose candidates are cut to the k best.
@@ -132,7 +132,7 @@ void FinishQuery(const AttentionTask& task, const TopKParams& params, int64_t qu
   for (int64_t i = 0; key_mass != nullptr && i < c.count; ++i) {
     key_mass[c.index[i]] += c.weight[i] / total;
   }
-  for (int64_t i = 0; i < c.count; i += kWidth) {
+  for (int64_t i = 0; i < c.count; i += kLanes) {
     Store(c.weight + i, Load(c.weight + i) * Set(divisor));
   }
   // The tail is the mean of all values less the kept ones: sum (w - tail) v + tail * sum of all.

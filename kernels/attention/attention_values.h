@@ -1,9 +1,9 @@
-// Sums over rows of values, and running softmax sums. Included like attention_simd.h.
+// Sums over rows of values, and running softmax sums. Include it as simd.h.
 #pragma once
 
 #include "kernels/attention/attention_scores.h"
-#include "kernels/attention/attention_simd.h"
 #include "kernels/attention/attention_task.h"
+#include "kernels/runtime/simd_exp.h"
 
 namespace lectern::kernels::internal {
 namespace {
@@ -17,8 +17,8 @@ inline SoftmaxSum Fold(SoftmaxSum a, SoftmaxSum b, float factor) {
 }
 
 inline float LargestOf(const float* x, int64_t count) {
-  Vec largest = Load(x);
-  for (int64_t i = kWidth; i < count; i += kWidth) largest = Max(Load(x + i), largest);
+  Floats largest = Load(x);
+  for (int64_t i = kLanes; i < count; i += kLanes) largest = Max(Load(x + i), largest);
   return LargestLane(largest);
 }
 
@@ -29,30 +29,30 @@ inline void AddValue(const AttentionTask& task, const PageView& page, int slot, 
   int c = 0;
   if (task.args->layout.type == KvType::kF32) {
     const float* row = page.Get<float>(page.at.values) + static_cast<int64_t>(slot) * d;
-    for (; c + kWidth <= d; c += kWidth)
+    for (; c + kLanes <= d; c += kLanes)
       Store(out + c, Load(out + c) + Set(weight) * Load(row + c));
     for (; c < d; ++c) out[c] += weight * row[c];
     return;
   }
   const int8_t* row = page.Get<int8_t>(page.at.values) + static_cast<int64_t>(slot) * d;
   const float scale = page.Get<float>(page.at.value_scale)[slot];
-  const Vec w = Set(weight * scale);
-  for (; c + kWidth <= d; c += kWidth) Store(out + c, Load(out + c) + w * LoadInt8(row + c));
+  const Floats w = Set(weight * scale);
+  for (; c + kLanes <= d; c += kLanes) Store(out + c, Load(out + c) + w * LoadInt8(row + c));
   for (; c < d; ++c) out[c] += weight * scale * static_cast<float>(row[c]);
 }
 
 // out = sum of (weight - less) * value over the kept keys, with the sums in registers, for
-// value_dim = kVectors * kWidth.
+// value_dim = kVectors * kLanes.
 template <KvType kType, int kVectors>
 inline void AddKeptValues(const AttentionTask& task, const KvHeadLayout& at, const Candidates& c,
                           float less, float* out) {
-  constexpr int kDim = kVectors * kWidth;
+  constexpr int kDim = kVectors * kLanes;
   const AttentionArgs& a = *task.args;
   const std::byte* const* pages = a.table.pages;
   const size_t offset = HeadOffset(a.layout, at, a.layer, task.kv_head);
-  Vec sum[kVectors];
+  Floats sum[kVectors];
 #pragma GCC unroll 8
-  for (int v = 0; v < kVectors; ++v) sum[v] = Vec{};
+  for (int v = 0; v < kVectors; ++v) sum[v] = Floats{};
   for (int64_t i = 0; i < c.count; ++i) {
     const uint32_t index = static_cast<uint32_t>(c.index[i]);
     const std::byte* page = pages[index / kPageTokens] + offset;
@@ -60,18 +60,18 @@ inline void AddKeptValues(const AttentionTask& task, const KvHeadLayout& at, con
     if constexpr (kType == KvType::kI8) {
       const int8_t* row = reinterpret_cast<const int8_t*>(page + at.values) + slot * kDim;
       const float scale = reinterpret_cast<const float*>(page + at.value_scale)[slot];
-      const Vec w = Set((c.weight[i] - less) * scale);
+      const Floats w = Set((c.weight[i] - less) * scale);
 #pragma GCC unroll 8
-      for (int v = 0; v < kVectors; ++v) sum[v] += w * LoadInt8(row + v * kWidth);
+      for (int v = 0; v < kVectors; ++v) sum[v] += w * LoadInt8(row + v * kLanes);
     } else {
       const float* row = reinterpret_cast<const float*>(page + at.values) + slot * kDim;
-      const Vec w = Set(c.weight[i] - less);
+      const Floats w = Set(c.weight[i] - less);
 #pragma GCC unroll 8
-      for (int v = 0; v < kVectors; ++v) sum[v] += w * Load(row + v * kWidth);
+      for (int v = 0; v < kVectors; ++v) sum[v] += w * Load(row + v * kLanes);
     }
   }
 #pragma GCC unroll 8
-  for (int v = 0; v < kVectors; ++v) Store(out + v * kWidth, sum[v]);
+  for (int v = 0; v < kVectors; ++v) Store(out + v * kLanes, sum[v]);
 }
 
 // Starts loading what AddKeptValues will read.
@@ -92,7 +92,7 @@ inline void PrefetchKeptValues(const AttentionTask& task, const KvHeadLayout& at
 inline void AddKept(const AttentionTask& task, const KvHeadLayout& at, const Candidates& c,
                     float less, float* out) {
   const KvPageLayout& layout = task.args->layout;
-  constexpr int kFast = 64 / kWidth;
+  constexpr int kFast = 64 / kLanes;
   if (layout.value_dim == 64 && kFast <= 8) {
     return layout.type == KvType::kI8 ? AddKeptValues<KvType::kI8, kFast>(task, at, c, less, out)
                                       : AddKeptValues<KvType::kF32, kFast>(task, at, c, less, out);

@@ -1,10 +1,10 @@
-// The products of ffn_ops_table.h: dots and mix. Included like row_simd.h.
+// The products of ffn_ops_table.h: dots and mix. Include it as simd.h.
 #pragma once
 
 #include <cstdint>
 
 #include "kernels/ffn/ffn_ops_table.h"
-#include "kernels/rows/row_simd.h"
+#include "kernels/runtime/simd.h"
 
 namespace lectern::kernels {
 namespace {
@@ -78,7 +78,7 @@ LECTERN_INLINE void DotSingle(const float* x, int64_t width, const UnitRows& uni
     int64_t i = 0;
     for (; i + kLanes <= width; i += kLanes) {
       __builtin_prefetch(units.later[u] + i);
-      sum[u] += LoadWhole(x + i) * LoadWhole(units.now[u] + i);
+      sum[u] += Load(x + i) * Load(units.now[u] + i);
     }
     if (i < width) sum[u] += Load(x + i, width - i) * Load(units.now[u] + i, width - i);
   }
@@ -95,11 +95,11 @@ LECTERN_INLINE void DotTile(const float* x, int64_t width, const UnitRows& units
 #pragma GCC unroll 4
     for (int u = 0; u < kDotUnits; ++u) {
       __builtin_prefetch(units.later[u] + i);
-      w[u] = LoadWhole(units.now[u] + i);
+      w[u] = Load(units.now[u] + i);
     }
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
-      const Floats v = LoadWhole(x + r * width + i);
+      const Floats v = Load(x + r * width + i);
 #pragma GCC unroll 4
       for (int u = 0; u < kDotUnits; ++u) sum[r][u] += v * w[u];
     }
@@ -164,10 +164,10 @@ LECTERN_INLINE void AddUnits(const float* hidden, const float* const* rows,
 #pragma GCC unroll 4
       for (int u = 0; u < kUnits; ++u) __builtin_prefetch(next[u] + c);
     }
-    Floats sum = LoadWhole(y + c);
+    Floats sum = Load(y + c);
 #pragma GCC unroll 4
-    for (int u = 0; u < kUnits; ++u) sum += LoadWhole(rows[u] + c) * hidden[u];
-    Store(y + c, sum, kLanes);
+    for (int u = 0; u < kUnits; ++u) sum += Load(rows[u] + c) * hidden[u];
+    Store(y + c, sum);
   }
   if (c < columns.end) {
     const int64_t count = columns.end - c;
@@ -211,7 +211,7 @@ LECTERN_INLINE void MixTile(const FfnMix& job, FfnRange units, int64_t row, int6
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 4
-      for (int i = 0; i < kTileVectors; ++i) sum[r][i] = LoadWhole(y + r * job.width + i * kLanes);
+      for (int i = 0; i < kTileVectors; ++i) sum[r][i] = Load(y + r * job.width + i * kLanes);
     }
   }
   const float* hidden = job.hidden + row * job.hidden_stride;
@@ -222,7 +222,7 @@ LECTERN_INLINE void MixTile(const FfnMix& job, FfnRange units, int64_t row, int6
 #pragma GCC unroll 4
     for (int i = 0; i < kTileVectors; ++i) {
       __builtin_prefetch(down + later + i * kLanes);
-      v[i] = LoadWhole(down + i * kLanes);
+      v[i] = Load(down + i * kLanes);
     }
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
@@ -234,7 +234,7 @@ LECTERN_INLINE void MixTile(const FfnMix& job, FfnRange units, int64_t row, int6
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 4
-    for (int i = 0; i < kTileVectors; ++i) Store(y + r * job.width + i * kLanes, sum[r][i], kLanes);
+    for (int i = 0; i < kTileVectors; ++i) Store(y + r * job.width + i * kLanes, sum[r][i]);
   }
 }
 

@@ -1,10 +1,10 @@
-// The row-wise loops of ffn_ops_table.h: activations, keys, selection. Included like row_simd.h.
+// The row-wise loops of ffn_ops_table.h: activations, keys, selection. Include it as simd.h.
 #pragma once
 
 #include <cstdint>
 
 #include "kernels/ffn/ffn_ops_table.h"
-#include "kernels/rows/row_simd.h"
+#include "kernels/runtime/simd_exp.h"
 
 namespace lectern::kernels {
 namespace {
@@ -67,25 +67,6 @@ void Activate(FfnActivation activation, const float* z, const float* up, int64_t
   }
 }
 
-// Floats and integers in the same order.
-LECTERN_INLINE int32_t OrderedKey(float x) {
-  int32_t bits;
-  __builtin_memcpy(&bits, &x, 4);
-  return bits >= 0 ? bits : bits ^ 0x7fffffff;
-}
-LECTERN_INLINE float FromOrderedKey(int32_t key) {
-  const int32_t bits = key >= 0 ? key : key ^ 0x7fffffff;
-  float x;
-  __builtin_memcpy(&x, &bits, 4);
-  return x;
-}
-
-LECTERN_INLINE Ints LoadKeys(const int32_t* x) {
-  Ints v;
-  __builtin_memcpy(&v, x, sizeof(v));
-  return v;
-}
-
 void Keys(const float* value, const float* weight, bool magnitude, int64_t count, int32_t* keys) {
   const Ints kept_bits = Ints{} + (magnitude ? 0x7fffffff : -1);
   for (int64_t i = 0; i < count; i += kLanes) {
@@ -110,7 +91,7 @@ void Keys(const float* value, const float* weight, bool magnitude, int64_t count
 int64_t CountAtLeast(const int32_t* keys, int64_t count, int32_t bound) {
   Ints minus = {};
   int64_t i = 0;
-  for (; i + kLanes <= count; i += kLanes) minus += LoadKeys(keys + i) >= bound;
+  for (; i + kLanes <= count; i += kLanes) minus += LoadInts(keys + i) >= bound;
   int64_t total = 0;
   for (int lane = 0; lane < kLanes; ++lane) total -= minus[lane];
   for (; i < count; ++i) total += keys[i] >= bound;
@@ -161,8 +142,8 @@ void ZeroDropped(const int32_t* keys, int64_t count, FfnCut cut, float* values) 
   int64_t i = 0;
   if (cut.ties >= count) {
     for (; i + kLanes <= count; i += kLanes) {
-      const Floats v = LoadWhole(values + i);
-      Store(values + i, LoadKeys(keys + i) >= cut.key ? v : Floats{}, kLanes);
+      const Floats v = Load(values + i);
+      Store(values + i, LoadInts(keys + i) >= cut.key ? v : Floats{});
     }
   }
   for (; i < count; ++i) {

@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "kernels/rows/row_ops_table.h"
-#include "kernels/rows/row_simd.h"
+#include "kernels/runtime/simd_exp.h"
 
 namespace lectern::kernels {
 namespace {
@@ -17,7 +17,8 @@ void RmsNormRow(const float* x, int64_t cols, const float* gain, float eps, floa
     const Floats v = Load(x + i, cols - i);
     squares += v * v;
   }
-  const float inverse = 1.0f / __builtin_sqrtf(Sum(squares) / static_cast<float>(cols) + eps);
+  const float inverse =
+      1.0f / __builtin_sqrtf(SumInOrder(squares) / static_cast<float>(cols) + eps);
   for (int64_t i = 0; i < cols; i += kLanes) {
     const int64_t count = cols - i;
     const Floats v = Load(x + i, count) * inverse;
@@ -29,16 +30,16 @@ void LayerNormRow(const float* x, int64_t cols, const float* gain, const float* 
                   float* y) {
   Floats sum = {};
   for (int64_t i = 0; i < cols; i += kLanes) sum += Load(x + i, cols - i);
-  const float mean = Sum(sum) / static_cast<float>(cols);
+  const float mean = SumInOrder(sum) / static_cast<float>(cols);
   Floats squares = {};
   int64_t whole = 0;
   for (; whole + kLanes <= cols; whole += kLanes) {
-    const Floats v = Load(x + whole, kLanes) - mean;
+    const Floats v = Load(x + whole) - mean;
     squares += v * v;
   }
   float rest = 0;
   for (int64_t i = whole; i < cols; ++i) rest += (x[i] - mean) * (x[i] - mean);
-  const float variance = (Sum(squares) + rest) / static_cast<float>(cols);
+  const float variance = (SumInOrder(squares) + rest) / static_cast<float>(cols);
   const float inverse = 1.0f / __builtin_sqrtf(variance + eps);
   for (int64_t i = 0; i < cols; i += kLanes) {
     const int64_t count = cols - i;
@@ -89,27 +90,28 @@ void Hadamard(float* x, int64_t block, float scale) {
   if (block < kLanes) return HadamardSmall(x, block, scale);
   constexpr std::make_integer_sequence<int, kLanes> lanes;
   for (int64_t i = 0; i < block; i += kLanes) {
-    Floats v = Load(x + i, kLanes) * scale;
+    Floats v = Load(x + i) * scale;
     v = ButterflyWithin<1>(v, lanes);
     v = ButterflyWithin<2>(v, lanes);
     if constexpr (kLanes > 4) v = ButterflyWithin<4>(v, lanes);
     if constexpr (kLanes > 8) v = ButterflyWithin<8>(v, lanes);
-    Store(x + i, v, kLanes);
+    Store(x + i, v);
   }
   for (int64_t distance = kLanes; distance < block; distance *= 2) {
     for (int64_t base = 0; base < block; base += 2 * distance) {
       for (int64_t i = base; i < base + distance; i += kLanes) {
-        const Floats a = Load(x + i, kLanes), b = Load(x + i + distance, kLanes);
-        Store(x + i, a + b, kLanes);
-        Store(x + i + distance, a - b, kLanes);
+        const Floats a = Load(x + i), b = Load(x + i + distance);
+        Store(x + i, a + b);
+        Store(x + i + distance, a - b);
       }
     }
   }
 }
 
+using Bytes = int8_t __attribute__((vector_size(kLanes)));
+
 float QuantizeInt8(const float* x, int64_t n, int8_t* out) {
   constexpr float kMagic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
-  constexpr float kLargest = 3.4028234663852886e38f;
   Floats largest = {};
   for (int64_t i = 0; i < n; i += kLanes) {
     const Floats v = Load(x + i, n - i);
