@@ -18,7 +18,7 @@
 #include "bench/kernels/stream_read.h"
 #include "kernels/attention/dense_attention.h"
 #include "kernels/attention/topk_attention.h"
-#include "kernels/runtime/parallel.h"
+#include "kernels/runtime/thread_team.h"
 #include "tests/kernels/attention/paged_sequence.h"
 #include "tests/kernels/normal_values.h"
 

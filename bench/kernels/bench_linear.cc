@@ -20,7 +20,7 @@
 #include "kernels/linear/q4q8_linear.h"
 #include "kernels/rows/hadamard.h"
 #include "kernels/rows/rms_norm.h"
-#include "kernels/runtime/parallel.h"
+#include "kernels/runtime/thread_team.h"
 #include "tests/kernels/normal_values.h"
 
 namespace lectern::kernels {

@@ -5,7 +5,7 @@
 
 #include <cstdint>
 
-#include "kernels/runtime/parallel.h"
+#include "kernels/runtime/thread_team.h"
 
 namespace lectern::kernels {
 

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "kernels/attention/attention_task.h"
-#include "kernels/runtime/parallel.h"
+#include "kernels/runtime/thread_team.h"
 
 namespace lectern::kernels::internal {
 

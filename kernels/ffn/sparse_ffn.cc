@@ -7,7 +7,7 @@
 
 #include "kernels/ffn/ffn_ops_table.h"
 #include "kernels/rows/row_ops.h"
-#include "kernels/runtime/parallel.h"
+#include "kernels/runtime/thread_team.h"
 
 namespace lectern::kernels {
 namespace {

@@ -8,7 +8,7 @@
 #include "kernels/kv/kv_layout.h"
 #include "kernels/rows/hadamard.h"
 #include "kernels/rows/row_ops.h"
-#include "kernels/runtime/parallel.h"
+#include "kernels/runtime/thread_team.h"
 
 namespace lectern::kernels {
 namespace {

@@ -2,7 +2,7 @@
 
 #include "kernels/linear/int8_linear_isa.h"
 #include "kernels/linear/linear_work.h"
-#include "kernels/runtime/parallel.h"
+#include "kernels/runtime/thread_team.h"
 
 namespace lectern::kernels {
 namespace {

@@ -10,7 +10,7 @@
 #include "kernels/rows/hadamard.h"
 #include "kernels/rows/row_ops.h"
 #include "kernels/runtime/launch_status.h"
-#include "kernels/runtime/parallel.h"
+#include "kernels/runtime/thread_team.h"
 
 namespace lectern::kernels {
 

@@ -7,7 +7,7 @@
 #include "kernels/rows/row_ops_table.h"
 #include "kernels/runtime/execution_context.h"
 #include "kernels/runtime/launch_status.h"
-#include "kernels/runtime/parallel.h"
+#include "kernels/runtime/thread_team.h"
 
 namespace lectern::kernels {
 

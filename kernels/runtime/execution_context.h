@@ -24,7 +24,7 @@ Isa DefaultIsa();
 bool ParseIsa(std::string_view text, Isa& isa);
 
 // Passed to every kernel. Plain data, cheap to copy, no ownership. Kernels keep nothing between
-// calls but scratch memory and waiting threads (parallel.h) of the calling thread, so calls from
+// calls but scratch memory and waiting threads (thread_team.h) of the calling thread, so calls from
 // different threads may run at the same time.
 struct ExecutionContext {
   int num_threads = 1;     // of one call, the caller's among them, >= 1

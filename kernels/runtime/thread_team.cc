@@ -1,4 +1,4 @@
-#include "kernels/runtime/parallel.h"
+#include "kernels/runtime/thread_team.h"
 
 #include <sched.h>
 #include <sys/prctl.h>
