@@ -12,8 +12,6 @@ const char* ToString(LaunchStatus status) {
       return "bad argument";
     case LaunchStatus::kUnsupported:
       return "unsupported";
-    case LaunchStatus::kDeviceFailure:
-      return "device failure";
   }
   return "unknown";
 }

@@ -1,11 +1,11 @@
 // The one way kernels use threads: a loop over items that a team of threads works off together.
 // Internal to kernels/.
 //
-// Each calling thread has a team of its own, whose threads wait between loops, for a moment awake
-// and then asleep. A loop never waits for a thread, only for items: whoever is there takes the next
-// ones, and a thread that has no core just now takes none. A thread whose core others want too
-// leaves it to them between two items, before it would be made to leave within one
-// (docs/measurements/peers.md, "Beside a busy process").
+// Each calling thread has its own team. Between loops the team's threads wait, awake for a moment
+// and then asleep. A loop waits only for items, never for a thread: each thread takes the next
+// items when it is free, and a thread that has no core takes none. Between two items a thread
+// leaves its core to other processes that want it (core_sharing.h), before it would be preempted
+// within one.
 #pragma once
 
 #include <cstdint>
@@ -27,10 +27,10 @@ struct Items {
 };
 
 // Calls body(argument, range, thread) for ranges that cover the items, each once, on at most
-// `num_threads` threads, and returns when all are done; what was written before is visible in the
-// body, and what the body wrote is visible after. `thread` is in [0, num_threads), the caller is 0.
-// Which thread gets which range is not fixed, so results must not depend on it. Inside another
-// loop's body, and with one thread, it is one plain call.
+// `num_threads` threads, and returns when all are done. The body sees everything written before the
+// call, and the caller sees everything the body wrote. `thread` is in [0, num_threads); the caller
+// is thread 0. Which thread gets which range is not fixed, so results must not depend on it. Inside
+// the body of another loop, and with one thread, it is one plain call.
 void ForItems(int num_threads, const Items& items,
               void (*body)(void* argument, ItemRange range, int thread), void* argument);
 

@@ -23,7 +23,7 @@ std::vector<int> TimesTaken(int num_threads, const Items& items) {
   return times;
 }
 
-TEST(ParallelTest, EachItemIsTakenOnce) {
+TEST(ThreadTeamTest, EachItemIsTakenOnce) {
   for (const int num_threads : {1, 2, 3, 8}) {
     for (const int64_t count : {1, 2, 7, 64, 1000}) {
       for (const Items& items :
@@ -37,13 +37,13 @@ TEST(ParallelTest, EachItemIsTakenOnce) {
   }
 }
 
-TEST(ParallelTest, NoItemsNoCall) {
+TEST(ThreadTeamTest, NoItemsNoCall) {
   for (const int64_t count : {0, -1}) {
     ForItems(2, {.count = count}, [](ItemRange, int) { FAIL(); });
   }
 }
 
-TEST(ParallelTest, RangesBeginAtStepsAndAreNoLongerThanAsked) {
+TEST(ThreadTeamTest, RangesBeginAtStepsAndAreNoLongerThanAsked) {
   std::mutex mutex;
   std::vector<ItemRange> ranges;
   ForItems(3, {.count = 1001, .step = 8, .most = 24}, [&](ItemRange range, int) {
@@ -56,7 +56,7 @@ TEST(ParallelTest, RangesBeginAtStepsAndAreNoLongerThanAsked) {
   }
 }
 
-TEST(ParallelTest, ThreadsHaveNumbersOfTheirOwn) {
+TEST(ThreadTeamTest, ThreadsHaveNumbersOfTheirOwn) {
   std::vector<std::atomic<int>> inside(4);
   ForItems(4, {.count = 1000, .most = 1}, [&](ItemRange, int thread) {
     ASSERT_LT(thread, 4);
@@ -66,7 +66,7 @@ TEST(ParallelTest, ThreadsHaveNumbersOfTheirOwn) {
 }
 
 // An item that waits for another one to begin ends only if two threads are at work.
-TEST(ParallelTest, ItemsRunAtTheSameTime) {
+TEST(ThreadTeamTest, ItemsRunAtTheSameTime) {
   std::atomic<int> begun{0};
   ForItems(2, {.count = 2, .most = 1}, [&](ItemRange, int) {
     ++begun;
@@ -76,7 +76,7 @@ TEST(ParallelTest, ItemsRunAtTheSameTime) {
 }
 
 // The caller alone does what a thread that is held up in an item of its own leaves.
-TEST(ParallelTest, AThreadThatIsHeldUpHoldsUpOnlyItsItem) {
+TEST(ThreadTeamTest, AThreadThatIsHeldUpHoldsUpOnlyItsItem) {
   constexpr int64_t kItems = 50;
   std::atomic<int64_t> by_caller{0};
   std::atomic<bool> held{false};
@@ -92,7 +92,7 @@ TEST(ParallelTest, AThreadThatIsHeldUpHoldsUpOnlyItsItem) {
   EXPECT_EQ(by_caller.load(), kItems - 1);
 }
 
-TEST(ParallelTest, WhatALoopWroteIsThereForTheNext) {
+TEST(ThreadTeamTest, WhatALoopWroteIsThereForTheNext) {
   constexpr int64_t kCount = 100;
   std::vector<int64_t> from(kCount), to(kCount);
   std::iota(from.begin(), from.end(), 0);
@@ -106,7 +106,7 @@ TEST(ParallelTest, WhatALoopWroteIsThereForTheNext) {
   EXPECT_EQ(from, first);  // turned round twenty times
 }
 
-TEST(ParallelTest, ALoopWithinALoopRunsOnItsThread) {
+TEST(ThreadTeamTest, ALoopWithinALoopRunsOnItsThread) {
   std::atomic<int> sum{0};
   ForItems(2, {.count = 4, .most = 1}, [&](ItemRange, int) {
     const std::thread::id outer = std::this_thread::get_id();
@@ -119,7 +119,7 @@ TEST(ParallelTest, ALoopWithinALoopRunsOnItsThread) {
   EXPECT_EQ(sum.load(), 40);
 }
 
-TEST(ParallelTest, TeamsGrowAndShrinkFromLoopToLoop) {
+TEST(ThreadTeamTest, TeamsGrowAndShrinkFromLoopToLoop) {
   for (const int num_threads : {2, 5, 1, 3, 8, 2}) {
     std::vector<std::atomic<int>> taken(num_threads);
     ForItems(num_threads, {.count = 200, .most = 1},
@@ -130,7 +130,7 @@ TEST(ParallelTest, TeamsGrowAndShrinkFromLoopToLoop) {
   }
 }
 
-TEST(ParallelTest, CallingThreadsDoNotMix) {
+TEST(ThreadTeamTest, CallingThreadsDoNotMix) {
   std::vector<std::thread> callers;
   for (int caller = 0; caller < 3; ++caller) {
     callers.emplace_back([caller] {
@@ -145,7 +145,7 @@ TEST(ParallelTest, CallingThreadsDoNotMix) {
 
 // Threads that went to sleep come back, and the core that another thread wants is given and taken
 // back: here there are more busy threads than cores, for longer than a turn.
-TEST(ParallelTest, LoopsGoOnBesideBusyThreads) {
+TEST(ThreadTeamTest, LoopsGoOnBesideBusyThreads) {
   std::atomic<bool> stop{false};
   std::vector<std::thread> busy;
   for (unsigned i = 0; i < std::thread::hardware_concurrency(); ++i) {
