@@ -46,7 +46,7 @@ WORDS = [
     ('so many', re.compile(r'\bso many\b(?! \w+ that\b)', re.I)),
     ('so much', re.compile(r'\bso much\b(?! (?:that|faster|slower|more|less)\b)', re.I)),
     ('tells', re.compile(r'\btells?\b(?! (?:[\w-]+ ){1,6}?(?:apart|from)\b)(?! apart\b)', re.I)),
-    ('stands', re.compile(r'\bstands?\b(?! (?:for|alone)\b|-)', re.I)),
+    ('stands', re.compile(r'\bstands?\b(?! (?:for|alone|in for|out)\b|-)', re.I)),
     ('of its own', re.compile(r'\bof (?:its|their|our) own\b(?! accord\b)', re.I)),
     ('beside', re.compile(r'\bbeside\b(?! the point\b)', re.I)),
 ]
