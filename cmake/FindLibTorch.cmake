@@ -2,8 +2,8 @@
 # libtorch::cpu. TorchConfig.cmake is not used: the wheel's own demands a CUDA toolkit, and with
 # CMAKE_CXX_STANDARD 20 its probe fails on CMake 3.25.
 #
-# Only the files of server/model/ that need tensors link this target: its include directory also
-# holds a copy of google/protobuf headers of another version.
+# Link this target only where tensors are needed: its include directory also holds google/protobuf
+# headers of another version.
 
 set(_torch_root ${LECTERN_DEPS_DIR}/torch)
 find_path(LibTorch_INCLUDE_DIR ATen/core/Tensor.h HINTS ${_torch_root}/torch/include
@@ -15,7 +15,7 @@ include(FindPackageHandleStandardArgs)
 find_package_handle_standard_args(
   LibTorch
   REQUIRED_VARS LibTorch_CPU_LIBRARY LibTorch_C10_LIBRARY LibTorch_INCLUDE_DIR
-  REASON_FAILURE_MESSAGE "run cmake/setup first, or set LECTERN_DEPS_DIR")
+  REASON_FAILURE_MESSAGE "run cmake/setup torch first, or set LECTERN_DEPS_DIR")
 
 if(LibTorch_FOUND AND NOT TARGET libtorch::cpu)
   add_library(libtorch::c10 SHARED IMPORTED)

@@ -19,8 +19,10 @@ absl::StatusOr<F32ProductFunction*> Load() {
   const absl::StatusOr<void*> function =
       LoadPluginFunction("liblectern_f32.so", "lectern_f32_product");
   if (!function.ok()) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("numerics: f32 needs ", function.status().message()));
+    return absl::FailedPreconditionError(absl::StrCat(
+        "numerics: f32 needs ", function.status().message(),
+        ". To build it, run cmake/setup torch, configure with -DLECTERN_BUILD_F32=ON and build the "
+        "target lectern_f32"));
   }
   return reinterpret_cast<F32ProductFunction*>(*function);
 }
