@@ -12,6 +12,7 @@
 #include "server/engine/documents/document_prefill.h"
 #include "server/engine/documents/document_size.h"
 #include "server/engine/documents/document_store.h"
+#include "server/engine/documents/kv_allocator.h"
 #include "server/engine/documents/upload_job.h"
 #include "server/engine/fault_points.h"
 #include "server/engine/kv_cache/page_pool.h"
@@ -48,7 +49,8 @@ class EngineImpl : public Engine {
                 .models = models_}),
         queue_(std::make_shared<JobQueue>(LimitsOf(options.limits), clock, metrics)),
         scheduler_(clock, metrics, queue_, options.prefill_slice_tokens),
-        prefill_(&pool_, &store_, &scheduler_, metrics),
+        allocator_(&pool_, &store_, &scheduler_),
+        prefill_(clock, metrics, &store_, &allocator_, &scheduler_),
         uploads_(std::make_shared<UploadBudget>(options.upload_bytes)) {
     metrics_->SetQueueCapacity(options.limits.queue_capacity);
     for (const auto& model : models_) {
@@ -111,7 +113,7 @@ class EngineImpl : public Engine {
     auto job = std::make_shared<AnswerJob>(Parts(), std::move(options), std::move(model),
                                            std::move(lease), std::move(sink));
     if (stored) {
-      const absl::Status fits = job->CheckStored();
+      const absl::Status fits = job->CheckFits();
       if (!fits.ok()) {
         metrics_->Rejected(AdmissionReason::kTooLarge);
         return fits;
@@ -146,13 +148,8 @@ class EngineImpl : public Engine {
 
  private:
   EngineParts Parts() {
-    return {clock_,
-            metrics_,
-            &store_,
-            &prefill_,
-            &scheduler_,
-            queue_.get(),
-            options_.no_evidence_threshold};
+    return {clock_,      metrics_,    &store_,      &prefill_,
+            &allocator_, &scheduler_, queue_.get(), options_.no_evidence_threshold};
   }
 
   // Of an upload that says how long it is, before its bytes come.
@@ -222,6 +219,7 @@ class EngineImpl : public Engine {
   mutable DocumentStore store_;
   const std::shared_ptr<JobQueue> queue_;
   Scheduler scheduler_;
+  KvAllocator allocator_;
   DocumentPrefill prefill_;
   const std::shared_ptr<UploadBudget> uploads_;
   std::atomic<bool> stopping_{false};

@@ -7,6 +7,7 @@ class Clock;
 class DocumentPrefill;
 class DocumentStore;
 class JobQueue;
+class KvAllocator;
 class Scheduler;
 class ServerMetrics;
 
@@ -16,6 +17,7 @@ struct EngineParts {
   ServerMetrics* metrics;
   DocumentStore* store;
   DocumentPrefill* prefill;
+  KvAllocator* allocator;
   Scheduler* scheduler;
   JobQueue* queue;
   double no_evidence_threshold;

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/utf8.h"
+#include "server/engine/model_kind.h"
 
 namespace lectern {
 namespace {
@@ -42,8 +43,7 @@ class Checker {
   }
 
   void CheckSampling(const SamplingOptions& s, const ModelInfo& model) {
-    const bool samples = model.kind != ModelKind::kExtractive;
-    Require(samples || s.temperature == 0, "sampling.temperature",
+    Require(Samples(model) || s.temperature == 0, "sampling.temperature",
             absl::StrCat("must be 0: model ", model.name, " answers with spans of the document"));
     Require(s.temperature >= 0 && s.temperature <= 2, "sampling.temperature", "must be 0 to 2");
     Require(s.top_p > 0 && s.top_p <= 1, "sampling.top_p", "must be above 0 and at most 1");

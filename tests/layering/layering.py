@@ -61,8 +61,13 @@ MODEL_ROOT = ('server/model/model.h', 'server/model/attention_policy.h', 'server
               'server/model/fingerprint.h')
 # What every room of the engine may know.
 ENGINE_API = ('server/engine/api.h', 'server/engine/engine_parts.h', 'server/engine/fault_points.h',
-              'server/engine/request_checks.h', 'server/metrics/', 'base/') + MODEL_API
+              'server/engine/model_kind.h', 'server/engine/request_checks.h', 'server/metrics/',
+              'base/') + MODEL_API
 E = 'server/engine/'
+# The parts that all strategies of answering share.
+ANSWERING = tuple(f'{E}answering/{name}.h' for name in (
+    'answer_run', 'answer_spans', 'answer_stream', 'chunk_reading', 'decode_loop', 'evidence',
+    'exactness', 'sampler', 'sequence', 'stop_strings'))
 FAMILY = ('server/model/layers/', 'server/model/device/', 'server/model/f32_product/',
           'server/formats/', 'server/tokenizer/', 'base/', 'kernels/') + MODEL_ROOT
 INCLUDES = [
@@ -105,8 +110,12 @@ INCLUDES = [
                              E + 'text/') + ENGINE_API),
     (E + 'documents/', (E + 'documents/', E + 'kv_cache/', E + 'scheduling/', E + 'text/')
      + ENGINE_API),
-    (E + 'answering/', (E + 'answering/', E + 'documents/', E + 'kv_cache/', E + 'scheduling/',
-                        E + 'text/') + ENGINE_API),
+    (E + 'answering/answer_job.', (E + 'answering/', E + 'documents/', E + 'scheduling/')
+     + ENGINE_API),
+    (E + 'answering/strategies/', (E + 'answering/strategies/', E + 'documents/', E + 'kv_cache/',
+                                   E + 'scheduling/', E + 'text/') + ANSWERING + ENGINE_API),
+    (E + 'answering/', (E + 'documents/', E + 'kv_cache/', E + 'scheduling/', E + 'text/')
+     + ANSWERING + ENGINE_API),
     (E + 'engine.', (E,) + ENGINE_API),
     (E, ENGINE_API),
     ('server/rpc/call/', ('server/rpc/call/', E + 'engine.h', E + 'api.h',

@@ -64,6 +64,11 @@ class IncludesTest(unittest.TestCase):
                              ('kernels/a.cc', 'base/log.h'),
                              ('kernels/a.cc', 'c10/util/Half.h'),
                              ('server/rpc/a.cc', 'server/app/options.h'),
+                             ('server/engine/documents/a.cc', 'server/engine/answering/evidence.h'),
+                             ('server/engine/answering/sampler.cc',
+                              'server/engine/answering/strategies/answer_strategy.h'),
+                             ('server/engine/answering/strategies/a.cc',
+                              'server/engine/answering/answer_job.h'),
                              ('bench/a.cc', 'server/app/server.h'),
                              ('client/a.cc', 'server/rpc/call/grpc_status.h')):
             self.assertEqual(self.wrong(path, header), [f'{path}:3 includes {header}'])

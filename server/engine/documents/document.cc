@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/document_id.h"
+#include "server/engine/model_kind.h"
 
 namespace lectern {
 
@@ -64,7 +65,7 @@ std::vector<TokenRange> CutIntoChunks(const Encoding& encoding,
 }
 
 size_t ChunkTokens(const ModelInfo& model) {
-  if (model.kind != ModelKind::kGenerative) {
+  if (!KeepsKv(model)) {
     // The rest of a window is the question's.
     return static_cast<size_t>(std::max<int64_t>(model.context_length * 3 / 4, 1));
   }

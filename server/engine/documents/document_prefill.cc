@@ -1,15 +1,17 @@
 #include "server/engine/documents/document_prefill.h"
 
-#include <algorithm>
-#include <numeric>
+#include <functional>
+#include <optional>
 #include <utility>
+#include <vector>
 
-#include "absl/strings/str_cat.h"
-#include "base/error_details.h"
 #include "base/status_macros.h"
-#include "server/engine/kv_cache/page_count.h"
+#include "server/engine/documents/document_size.h"
+#include "server/engine/fault_points.h"
+#include "server/engine/model_kind.h"
 
 namespace lectern {
+
 Task<absl::StatusOr<std::shared_ptr<const DocumentContent>>> DocumentPrefill::Prepare(
     std::shared_ptr<const Model> model, std::string text, std::string sha256, StepOwner owner) {
   std::function<std::shared_ptr<const DocumentContent>()> work =
@@ -40,12 +42,12 @@ Task<absl::StatusOr<std::shared_ptr<const DocumentKv>>> DocumentPrefill::Load(
   for (const TokenRange& part : lease.content().Parts(reading)) {
     sizes.push_back(lease.content().PromptSize(part));
   }
-  auto allocated = co_await AllocatePages(*lease.model(), std::move(sizes), owner);
+  auto allocated = co_await allocator_->Allocate(*lease.model(), std::move(sizes), owner);
   if (!allocated.ok()) co_return allocated.status();
   auto pages = std::make_shared<std::vector<PageSet>>(*std::move(allocated));
   std::function<Loaded()> work = [store = store_, lease, reading, policy, pages] {
     size_t next = 0;
-    // The store asks for what the document's parts need, as above.
+    // The store asks for the pages of one part after the other, in the order of `sizes`.
     return store->FindOrLoad(
         lease, reading, policy,
         [&](size_t, size_t) -> absl::StatusOr<PageSet> { return std::move((*pages)[next++]); });
@@ -56,59 +58,14 @@ Task<absl::StatusOr<std::shared_ptr<const DocumentKv>>> DocumentPrefill::Load(
   co_return *std::move(loaded);
 }
 
-absl::Status DocumentPrefill::NoRoom(const Model& model, uint64_t tokens, uint64_t bytes) const {
-  ErrorDetails details{.reason = "CACHE_FULL",
-                       .metadata = {{"bytes", absl::StrCat(bytes)},
-                                    {"limit", absl::StrCat(pool_->budget())},
-                                    {"used", absl::StrCat(pool_->used())}}};
-  if (bytes <= pool_->budget() && store_->AnyInUse()) details.retry_after = absl::Seconds(1);
-  return MakeError(
-      absl::StatusCode::kResourceExhausted,
-      absl::StrCat("keys and values of ", tokens, " tokens take ", bytes, " bytes; ", pool_->used(),
-                   " of ", pool_->budget(), " are in use by documents that may not be evicted"),
-      details);
-}
-
-Task<absl::StatusOr<std::vector<PageSet>>> DocumentPrefill::AllocatePages(
-    const Model& model, std::vector<uint64_t> tokens, StepOwner owner) {
-  const ModelInfo& info = model.info();
-  uint64_t bytes = 0;
-  for (const uint64_t count : tokens) {
-    bytes += PagePool::Cost(info.page_bytes, PagesFor(count, info));
-  }
-  const uint64_t all_tokens = std::accumulate(tokens.begin(), tokens.end(), uint64_t{0});
-  while (true) {
-    const uint64_t used = pool_->used();
-    if (bytes > pool_->budget()) co_return NoRoom(model, all_tokens, bytes);
-    std::vector<PageSet> sets(tokens.size());
-    bool fits = true;
-    for (size_t i = 0; fits && i < tokens.size(); ++i) {
-      fits = pool_->Allocate(info.page_bytes, PagesFor(tokens[i], info), sets[i]);
-    }
-    if (fits) co_return std::move(sets);
-    sets.clear();
-    if (store_->EvictOne()) continue;
-    // Another job may give back pages, or a document.
-    const uint64_t ended = scheduler_->jobs_ended();
-    std::function<bool()> changed = [this, used, ended] {
-      return pool_->used() < used || scheduler_->jobs_ended() != ended;
-    };
-    const absl::Status waited = co_await scheduler_->WaitForMemory(std::move(changed), owner);
-    if (absl::IsAborted(waited)) co_return NoRoom(model, all_tokens, bytes);
-    if (!waited.ok()) co_return waited;
-  }
-}
-
-Task<absl::StatusOr<std::shared_ptr<const DocumentKv>>> DocumentPrefill::Read(
+Task<absl::StatusOr<std::shared_ptr<const DocumentKv>>> DocumentPrefill::Compute(
     std::shared_ptr<const DocumentContent> content, ReadingMode reading, AttentionPolicy policy,
     StepOwner owner, Scheduler::Progress progress) {
   const Model& model = *content->model;
-  auto read = std::make_shared<DocumentKv>();
-  read->policy = policy;
-  read->reading = reading;
-  if (model.info().kind != ModelKind::kGenerative) {
-    co_return std::shared_ptr<const DocumentKv>(std::move(read));
-  }
+  auto kv = std::make_shared<DocumentKv>();
+  kv->policy = policy;
+  kv->reading = reading;
+  if (!KeepsKv(model.info())) co_return std::shared_ptr<const DocumentKv>(std::move(kv));
   std::vector<std::vector<int32_t>> prompts;
   std::vector<uint64_t> sizes;
   uint64_t tokens = 0;
@@ -117,22 +74,64 @@ Task<absl::StatusOr<std::shared_ptr<const DocumentKv>>> DocumentPrefill::Read(
     sizes.push_back(prompts.back().size());
     tokens += prompts.back().size();
   }
-  auto pages = co_await AllocatePages(model, std::move(sizes), owner);
+  auto pages = co_await allocator_->Allocate(model, std::move(sizes), owner);
   if (!pages.ok()) co_return pages.status();
-  read->parts = *std::move(pages);
-  std::vector<ForwardSlice> requests;
+  kv->parts = *std::move(pages);
+  std::vector<ForwardSlice> slices;
   for (size_t i = 0; i < prompts.size(); ++i) {
-    requests.push_back(
-        {.tokens = prompts[i], .pages = read->parts[i].pages(), .policy = &read->policy});
+    slices.push_back({.tokens = prompts[i], .pages = kv->parts[i].pages(), .policy = &kv->policy});
   }
-  const absl::Status computed = co_await scheduler_->Run(model, requests, owner, &progress);
+  const absl::Status computed = co_await scheduler_->Run(model, slices, owner, &progress);
   if (!computed.ok()) co_return computed;
   metrics_->PrefillTokens(model.info().name, PrefillSource::kComputed, tokens);
-  co_return std::shared_ptr<const DocumentKv>(std::move(read));
+  co_return std::shared_ptr<const DocumentKv>(std::move(kv));
 }
 
-bool DocumentPrefill::IsReading(const Key& key) const {
-  return std::find(reading_.begin(), reading_.end(), key) != reading_.end();
+Task<absl::StatusOr<DocumentPrefill::Found>> DocumentPrefill::FindOrCompute(
+    DocumentStore::Lease lease, ReadingMode reading, AttentionPolicy policy, StepOwner owner,
+    Scheduler::Progress progress) {
+  std::shared_ptr<const DocumentKv> kv;
+  std::function<absl::StatusOr<bool>()> find = [&]() -> absl::StatusOr<bool> {
+    kv = store_->Find(lease, reading, policy);
+    return kv != nullptr;
+  };
+  SingleFlight::Key key{lease.id(), reading, policy};
+  const auto turn = co_await flights_.FindOrBegin(std::move(key), std::move(find), owner);
+  if (!turn.ok()) co_return turn.status();
+  if (!*turn) co_return Found{.kv = std::move(kv)};
+  auto loaded = co_await Load(lease, reading, policy, owner);
+  if (!loaded.ok()) co_return loaded.status();
+  if (*loaded != nullptr) co_return Found{.kv = *std::move(loaded)};
+  auto computed =
+      co_await Compute(lease.shared_content(), reading, policy, owner, std::move(progress));
+  if (!computed.ok()) co_return computed.status();
+  DelayPoint(Fault::kPublish);
+  store_->AddRead(lease.id(), *computed);
+  co_return Found{.kv = *std::move(computed), .computed = true};
+}
+
+Task<absl::StatusOr<DocumentInfo>> DocumentPrefill::Store(
+    std::shared_ptr<const DocumentContent> content, ReadingMode reading, AttentionPolicy policy,
+    DocumentOptions keep, StepOwner owner, Scheduler::Progress progress) {
+  const absl::Duration start = clock_->Steady();
+  std::optional<DocumentInfo> known;
+  std::function<absl::StatusOr<bool>()> find = [&]() -> absl::StatusOr<bool> {
+    LECTERN_ASSIGN_OR_RETURN(known, store_->Renew(content->id, keep));
+    return known.has_value();
+  };
+  SingleFlight::Key key{content->id, reading, policy};
+  const auto turn = co_await flights_.FindOrBegin(std::move(key), std::move(find), owner);
+  if (!turn.ok()) co_return turn.status();
+  if (!*turn) co_return *std::move(known);
+  // Given back when the document counts itself.
+  const auto reserved = store_->Reserve(keep.owner, content->id, DeviceBytes(*content, reading));
+  if (!reserved.ok()) co_return reserved.status();
+  auto computed = co_await Compute(content, reading, policy, owner, std::move(progress));
+  if (!computed.ok()) co_return computed.status();
+  metrics_->DocumentRead(content->model->info().name, content->text.size(),
+                         content->encoding.ids.size(), clock_->Steady() - start);
+  LECTERN_CO_RETURN_IF_ERROR(FaultPoint(Fault::kPublish));
+  co_return store_->Put(std::move(content), *std::move(computed), keep);
 }
 
 }  // namespace lectern

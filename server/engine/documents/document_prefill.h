@@ -1,29 +1,34 @@
-// Reads documents: tokenises them, computes their keys and values, finds room for them. Used by the
-// worker's coroutines.
+// Makes documents ready to be asked about: tokenises them, computes their keys and values once for
+// all jobs that want them, and brings them back from disk.
 #pragma once
 
-#include <functional>
 #include <memory>
-#include <set>
-#include <span>
 #include <string>
-#include <tuple>
-#include <vector>
 
 #include "absl/status/statusor.h"
+#include "base/clock.h"
 #include "server/engine/documents/document.h"
 #include "server/engine/documents/document_store.h"
-#include "server/engine/kv_cache/page_pool.h"
+#include "server/engine/documents/kv_allocator.h"
+#include "server/engine/documents/single_flight.h"
 #include "server/engine/scheduling/scheduler.h"
 #include "server/engine/scheduling/task.h"
+#include "server/metrics/server_metrics.h"
 
 namespace lectern {
 
+// Used by the worker's coroutines alone. Errors of every method: those of the job that should stop
+// (QueuedJob::Check()), of the allocator, and of the model.
 class DocumentPrefill {
  public:
-  DocumentPrefill(PagePool* pool, DocumentStore* store, Scheduler* scheduler,
-                  ServerMetrics* metrics)
-      : pool_(pool), store_(store), scheduler_(scheduler), metrics_(metrics) {}
+  DocumentPrefill(const Clock* clock, ServerMetrics* metrics, DocumentStore* store,
+                  KvAllocator* allocator, Scheduler* scheduler)
+      : clock_(clock),
+        metrics_(metrics),
+        store_(store),
+        allocator_(allocator),
+        scheduler_(scheduler),
+        flights_(scheduler) {}
 
   // Tokens, sentences and chunks of a text, made on the background thread.
   Task<absl::StatusOr<std::shared_ptr<const DocumentContent>>> Prepare(
@@ -32,44 +37,44 @@ class DocumentPrefill {
   // The lease with its document in memory: DocumentStore::MakeResident on the background thread.
   Task<absl::StatusOr<DocumentStore::Lease>> MakeResident(DocumentStore::Lease lease,
                                                           StepOwner owner);
+
+  // Computes a document's keys and values for the caller alone. `progress` is called with the
+  // tokens done, of all parts together.
+  Task<absl::StatusOr<std::shared_ptr<const DocumentKv>>> Compute(
+      std::shared_ptr<const DocumentContent> content, ReadingMode reading, AttentionPolicy policy,
+      StepOwner owner, Scheduler::Progress progress);
+
+  // The keys and values of a stored, resident document: from memory, from disk, or computed, once
+  // for all jobs that want them at the same time, and then stored.
+  struct Found {
+    std::shared_ptr<const DocumentKv> kv;
+    bool computed = false;  // by this call
+  };
+  Task<absl::StatusOr<Found>> FindOrCompute(DocumentStore::Lease lease, ReadingMode reading,
+                                            AttentionPolicy policy, StepOwner owner,
+                                            Scheduler::Progress progress);
+
+  // Stores a document: one that is there already is kept for its new owner too; another is computed
+  // and put into the store, once for all jobs that want it at the same time. RESOURCE_EXHAUSTED
+  // (CLIENT_QUOTA) if the owner's limits do not allow it.
+  Task<absl::StatusOr<DocumentInfo>> Store(std::shared_ptr<const DocumentContent> content,
+                                           ReadingMode reading, AttentionPolicy policy,
+                                           DocumentOptions keep, StepOwner owner,
+                                           Scheduler::Progress progress);
+
+ private:
   // The document's pages from disk, read on the background thread; null if they are not there.
   Task<absl::StatusOr<std::shared_ptr<const DocumentKv>>> Load(DocumentStore::Lease lease,
                                                                ReadingMode reading,
                                                                AttentionPolicy policy,
                                                                StepOwner owner);
 
-  // Pages for sequences of so many tokens, all of them or none; evicts documents, and waits for
-  // other jobs, if need be. RESOURCE_EXHAUSTED (CACHE_FULL): with RetryInfo when there may be room
-  // later.
-  Task<absl::StatusOr<std::vector<PageSet>>> AllocatePages(const Model& model,
-                                                           std::vector<uint64_t> tokens,
-                                                           StepOwner owner);
-
-  // Computes the document's keys and values. `progress` hears of tokens done, of all parts
-  // together.
-  Task<absl::StatusOr<std::shared_ptr<const DocumentKv>>> Read(
-      std::shared_ptr<const DocumentContent> content, ReadingMode reading, AttentionPolicy policy,
-      StepOwner owner, Scheduler::Progress progress);
-
-  // What a job is reading for all. Others wait until it is in the store, and look there again.
-  struct Key {
-    std::string document_id;
-    ReadingMode reading;
-    AttentionPolicy policy;
-    bool operator==(const Key&) const = default;
-  };
-  bool IsReading(const Key& key) const;
-  void Begin(const Key& key) { reading_.push_back(key); }
-  void End(const Key& key) { std::erase(reading_, key); }
-
- private:
-  absl::Status NoRoom(const Model& model, uint64_t tokens, uint64_t bytes) const;
-
-  PagePool* const pool_;
-  DocumentStore* const store_;
-  Scheduler* const scheduler_;
+  const Clock* const clock_;
   ServerMetrics* const metrics_;
-  std::vector<Key> reading_;
+  DocumentStore* const store_;
+  KvAllocator* const allocator_;
+  Scheduler* const scheduler_;
+  SingleFlight flights_;
 };
 
 }  // namespace lectern

@@ -7,7 +7,6 @@
 #include "absl/strings/str_cat.h"
 #include "base/error_details.h"
 #include "base/status_macros.h"
-#include "server/engine/documents/document_size.h"
 #include "server/engine/fault_points.h"
 #include "server/engine/request_checks.h"
 
@@ -90,7 +89,6 @@ Task<absl::StatusOr<DocumentInfo>> UploadJob::Read() {
 
 Task<absl::StatusOr<DocumentInfo>> UploadJob::ReadPages(
     std::shared_ptr<const DocumentContent> content) {
-  const absl::Duration start = clock_->Steady();
   const StepOwner owner{this, stage_};
   const ReadingMode reading = content->Resolve(options_.reading);
   const uint64_t tokens = content->PromptTokens(reading);
@@ -99,34 +97,12 @@ Task<absl::StatusOr<DocumentInfo>> UploadJob::ReadPages(
     LECTERN_CO_RETURN_IF_ERROR(
         CheckWindow(tokens, static_cast<uint64_t>(least), 0, model_->info()));
   }
-  const DocumentPrefill::Key key{content->id, reading,
-                                 ResolvePolicy(options_.attention, model_->info())};
-  while (true) {
-    // Another job may have read it in the meantime, or be at it.
-    auto known = parts_.store->Renew(content->id, keep_);
-    if (!known.ok()) co_return known.status();
-    if (known->has_value()) co_return **known;
-    if (!parts_.prefill->IsReading(key)) break;
-    std::function<bool()> over = [this, &key] { return !parts_.prefill->IsReading(key); };
-    const absl::Status waited = co_await parts_.scheduler->WaitUntil(std::move(over), owner);
-    if (!waited.ok()) co_return waited;
-  }
-  // Given back when the document counts itself.
-  LECTERN_CO_ASSIGN_OR_RETURN(
-      const auto declared,
-      parts_.store->Reserve(keep_.owner, content->id, DeviceBytes(*content, reading)));
-  parts_.prefill->Begin(key);
   Scheduler::Progress progress = [this, tokens](uint64_t done) {
     sink_->OnProgress(UploadStage::kPrefill, done, tokens);
   };
-  auto read =
-      co_await parts_.prefill->Read(content, reading, key.policy, owner, std::move(progress));
-  parts_.prefill->End(key);
-  if (!read.ok()) co_return read.status();
-  parts_.metrics->DocumentRead(model_->info().name, content->text.size(),
-                               content->encoding.ids.size(), clock_->Steady() - start);
-  LECTERN_CO_RETURN_IF_ERROR(FaultPoint(Fault::kPublish));
-  co_return parts_.store->Put(std::move(content), *std::move(read), keep_);
+  co_return co_await parts_.prefill->Store(std::move(content), reading,
+                                           ResolvePolicy(options_.attention, model_->info()), keep_,
+                                           owner, std::move(progress));
 }
 
 IncomingUpload::IncomingUpload(const EngineParts& parts, UploadOptions options,
