@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Questions of other forms about the facts of facts.json: writes forms.json beside it.
+"""Questions of other forms about the facts of facts.json: writes forms.json next to it.
 
     bench/quality_set/make_forms.py
 
-paraphrase: in words that the fact does not use. two_sentences: the fact in two neighbouring
-sentences, of which the second alone does not answer. unanswerable: about what the text does not say,
-with the fact of another question put in. aggregation: three facts in three places; the answer names
-the sum of what they say. Everything follows from the tables here; nothing is random.
+paraphrase: words that the fact does not use. two_sentences: the fact in two neighbouring
+sentences, of which the second alone does not answer. unanswerable: about something that the text does not say,
+with the fact of another question inserted. aggregation: three facts in three places; the answer is
+their sum. Everything follows from the tables here; nothing is random.
 """
 import json
 import pathlib
@@ -48,7 +48,7 @@ FORMS = {
          "The blue safe opens with a password.", "The password is 90417.",
          "What is the password of the green cabinet?"),
 }
-# question, what the three places say, the answer
+# question, the facts at the three places, the answer
 SUMS = [
     ("How many lanterns were delivered in all?",
      ["Three lanterns were delivered on Monday.", "Four lanterns were delivered on Tuesday.",

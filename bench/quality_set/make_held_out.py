@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Questions that no recipe was tuned on: writes held_out.json beside it.
+"""Questions on which no recipe was tuned: writes held_out.json next to it.
 
     bench/quality_set/make_held_out.py
 
-Other facts than facts.json, told in longer sentences, at other depths of the same documents; the
-forms are those of make_forms.py, and two_places: the answer needs two facts that stand far apart.
+The facts differ from those of facts.json; they are in longer sentences, at other depths of the same
+documents. The forms are those of make_forms.py, and two_places: the answer needs two facts that are far apart.
 Everything follows from the tables here; nothing is random.
 """
 import json
@@ -98,7 +98,7 @@ TWO_PLACES = [
      "The Marchbank family made its fortune with umbrellas.",
      "With what did the family that bought the old observatory make its fortune?", "umbrella"),
 ]
-# question, what the places say, the answer
+# question, the facts at the places, the answer
 SUMS = [
     ("How many horses did the stable buy altogether?",
      ["The stable bought two horses in March.", "The stable bought six horses in June."], "8"),

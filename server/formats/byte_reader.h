@@ -17,7 +17,7 @@ class ByteReader {
   uint64_t position() const { return position_; }
   uint64_t left() const { return bytes_.size() - position_; }
 
-  // False, leaving everything as it was, if fewer bytes are left.
+  // Returns false and changes nothing if fewer bytes are left.
   template <typename T>
   bool Read(T* value) {
     if (left() < sizeof(T)) return false;

@@ -18,7 +18,7 @@ const json* ConfigReader::Find(const std::string& key) const {
 absl::StatusOr<int64_t> ConfigReader::Int(const std::string& key) const {
   const json* value = Find(key);
   if (value == nullptr) return Invalid(key, "is missing");
-  // Anything above 63 bits is out of every range as well.
+  // A value above 63 bits is outside every range.
   if (!value->is_number_integer() ||
       (value->is_number_unsigned() && value->get<uint64_t>() > INT64_MAX)) {
     return Invalid(key, absl::StrCat(ShowJson(*value), " is not an integer below 2^63"));
@@ -84,7 +84,7 @@ absl::Status ConfigReader::CheckText(const std::string& key, std::string_view su
 
 absl::Status ConfigReader::CheckArchitecture(std::string_view supported) const {
   const json* names = Find("architectures");
-  if (names == nullptr) return absl::OkStatus();  // model_type has said it
+  if (names == nullptr) return absl::OkStatus();  // model_type has been checked
   if (names->is_array() && names->size() == 1 && (*names)[0] == supported) return absl::OkStatus();
   return Unsupported("architectures", absl::StrCat(ShowJson(*names), " is not supported; ",
                                                    std::string(supported), " is"));

@@ -1,5 +1,5 @@
-// Values of one JSON object of a model folder, with errors that name file and key. A key that is
-// null counts as absent, as it does in the library that writes these files.
+// Reads the values of one JSON object of a model folder, with errors that name file and key. A null
+// value counts as absent, as it does in the library that writes these files.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +12,7 @@
 
 namespace lectern {
 
-// For error messages: one line, printable, shortened.
+// Formats a value for error messages: one line, printable, shortened.
 std::string ShowJson(const nlohmann::json& value);
 
 // Refers to the object and the name of the file, which must outlive it.
@@ -24,10 +24,10 @@ class ConfigReader {
   // Null when absent.
   const nlohmann::json* Find(const std::string& key) const;
 
-  // INVALID_ARGUMENT for another type; without `absent` also for a key that is not there.
+  // INVALID_ARGUMENT for another type, and without `absent` also for a missing key.
   absl::StatusOr<int64_t> Int(const std::string& key) const;
   absl::StatusOr<int64_t> Int(const std::string& key, int64_t absent) const;
-  // The same, and that it lies in [least, most].
+  // Also checks that the value is in [least, most].
   absl::StatusOr<int64_t> IntIn(const std::string& key, int64_t least, int64_t most) const;
   absl::StatusOr<double> Number(const std::string& key, double absent) const;
   absl::StatusOr<bool> Bool(const std::string& key, bool absent = false) const;

@@ -1,6 +1,6 @@
 // Block layouts: GGUF specification and the `gguf` package's documentation of its types. All
 // products below are exact in fp32 (an fp16 scale has 11 bits, a code at most 8, a sub-scale 6 to
-// 8), so each value is rounded at most once whatever order or fusion a compiler chooses.
+// 8), so each value is rounded at most once, whatever order or fusion the compiler chooses.
 #include <bit>
 #include <cmath>
 #include <cstring>
@@ -163,7 +163,7 @@ absl::Status Refuse(const TensorView& tensor, std::string_view why) {
                                                  "': ", absl::string_view(why.data(), why.size())));
 }
 
-// Bytes of a row; INVALID_ARGUMENT unless the rows are there.
+// The bytes of a row; INVALID_ARGUMENT unless the tensor has these rows.
 absl::StatusOr<int64_t> RowBytes(const TensorView& tensor, int64_t first_row, int64_t rows) {
   if (tensor.shape.size() > 2) return Refuse(tensor, "has more than two dimensions");
   const int64_t cols = tensor.cols();
@@ -195,7 +195,7 @@ void UnpackNibbles(const uint8_t* bytes, int8_t* codes) {
   }
 }
 
-// -8 * scale in half precision, exactly; nothing if that is too large.
+// -8 * scale in half precision, exactly; nullopt if that is too large.
 std::optional<uint16_t> MinimumOfQ4_0(uint16_t scale) {
   constexpr uint16_t kSign = 0x8000;
   const float value = 8 * std::abs(HalfToFloat(scale));

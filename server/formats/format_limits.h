@@ -1,5 +1,5 @@
 // Limits on model files, all in one place; each has a test file that exceeds it
-// (tests/server/formats). They bound the work and the memory that a hostile file can ask for.
+// (tests/server/formats). They bound the work and the memory that a hostile file can request.
 #pragma once
 
 #include <cstddef>

@@ -45,7 +45,7 @@ std::optional<TensorType> TypeFromGgml(uint32_t type) {
   }
 }
 
-// The names of types that exist but are not read, for the error message alone.
+// The names of types that exist but are not supported, only for the error message.
 std::string_view UnreadTypeName(uint32_t type) {
   static constexpr std::pair<uint32_t, std::string_view> kNames[] = {
       {6, "Q5_0"},   {7, "Q5_1"},    {9, "Q8_1"},     {10, "Q2_K"},   {11, "Q3_K"},
@@ -59,7 +59,7 @@ std::string_view UnreadTypeName(uint32_t type) {
   return "unknown";
 }
 
-// A tensor's entry in the header, before its place in the file is checked.
+// A tensor's entry in the header, before its position in the file is checked.
 struct TensorInfo {
   std::string_view name;
   TensorView view = {};
@@ -87,7 +87,7 @@ absl::Status ReadShape(ByteReader& reader, const FilePart& tensor, TensorInfo& i
   return absl::OkStatus();
 }
 
-// Sets the type and the size in bytes; the shape is there.
+// Sets the type and the size in bytes; the shape is already set.
 absl::Status ReadType(ByteReader& reader, const FilePart& tensor, TensorInfo& info) {
   uint32_t number;
   if (!reader.Read(&number)) return InvalidFile(tensor, "the file ends before its type");
@@ -154,7 +154,7 @@ absl::StatusOr<uint64_t> ReadAlignment(const std::map<std::string, GgufValue>& m
   return *alignment;
 }
 
-// Cuts each tensor's bytes out of `data`, the part of the file behind the header.
+// Assigns each tensor its bytes in `data`, the part of the file after the header.
 absl::Status PlaceTensors(std::string_view data, uint64_t alignment, const std::string& path,
                           std::vector<TensorInfo>& tensors) {
   std::sort(tensors.begin(), tensors.end(),
@@ -261,7 +261,7 @@ absl::Status MappedGguf::Parse() {
   for (TensorInfo& info : tensors) {
     if (!tensors_.Add(std::string(info.name), std::move(info.view))) {
       return InvalidFile({.file = path(), .kind = "tensor", .name = info.name},
-                         "stands twice in the file");
+                         "occurs twice in the file");
     }
   }
   return absl::OkStatus();

@@ -1,5 +1,5 @@
 // GGUF files (versions 2 and 3, little-endian), read through mmap and treated as hostile: every
-// count, offset and size is checked against the bytes that are left before it is used.
+// count, offset and size is checked against the remaining bytes before it is used.
 #pragma once
 
 #include <cstdint>

@@ -171,8 +171,8 @@ class ValueReader {
     });
   }
 
-  // `min_bytes` is what one element takes in the file, so that memory is only reserved for elements
-  // that can be there.
+  // `min_bytes` is the least size of one element in the file, so that memory is reserved only for
+  // elements that can exist.
   template <typename Element, typename ReadOne>
   absl::StatusOr<GgufValue> Elements(uint64_t count, uint64_t min_bytes, ReadOne read_one) {
     if (count > reader_.left() / min_bytes) {
@@ -214,7 +214,7 @@ absl::StatusOr<std::map<std::string, GgufValue>> ReadGgufMetadata(ByteReader& re
     const FilePart key{.file = path, .kind = "key", .name = name};
     LECTERN_ASSIGN_OR_RETURN(GgufValue value, ValueReader(reader, key).Read());
     if (!metadata.emplace(name, std::move(value)).second) {
-      return InvalidFile(key, "stands twice in the file");
+      return InvalidFile(key, "occurs twice in the file");
     }
   }
   return metadata;

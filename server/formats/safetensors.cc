@@ -1,5 +1,5 @@
-// Format: github.com/huggingface/safetensors#format. As the reference reader does, tensors must
-// tile the data section without a hole; sizes of zero are refused besides.
+// Format: github.com/huggingface/safetensors#format. Tensors must tile the data section without
+// holes, as the reference reader requires; sizes of zero are refused, too.
 #include "server/formats/safetensors.h"
 
 #include <algorithm>
@@ -32,7 +32,7 @@ constexpr char kSingleFile[] = "model.safetensors";
 constexpr char kIndexFile[] = "model.safetensors.index.json";
 constexpr char kMetadataKey[] = "__metadata__";
 
-// A dtype of the format; `type` is empty for those that are not read.
+// A dtype of the format; `type` is empty for unsupported ones.
 struct Dtype {
   std::string_view name;
   uint64_t bytes;
@@ -139,7 +139,7 @@ absl::Status CheckMetadata(const json& metadata, const std::string& path) {
   return absl::OkStatus();
 }
 
-// Tensors sorted by place must follow each other without hole or overlap and fill the data section.
+// Tensors sorted by position must follow each other without holes or overlaps and fill the section.
 absl::Status PlaceEntries(std::string_view data, const std::string& path,
                           std::vector<Entry>& entries) {
   std::sort(entries.begin(), entries.end(),
@@ -161,7 +161,7 @@ absl::Status PlaceEntries(std::string_view data, const std::string& path,
   }
   if (end != data.size()) {
     return InvalidFile({.file = path},
-                       absl::StrCat(data.size() - end, " bytes behind the last tensor"));
+                       absl::StrCat(data.size() - end, " bytes after the last tensor"));
   }
   return absl::OkStatus();
 }
@@ -231,7 +231,7 @@ class SafetensorsSource final : public TensorSource {
   bool ignore_other_types_;
   std::vector<MappedFile> shards_;
   TensorTable tensors_;
-  size_t found_ = 0;  // tensors seen, with those left out for their type
+  size_t found_ = 0;  // tensors seen, including those left out for their type
 };
 
 template <typename Belongs>
@@ -309,7 +309,7 @@ absl::Status SafetensorsSource::AddIndex() {
   return absl::OkStatus();
 }
 
-// The single file or the index of a folder; any other path as it is.
+// Returns the single file or the index of a folder; any other path unchanged.
 absl::StatusOr<std::string> ResolveFile(const std::string& path) {
   std::error_code error;
   if (!std::filesystem::is_directory(path, error)) return path;

@@ -1,5 +1,5 @@
 // Safetensors: one file, or shards named by model.safetensors.index.json. Read through mmap and
-// treated as hostile, as GGUF is.
+// treated as hostile, like GGUF.
 #pragma once
 
 #include <memory>

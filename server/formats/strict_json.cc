@@ -30,7 +30,7 @@ class Checker final : public nlohmann::json_sax<nlohmann::json> {
 
   bool key(string_t& name) override {
     if (keys_.back().insert(name).second) return true;
-    return Fail(absl::StrCat("key '", Printable(name), "' stands twice in one object"));
+    return Fail(absl::StrCat("key '", Printable(name), "' occurs twice in one object"));
   }
 
   bool parse_error(std::size_t position, const std::string&,
@@ -70,7 +70,7 @@ class Checker final : public nlohmann::json_sax<nlohmann::json> {
 }  // namespace
 
 absl::StatusOr<nlohmann::json> ParseJsonObject(std::string_view contents, std::string_view file) {
-  // The parser takes a zero byte for the end; what stands behind it would go unseen.
+  // The parser treats a zero byte as the end, so any text after it would go unseen.
   const size_t zero = contents.find('\0');
   if (zero != std::string_view::npos) {
     return InvalidFile({.file = file},

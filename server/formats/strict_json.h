@@ -8,9 +8,9 @@
 
 namespace lectern {
 
-// An object, or INVALID_ARGUMENT naming `file` and what is wrong. Limits: loader_limits.h.
+// An object, or INVALID_ARGUMENT naming `file` and the fault. The limits are in format_limits.h.
 absl::StatusOr<nlohmann::json> ParseJsonObject(std::string_view contents, std::string_view file);
-// The same for a config.json, which is small.
+// Like ParseJsonObject, with lower limits, for a config.json.
 absl::StatusOr<nlohmann::json> ParseConfigJson(std::string_view contents, std::string_view file);
 
 }  // namespace lectern

@@ -1,4 +1,4 @@
-// Looks up a model's tensors by name and shape, and knows which were left unused.
+// Looks up a model's tensors by name and shape, and finds those that were left unused.
 #pragma once
 
 #include <cstdint>
@@ -17,12 +17,12 @@ class TensorFinder {
  public:
   explicit TensorFinder(const TensorSource& source) : source_(source) {}
 
-  // INVALID_ARGUMENT naming file and tensor when it is missing or of another shape.
+  // INVALID_ARGUMENT, naming file and tensor, if it is missing or has another shape.
   absl::Status Find(const std::string& name, const std::vector<int64_t>& shape,
                     const TensorView** tensor);
 
-  // UNIMPLEMENTED for a tensor that nobody asked for: leaving it out would give wrong answers
-  // silently. `spare` names what may stand in the file without being used, "*.x" every name that
+  // UNIMPLEMENTED for a tensor that was never looked up: leaving it out would give wrong answers
+  // silently. `spare` names tensors that may be unused, "*.x" every name that
   // ends in ".x"; `family` is named in the error.
   absl::Status RefuseUnused(std::string_view family,
                             const std::vector<std::string_view>& spare) const;

@@ -1,5 +1,4 @@
-// Named tensors of a model file, whatever the format: GGUF or safetensors, one file or several.
-// Nothing here needs LibTorch.
+// Named tensors of a model file, in either format: GGUF or safetensors, one file or several.
 #pragma once
 
 #include <cstdint>
@@ -45,8 +44,8 @@ class TensorSource {
 };
 
 // Writes rows [first_row, first_row + rows) of a one- or two-dimensional tensor as fp32, densely,
-// to `out` [rows, cols]. INVALID_ARGUMENT naming the tensor when the range or the type does not
-// fit. Values that are not finite are passed through.
+// to `out` [rows, cols]. INVALID_ARGUMENT, naming the tensor, if the range or the type does not
+// fit. Non-finite values are passed through.
 absl::Status Dequantize(const TensorView& tensor, int64_t first_row, int64_t rows, float* out);
 
 // A row of a tensor in blocks of 32 as the file holds it: value = scale * code + minimum, scales

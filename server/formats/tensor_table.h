@@ -14,7 +14,7 @@ namespace lectern {
 
 class TensorTable {
  public:
-  // False if the name is taken. `view.name` is replaced by the table's own copy.
+  // False if the name is taken. `view.name` is replaced by the table's copy.
   bool Add(std::string name, TensorView view) {
     const auto [entry, added] = views_.emplace(std::move(name), std::move(view));
     if (added) entry->second.name = entry->first;

@@ -18,8 +18,8 @@ class AddedTokens {
   explicit AddedTokens(std::vector<std::pair<std::string_view, int32_t>> tokens)
       : trie_(std::move(tokens)) {}
 
-  // Cuts `text` into what is a token (id >= 0, the longest wins) and what lies between (id -1, not
-  // empty), from left to right.
+  // Divides `text`, from left to right, into tokens (id >= 0, the longest match wins) and the texts
+  // between them (id -1, not empty).
   template <typename Part>
   void Cut(std::string_view text, Part part) const {
     size_t plain = 0;

@@ -39,8 +39,8 @@ class ChatMl : public ChatTemplate {
 
 constexpr std::string_view kSpace = " \t\n\v\f\r";
 
-// One `{% %}` or `{{ }}` of a template; `-` trims the text next to it, `+` keeps what the options
-// below would take.
+// One `{% %}` or `{{ }}` of a template; `-` trims the text next to it, `+` keeps the text
+// that the options below would remove.
 struct Tag {
   size_t begin = 0;  // of its first brace
   size_t end = 0;    // one past its last brace
@@ -79,21 +79,21 @@ std::optional<Tag> ReadTag(std::string_view jinja, size_t begin) {
   return std::nullopt;
 }
 
-// True if the text between two tags (null: none on that side) prints nothing, as Jinja trims it
+// True if the text between two tags (null: no tag on that side) prints nothing when Jinja trims it
 // with the options trim_blocks and lstrip_blocks, under which chat templates are written.
 bool PrintsNothing(std::string_view text, const Tag* before, const Tag* after) {
   if (text.find_first_not_of(kSpace) != std::string_view::npos) return false;
   if (text.empty() || (before != nullptr && before->right == '-')) return true;
   if (after != nullptr && after->left == '-') return true;
   bool line_start = before == nullptr;
-  // trim_blocks: the line break behind a statement.
+  // trim_blocks removes the line break after a statement.
   if (before != nullptr && before->statement && before->right == 0 && text.front() == '\n') {
     text.remove_prefix(1);
     line_start = true;
   }
-  // One line break at the end of a template counts for nothing.
+  // Jinja ignores one line break at the end of a template.
   if (after == nullptr) return text.empty() || text == "\n";
-  // lstrip_blocks: the indentation of a statement.
+  // lstrip_blocks removes the indentation of a statement.
   if (text.find('\n') != std::string_view::npos) return false;
   return text.empty() || (line_start && after->statement && after->left == 0);
 }
@@ -146,7 +146,7 @@ std::optional<std::string> Normalise(std::string_view jinja) {
   std::optional<Tag> before;
   while (true) {
     const size_t from = before ? before->end : 0;
-    // A single brace is text, which is refused below.
+    // A single brace is text and is refused below.
     const size_t begin = std::min(jinja.find('{', from), jinja.size());
     const std::optional<Tag> tag = begin < jinja.size() ? ReadTag(jinja, begin) : std::nullopt;
     if (begin < jinja.size() && !tag) return std::nullopt;

@@ -1,6 +1,6 @@
-// Chat templates: how a model wants its turns written. Templates are recognised, not interpreted: a
-// model file brings a Jinja program, and running programs out of model files is what this server
-// does not do. An unknown template is refused at load time with its first line in the message.
+// Chat templates: the form in which a model expects its turns. Templates are recognised, not
+// interpreted: a model file contains a Jinja program, and this server does not run programs from
+// model files. An unknown template is refused at load time with its first line in the message.
 #pragma once
 
 #include <memory>
@@ -21,13 +21,13 @@ struct ChatMessage {
 class ChatTemplate {
  public:
   virtual ~ChatTemplate() = default;
-  // The text that goes through Tokenizer::Encode(text, parse_special = true).
+  // The text to pass to Tokenizer::Encode(text, parse_special = true).
   virtual std::string Render(const std::vector<ChatMessage>& messages,
                              bool add_generation_prompt) const = 0;
 };
 
 // Recognises the template source of a model file (tokenizer.chat_template of a GGUF or
-// tokenizer_config.json). UNIMPLEMENTED, naming what was found, when it is not one that is known.
+// tokenizer_config.json). UNIMPLEMENTED, with the template's first line, if it is unknown.
 absl::StatusOr<std::unique_ptr<ChatTemplate>> RecogniseChatTemplate(std::string_view jinja);
 
 }  // namespace lectern

@@ -1,5 +1,4 @@
-// Text to token ids and back. Pure interface; the byte-level BPE that serves GPT-2-style
-// vocabularies is byte_level_bpe.h.
+// Converts text to token ids and back. A pure interface; bpe, unigram and word_piece implement it.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +9,7 @@
 
 namespace lectern {
 
-// Token ids of a text and, for each token, the half-open byte range of the input it stands for.
+// Token ids of a text and, for each token, the half-open byte range of the input it represents.
 // Ranges are ascending and lie inside the text; a byte that has no token belongs to no range.
 struct Encoding {
   std::vector<int32_t> ids;
@@ -19,14 +18,14 @@ struct Encoding {
 };
 
 // Turns a stream of ids into text that is released only in whole UTF-8 characters. Special tokens
-// give nothing; an invalid byte becomes U+FFFD as soon as it is known to be invalid. One per
+// yield nothing; an invalid byte becomes U+FFFD as soon as it is known to be invalid. One per
 // answer; not thread-safe; must not outlive its tokenizer.
 class StreamDecoder {
  public:
   virtual ~StreamDecoder() = default;
-  // Text that is complete after this id; may be empty.
+  // Returns the text that is complete after this id; may be empty.
   virtual std::string Append(int32_t id) = 0;
-  // What is left at the end (an unfinished character becomes U+FFFD).
+  // Returns the remaining text at the end (an unfinished character becomes U+FFFD).
   virtual std::string Finish() = 0;
 };
 
@@ -36,7 +35,7 @@ class Tokenizer {
   virtual ~Tokenizer() = default;
 
   virtual int32_t vocab_size() const = 0;
-  // Ends an answer; -1 if the vocabulary has none.
+  // The id that ends an answer; -1 if the vocabulary has none.
   virtual int32_t eos_id() const = 0;
 
   // `text` should be UTF-8; ill-formed parts are read as U+FFFD. With `parse_special`, special
@@ -49,8 +48,8 @@ class Tokenizer {
 
   virtual bool IsSpecial(int32_t id) const = 0;
 
-  // No token of a well-formed text stands for more of its bytes; 0 if some bytes have no token, so
-  // that the number of tokens says nothing.
+  // The largest number of bytes that a token of a well-formed text represents; 0 if some bytes have
+  // no token, so that the number of tokens gives no bound.
   virtual size_t longest_token_bytes() const = 0;
 
   virtual std::unique_ptr<StreamDecoder> NewStreamDecoder() const = 0;

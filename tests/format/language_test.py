@@ -55,6 +55,8 @@ C_LIKE = ('.cc', '.h', '.cpp', '.c', '.cu', '.cuh', '.proto')
 HASH = ('.cmake', '.sh', '.yml', '.yaml', '.toml', '.cfg', '.service')
 # Programs, whose string literals are read by people; in tests they are often documents and questions.
 MESSAGES = ('base/', 'kernels/', 'server/', 'client/', 'bench/', 'deploy/', 'models/')
+# Programs whose string literals are made-up documents and questions.
+DATA = ('bench/quality_set/', 'bench/readers/reading_task.py')
 
 Block = collections.namedtuple('Block', 'line text openings')
 
@@ -190,7 +192,7 @@ def findings_of(block):
 
 def blocks_of(name, source):
     base = os.path.basename(name)
-    messages = name.startswith(MESSAGES)
+    messages = name.startswith(MESSAGES) and not name.startswith(DATA)
     shebang = source.split('\n', 1)[0] if source.startswith('#!') else ''
     if name.endswith('.md'):
         return markdown_blocks(source)

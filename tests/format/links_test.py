@@ -4,7 +4,7 @@
     links_test.py SOURCE_DIR
 
 It checks relative links and images, and `backticks` that look like paths of the repository: those
-that begin with one of its folders. A path may be that of a built program or of a file beside the page.
+that begin with one of its folders. Such a path may also be relative to the page's folder.
 In all tracked text it also checks paths of pages below docs/, with their anchors.
 """
 import os

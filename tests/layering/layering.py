@@ -3,15 +3,15 @@
 
     layering.py SOURCE_DIR LINK_GRAPH
 
-LINK_GRAPH is written by cmake/LecternLinkGraph.cmake: "TARGET: what it links" a line. The rules are
-the two tables below; docs/architecture.md tells their reasons.
+LINK_GRAPH is written by cmake/LecternLinkGraph.cmake: one line "TARGET: what it links" for each target. The rules are
+the two tables below; docs/architecture.md gives the reasons.
 """
 import os
 import re
 import sys
 
-# What a target may link, without the prefix of the alias "lectern::". Whatever else is linked must
-# match one of EXTERNAL below.
+# The targets that each target may link, without the prefix of the alias "lectern::". Anything else
+# that is linked must match one of EXTERNAL below.
 LINKS = {
     'lectern_proto': set(),
     'lectern_base': set(),
@@ -33,7 +33,7 @@ LINKS = {
     'lectern': {'cli', 'client'},
 }
 
-# Third-party libraries and who may link them.
+# Third-party libraries and the targets that may link them.
 EXTERNAL = [
     (r'libtorch::', {'lectern_f32'}),
     (r'PkgConfig::(GRPCPP|PROTOBUF)|.*grpc|.*protobuf', {'lectern_proto', 'lectern_app'}),
@@ -47,19 +47,19 @@ EXTERNAL = [
     (r'absl::', set(LINKS) - {'lectern_kernels', 'lectern_kernels_ref'}),
 ]
 
-# What the files below a folder may include of the project; the first folder that fits counts, so
-# the rooms of a folder come before the folder itself. A room lists the rooms below it, never one
-# above: the whole table is a one-way street, and check_rooms() tests that it is.
+# The files of the project that the files below a folder may include. The first folder that matches
+# counts, so the rooms of a folder come before the folder itself. A room lists only rooms below it;
+# check_rooms() tests that the table has no circle.
 TOKENIZER_API = ('server/tokenizer/tokenizer.h', 'server/tokenizer/tokenizer_limits.h',
                  'server/tokenizer/added_tokens.h')
-# What the engine and the RPCs may know of models.
+# The part of the models that the engine and the RPCs may include.
 MODEL_API = ('server/model/model.h', 'server/model/attention_policy.h', 'server/tokenizer/tokenizer.h')
-# What every file of server/model may know: the interface of models and how they are loaded.
+# The files that everything in server/model may include: the interface of models and their loading.
 MODEL_ROOT = ('server/model/model.h', 'server/model/attention_policy.h', 'server/model/prompt.h',
               'server/model/kernel_status.h', 'server/model/parallel_for.h',
               'server/model/load_options.h', 'server/model/model_files.h',
               'server/model/fingerprint.h')
-# What every room of the engine may know.
+# The files that every room of the engine may include.
 ENGINE_API = ('server/engine/api.h', 'server/engine/engine_parts.h', 'server/engine/fault_points.h',
               'server/engine/model_kind.h', 'server/engine/request_checks.h', 'server/metrics/',
               'base/') + MODEL_API
@@ -158,7 +158,7 @@ def check_links(graph):
         seen.add(target)
         allowed = LINKS.get(target)
         if allowed is None:
-            continue  # a test, a benchmark or a library of theirs
+            continue  # a test, a benchmark or one of their libraries
         for link in rest.split():
             name = re.sub(r'^lectern(::|_)', '', link)
             if link.startswith('lectern'):
@@ -206,7 +206,7 @@ def include_allowed(path, header):
 
 
 def check_rooms():
-    """Arrows between rooms of the table that form a circle."""
+    """Returns the arrows between rooms of the table that form a circle."""
     rooms = [folder for folder, _ in INCLUDES if folder.endswith('/')]
 
     def room_of(path):
@@ -237,7 +237,7 @@ def check_rooms():
     return problems
 
 
-# A folder of sources has one theme, and more files than this are two.
+# A folder of sources has one theme; with more files than this it probably has two.
 MAX_FILES = 26
 
 
@@ -256,7 +256,7 @@ def main():
     root, graph_file = sys.argv[1:3]
     with open(graph_file, encoding='utf-8') as file:
         problems, targets = check_links(file.read())
-    # An empty graph or tree would pass: that both were read is part of the check.
+    # An empty graph or tree would pass, so the check includes that both were read.
     problems += [f'{name} is missing in the link graph' for name in sorted(set(LINKS) - targets)]
     wrong_includes, count = check_includes(root)
     problems += wrong_includes

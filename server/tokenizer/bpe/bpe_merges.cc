@@ -10,7 +10,7 @@ uint64_t PairKey(int32_t left, int32_t right) {
   return static_cast<uint64_t>(static_cast<uint32_t>(left)) << 32 | static_cast<uint32_t>(right);
 }
 
-// A possible merge of the symbol at `at` with the one behind it, as it was when it was found.
+// A possible merge of the symbol at `at` with the next one, as they were when it was found.
 struct Candidate {
   int32_t rank;
   int32_t at;

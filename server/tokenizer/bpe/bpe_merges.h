@@ -1,4 +1,4 @@
-// The merging of byte-pair encoding: which two neighbours become one token, best rank first.
+// Merges neighbouring symbols for byte-pair encoding, best rank first.
 #pragma once
 
 #include <cstdint>
@@ -7,7 +7,7 @@
 
 namespace lectern {
 
-// A token and the bytes of the word it stands for.
+// A token and the bytes of the word that it covers.
 struct BpeSymbol {
   int32_t id = -1;  // -1: a byte without a token; it is never merged
   uint32_t begin = 0;
@@ -21,7 +21,8 @@ class BpeMerges {
   // pair.
   bool Add(int32_t left, int32_t right, int32_t merged, int32_t rank);
 
-  // Merges the symbols of one word in place: time n log n, the leftmost of equal ranks first.
+  // Merges the symbols of one word in place, in time n log n; of equal ranks the leftmost goes
+  // first.
   void Apply(std::vector<BpeSymbol>& symbols) const;
 
  private:

@@ -22,7 +22,7 @@ std::string EncodeTwoByteUtf8(int point) {
   return {static_cast<char>(0xc0 | (point >> 6)), static_cast<char>(0x80 | (point & 0x3f))};
 }
 
-// Code points reach 0x143; the inverse by code point, -1 where none.
+// Code points reach 0x143; the inverse maps code points to bytes, or to -1.
 std::array<int, 0x180> BytesByPoint() {
   std::array<int, 0x180> bytes;
   bytes.fill(-1);

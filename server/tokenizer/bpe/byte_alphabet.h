@@ -13,7 +13,7 @@ namespace lectern {
 // The UTF-8 text of each byte's character. Constant.
 const std::array<std::string, 256>& ByteAlphabet();
 
-// Bytes that a token's text stands for; nullopt if it has characters outside the alphabet.
+// The bytes that a token's text represents; nullopt if it has characters outside the alphabet.
 std::optional<std::string> BytesOfToken(std::string_view text);
 
 }  // namespace lectern

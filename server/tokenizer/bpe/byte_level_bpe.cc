@@ -18,7 +18,7 @@ namespace lectern {
 namespace {
 
 constexpr size_t kMaxTokens = size_t{1} << 22;
-// Words whose tokens are remembered while one text is encoded.
+// The number of words whose tokens are cached while one text is encoded.
 constexpr size_t kCachedWords = 1 << 16;
 constexpr size_t kCachedWordBytes = 64;
 
@@ -28,7 +28,7 @@ absl::Status Bad(const ByteLevelBpeConfig& config, const std::string& what) {
                    {.reason = "MODEL_FILE_INVALID", .metadata = {{"file", config.source}}});
 }
 
-// A text made well-formed, and where each of its bytes comes from. Most texts are well-formed, and
+// A text made well-formed, with the origin of each of its bytes. Most texts are well-formed, and
 // then nothing is copied.
 class CleanText {
  public:
@@ -183,7 +183,7 @@ class ByteLevelBpe : public Tokenizer {
       }
       if (!special_[id]) longest_token_ = std::max(longest_token_, bytes_[id].size());
     }
-    // Bytes that no well-formed text has need no token.
+    // Bytes that occur in no well-formed text need no token.
     for (int byte = 0; byte <= 0xf4; ++byte) {
       if (byte != 0xc0 && byte != 0xc1 && byte_ids_[byte] < 0) longest_token_ = 0;
     }

@@ -11,19 +11,19 @@
 
 namespace lectern {
 
-// How a text is cut before merging; each names one fixed set of regular expressions.
+// How a text is divided before merging; each value names one fixed set of regular expressions.
 enum class PreTokenizer {
-  kNone,    // no cutting: each text between special tokens is one piece
+  kNone,    // not divided: each text between special tokens is one piece
   kGpt2,    // the GPT-2 pattern
   kSmolLm,  // each numeric character alone, then the GPT-2 pattern
 };
 
-// What a vocabulary file says, whichever format it came in. Token strings are in GPT-2's printable
+// The contents of a vocabulary file, in any format. Token strings are in GPT-2's printable
 // byte alphabet; merges are "left right" in order of rank.
 struct ByteLevelBpeConfig {
   std::vector<std::string> tokens;  // index = id
   std::vector<std::string> merges;
-  std::vector<int32_t> special_ids;  // recognised in text when asked for, silent when decoded
+  std::vector<int32_t> special_ids;  // recognised in text on request; decode to nothing
   int32_t eos_id = -1;
   PreTokenizer pre_tokenizer = PreTokenizer::kGpt2;
   bool add_bos = false;

@@ -11,11 +11,11 @@ namespace lectern {
 namespace {
 
 // The pattern of GPT-2 (Radford et al. 2019). White space is spelled out as Unicode's White_Space:
-// PCRE2's \s counts U+180E too, which Unicode took out in version 6.3.
+// PCRE2's \s counts U+180E too, which Unicode removed in version 6.3.
 constexpr char kWords[] =
     R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\p{L}\p{N}\x{9}-\x{d}\x{85}\p{Z}]+)"
     R"(|[\x{9}-\x{d}\x{85}\p{Z}]+(?![^\x{9}-\x{d}\x{85}\p{Z}])|[\x{9}-\x{d}\x{85}\p{Z}]+)";
-// Each numeric character (categories Nd, Nl, No) alone, and what lies between.
+// Each numeric character (categories Nd, Nl, No) alone, and the text between them.
 constexpr char kNumbers[] = R"(\p{N}|\P{N}+)";
 
 struct MatchData {
@@ -42,12 +42,13 @@ struct PreTokenize::Pattern {
     if (pattern->code == nullptr) {
       return absl::InternalError("pre-tokeniser pattern does not compile");
     }
-    // Without JIT (some hardened kernels forbid it) matching is slower and otherwise the same.
+    // Without JIT (some hardened kernels forbid it) matching is slower but gives the same result.
     pcre2_jit_compile(pattern->code, PCRE2_JIT_COMPLETE);
     return pattern;
   }
 
-  // Matches that cover `text`; whatever the pattern leaves out becomes a piece of its own.
+  // Calls `piece` for the matches in `text`; text that the pattern does not match becomes a
+  // separate piece.
   void ForEach(std::string_view text, const std::function<void(size_t, size_t)>& match) const {
     const MatchData data(code);
     const PCRE2_SPTR subject = reinterpret_cast<PCRE2_SPTR>(text.data());
@@ -86,7 +87,7 @@ void PreTokenize::Cut(std::string_view text,
     CutWords(text, 0, piece);
     return;
   }
-  // Each part is cut on its own: look-ahead must not see the number behind it.
+  // Each part is divided separately, because look-ahead must not see the number that follows.
   numbers_->ForEach(text, [&](size_t begin, size_t end) {
     CutWords(text.substr(begin, end - begin), begin, piece);
   });

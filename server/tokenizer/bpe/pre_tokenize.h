@@ -1,4 +1,4 @@
-// Cuts a text into the pieces within which tokens are merged.
+// Divides a text into the pieces within which tokens are merged.
 #pragma once
 
 #include <functional>
@@ -25,7 +25,7 @@ class PreTokenize {
   void CutWords(std::string_view text, size_t base,
                 const std::function<void(size_t, size_t)>& piece) const;
 
-  std::unique_ptr<Pattern> numbers_;  // null: numbers are not set apart
+  std::unique_ptr<Pattern> numbers_;  // null: numbers are not separated
   std::unique_ptr<Pattern> words_;    // null: the text is one piece
 };
 

@@ -44,8 +44,8 @@ class Reader {
       return InvalidFile({.file = config_.source}, "breaks off or is no SentencePiece model");
     }
     if (config_.pieces.empty()) return Invalid("pieces", "there are none");
-    // The unknown token is known by its type; where trainer_spec names another, the type counts, as
-    // it does for SentencePiece.
+    // The unknown token is identified by its type; if trainer_spec names another, the type decides,
+    // as it does in SentencePiece.
     config_.unk_id = -1;
     for (size_t id = 0; id < config_.pieces.size(); ++id) {
       if (config_.pieces[id].type == PieceType::kUnknown) config_.unk_id = static_cast<int32_t>(id);
@@ -95,7 +95,7 @@ class Reader {
     return absl::OkStatus();
   }
 
-  // An id as int32; negative: none.
+  // An id as int32; a negative one means none.
   static std::optional<int32_t> Id(const WireReader& reader) {
     if (!reader.IsNumber()) return std::nullopt;
     const int64_t id = static_cast<int64_t>(reader.number());

@@ -1,4 +1,4 @@
-// Which tokenizer a model folder holds.
+// Finds the tokenizer of a model folder.
 #include <filesystem>
 
 #include "absl/strings/str_cat.h"
@@ -32,7 +32,7 @@ absl::StatusOr<std::string> ReadFileIfThere(const std::string& path, size_t limi
   return ReadFile(path, limit);
 }
 
-// Of tokenizer_config.json.
+// The settings of tokenizer_config.json.
 absl::Status AddFromSettings(std::string_view contents, const std::string& source,
                              std::vector<AddedToken>& added) {
   if (contents.empty()) return absl::OkStatus();
@@ -109,7 +109,7 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> NewTokenizerFromJson(std::string_view
     LECTERN_ASSIGN_OR_RETURN(WordPieceConfig config, ReadWordPieceJson(root, source, eos_id));
     return NewWordPiece(std::move(config));
   }
-  // Older files of BPE do not name their type; whatever else there is, is refused there.
+  // Older BPE files do not name their type; ReadBpeJson refuses anything else.
   LECTERN_ASSIGN_OR_RETURN(ByteLevelBpeConfig config, ReadBpeJson(root, source, eos_id));
   return NewByteLevelBpe(std::move(config));
 }

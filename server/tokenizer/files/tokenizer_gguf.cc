@@ -55,7 +55,7 @@ absl::StatusOr<ByteLevelBpeConfig> ReadGgufTokenizer(const GgufFile& file) {
   config.source = file.path();
   LECTERN_ASSIGN_OR_RETURN(config.pre_tokenizer, PreTokenizerOf(file));
   LECTERN_ASSIGN_OR_RETURN(config.tokens, GetArray<std::string>(file, "tokenizer.ggml.tokens"));
-  // An empty array may be left out of the file: then every byte is a token of its own.
+  // An empty array may be left out of the file: then every byte is a separate token.
   if (file.Has("tokenizer.ggml.merges")) {
     LECTERN_ASSIGN_OR_RETURN(config.merges, GetArray<std::string>(file, "tokenizer.ggml.merges"));
   }

@@ -38,7 +38,7 @@ class Reader {
     return UnknownKind(source_, key, found);
   }
 
-  // Whether a ByteLevel entry is one whose pieces are GPT-2's.
+  // Whether a ByteLevel entry divides text into GPT-2's pieces.
   absl::Status CheckByteLevel(const json& entry, bool* use_regex) const {
     if (TypeOf(&entry) != "ByteLevel") return Unsupported("pre_tokenizer", TypeOf(&entry));
     if (Flag(entry, "add_prefix_space", true)) {
@@ -72,8 +72,8 @@ class Reader {
     return absl::OkStatus();
   }
 
-  // ByteLevel only trims offsets, RobertaProcessing adds the frame that such a model has anyway;
-  // any other may add tokens to every text.
+  // ByteLevel only trims offsets, RobertaProcessing adds the special tokens that such a model adds
+  // anyway; any other may add tokens to every text.
   absl::Status CheckPostProcessor() const {
     const json* post = Child(root_, "post_processor");
     if (post == nullptr || TypeOf(post) == "ByteLevel" || TypeOf(post) == "RobertaProcessing")
@@ -81,7 +81,7 @@ class Reader {
     return Unsupported("post_processor", TypeOf(post));
   }
 
-  // What other kinds of BPE do to words before and while they are merged.
+  // Options with which other kinds of BPE change words before or during merging.
   absl::Status CheckPlainModel(const json& model) const {
     for (const char* key : {"byte_fallback", "ignore_merges"}) {
       if (Flag(model, key, false)) return Unsupported(absl::StrCat("model.", key), "true");
@@ -120,7 +120,7 @@ class Reader {
     if (vocabulary == nullptr || !vocabulary->is_object()) {
       return Invalid("model.vocab", "is not an object");
     }
-    // Ids must be dense, so that a hostile id cannot ask for much memory.
+    // Ids must be dense, so that a hostile id cannot request much memory.
     const int64_t limit = static_cast<int64_t>(vocabulary->size()) + 65'536;
     for (const auto& [text, id] : vocabulary->items()) {
       if (id.is_number_integer() && id.get<int64_t>() >= limit) {
@@ -160,7 +160,7 @@ class Reader {
     return FillGaps();
   }
 
-  // Ids that no token has get a text that no text encodes to.
+  // An unused id gets a text to which nothing encodes.
   absl::Status FillGaps() {
     for (size_t id = 0; id < config_.tokens.size(); ++id) {
       if (config_.tokens[id].empty()) config_.tokens[id] = absl::StrCat("\x01unused ", id);

@@ -1,4 +1,4 @@
-// What the readers of tokenizer.json share: looking into JSON whose types nothing vouches for.
+// Access to untrusted JSON, shared by the readers of tokenizer.json.
 #pragma once
 
 #include <cstdint>
@@ -24,7 +24,7 @@ bool Flag(const nlohmann::json& object, const char* key, bool otherwise);
 std::string Text(const nlohmann::json& object, const char* key, std::string otherwise);
 bool IsId(const nlohmann::json& id);
 
-// INVALID_ARGUMENT about a key; UNIMPLEMENTED naming what was found there.
+// INVALID_ARGUMENT about a key; UNIMPLEMENTED naming the value found there.
 absl::Status InvalidKey(std::string_view source, std::string_view key, std::string_view why);
 absl::Status UnknownKind(std::string_view source, std::string_view key, const std::string& found);
 

@@ -9,7 +9,7 @@ namespace {
 
 using nlohmann::json;
 
-// Ids may leave so many gaps, so that a hostile id cannot ask for much memory.
+// The number of unused ids, limited so that a hostile id cannot request much memory.
 constexpr size_t kMaxGaps = 65'536;
 
 class Reader {

@@ -14,7 +14,7 @@ namespace {
 
 using nlohmann::json;
 
-// Lines "left right" behind "#version: ...".
+// Reads the lines "left right" that follow "#version: ...".
 json MergesOf(std::string_view contents) {
   json merges = json::array();
   bool first = true;

@@ -12,7 +12,7 @@ namespace {
 
 using nlohmann::json;
 
-// The text of "unk_token" and its like: a string, or an object with the string as its content.
+// The text of "unk_token" and similar keys: a string, or an object with the string as its content.
 std::string TokenText(const json& settings, const char* key, const char* otherwise) {
   const json* value = Child(settings, key);
   if (value == nullptr) return otherwise;

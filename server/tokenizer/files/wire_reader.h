@@ -1,6 +1,6 @@
-// The wire format of protocol buffers, as far as model files use it: fields one after the other,
-// read from untrusted bytes without building anything. No library for it is linked here: see
-// docs/architecture.md, decisions.
+// The wire format of protocol buffers, as far as model files use it: consecutive fields,
+// read from untrusted bytes without building anything. No protobuf library is linked here; see
+// docs/design/decisions.md.
 #pragma once
 
 #include <bit>
@@ -14,12 +14,12 @@ namespace lectern {
 //
 //   WireReader reader(bytes);
 //   while (reader.Next()) { if (reader.field() == 1 && reader.IsBytes()) use(reader.bytes()); }
-//   if (!reader.ok()) ...  // damaged behind the last field
+//   if (!reader.ok()) ...  // damaged after the last field
 class WireReader {
  public:
   explicit WireReader(std::string_view bytes) : rest_(bytes) {}
 
-  // False at the end and at damage.
+  // False at the end, and if the message is damaged.
   bool Next() {
     if (rest_.empty() || !ok_) return false;
     uint64_t tag = 0;

@@ -1,4 +1,4 @@
-// A text on its way through normalisation, each byte with the range of the original it stands for.
+// A text during normalisation; each byte knows the range of the original that it represents.
 #pragma once
 
 #include <cstdint>
@@ -12,8 +12,8 @@ namespace lectern {
 class AlignedText {
  public:
   AlignedText() = default;
-  // `original` made well-formed: each maximal ill-formed part becomes U+FFFD. `base` is where it
-  // begins in the text that ranges are of.
+  // `original` made well-formed: each maximal ill-formed part becomes U+FFFD. `base` is its
+  // offset in the text to which ranges refer.
   explicit AlignedText(std::string_view original, size_t base = 0);
 
   const std::string& text() const { return text_; }
@@ -23,10 +23,10 @@ class AlignedText {
   uint32_t end(size_t at) const { return end_[at]; }
 
   void Reserve(size_t bytes);
-  // Appends text that stands for the range [begin, end) as a whole.
+  // Appends text that represents the range [begin, end) as a whole.
   void Append(std::string_view text, uint32_t begin, uint32_t end);
   void Append(char32_t c, uint32_t begin, uint32_t end);
-  // Appends `text`, which stands for the bytes [at, at + length) of `from`; length > 0.
+  // Appends `text`, which represents the bytes [at, at + length) of `from`; length > 0.
   void AppendFor(std::string_view text, const AlignedText& from, size_t at, size_t length);
   void Truncate(size_t size);
   // The bytes [at, at + length) with their ranges.
@@ -38,12 +38,12 @@ class AlignedText {
   std::vector<uint32_t> end_;
 };
 
-// What the normalizers of tokenizer.json do.
+// The normalizers of tokenizer.json.
 AlignedText Lowercase(const AlignedText& text);
 AlignedText StripSpaces(const AlignedText& text, bool left, bool right);
-// Each `pattern`, from left to right, becomes `by`.
+// Replaces each `pattern`, from left to right, with `by`.
 AlignedText ReplaceText(const AlignedText& text, std::string_view pattern, std::string_view by);
-// Each run of two or more blanks becomes `by`.
+// Replaces each run of two or more blanks with `by`.
 AlignedText ReplaceBlanks(const AlignedText& text, std::string_view by);
 
 }  // namespace lectern

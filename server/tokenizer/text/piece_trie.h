@@ -12,7 +12,7 @@ namespace lectern {
 class PieceTrie {
  public:
   PieceTrie() = default;
-  // Non-empty pieces with their ids; of a piece that stands twice, one id counts.
+  // Non-empty pieces with their ids; of a duplicate piece, one id is used.
   explicit PieceTrie(std::vector<std::pair<std::string_view, int32_t>> pieces);
 
   bool empty() const { return nodes_.empty(); }
@@ -29,7 +29,7 @@ class PieceTrie {
     }
   }
 
-  // Of the pieces that `text` begins with the longest: its length (0: none) and id.
+  // The longest piece that `text` begins with: its length (0: none) and id.
   std::pair<size_t, int32_t> Longest(std::string_view text) const {
     std::pair<size_t, int32_t> best = {0, -1};
     Prefixes(text, [&](size_t length, int32_t id) { best = {length, id}; });

@@ -1,4 +1,4 @@
-// What Unicode says about a character, as far as tokenizers ask (Unicode 15 by utf8proc).
+// Properties of characters that tokenizers need (Unicode 15, by utf8proc).
 #pragma once
 
 #include <string>
@@ -8,14 +8,14 @@ namespace lectern {
 
 // White_Space.
 bool IsSpace(char32_t c);
-// Categories Cc, Cf, Cs and Co. Unassigned characters (Cn) are not: which those are changes with
+// Categories Cc, Cf, Cs and Co. Unassigned characters (Cn) are not included: they change with
 // every version of Unicode.
 bool IsControl(char32_t c);
 // Category Mn.
 bool IsNonspacingMark(char32_t c);
 // Categories P*.
 bool IsPunctuation(char32_t c);
-// Lower case without context: one character, but for U+0130, which becomes two.
+// Lower case without context: one character, except that U+0130 becomes two.
 std::u32string Lower(char32_t c);
 // Canonical decomposition of one character, not reordered.
 std::u32string Decompose(char32_t c);

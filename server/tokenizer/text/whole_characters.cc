@@ -27,7 +27,7 @@ std::string WholeCharacters::Release(bool all) {
 }
 
 // True if pending_ is the beginning of a character. A surrogate written in UTF-8 (ED A0..BF xx)
-// is judged when all three of its bytes are there, as CPython's incremental decoder does.
+// is judged once all three of its bytes have arrived, as CPython's incremental decoder does.
 bool WholeCharacters::CouldGrow() const {
   if (pending_.size() == 2 && pending_[0] == '\xed' && (pending_[1] & 0xe0) == 0xa0) return true;
   Utf8StreamValidator validator;

@@ -1,4 +1,4 @@
-// Lets the bytes of tokens out only in whole UTF-8 characters.
+// Releases the bytes of tokens only in whole UTF-8 characters.
 #pragma once
 
 #include <string>
@@ -9,9 +9,9 @@ namespace lectern {
 // An invalid byte becomes U+FFFD as soon as it is known to be invalid. Not thread-safe.
 class WholeCharacters {
  public:
-  // What is complete after these bytes; may be empty.
+  // Returns the text that is complete after these bytes; may be empty.
   std::string Append(std::string_view bytes);
-  // What is left at the end (an unfinished character becomes U+FFFD).
+  // Returns the remaining text at the end (an unfinished character becomes U+FFFD).
   std::string Finish();
 
  private:

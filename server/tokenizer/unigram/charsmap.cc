@@ -19,7 +19,7 @@ uint32_t Value(uint32_t unit) { return unit & 0x7FFFFFFFu; }
 uint32_t Label(uint32_t unit) { return unit & 0x800000FFu; }
 uint32_t Offset(uint32_t unit) { return unit >> 10 << ((unit & 0x200u) >> 6); }
 
-// Heights of nodes that are not known yet, and of those on the way to the node in hand.
+// Marks for nodes whose height is unknown, and for those on the path to the current node.
 constexpr uint8_t kUnseen = 255;
 constexpr uint8_t kOpen = 254;
 static_assert(kMaxCharsmapKeyBytes < kOpen);
@@ -54,11 +54,11 @@ absl::StatusOr<Charsmap> Charsmap::Create(std::string_view bytes) {
 }
 
 // `base` is where the children of a node begin: child c is the unit at base ^ c, if it is labelled
-// c. Nodes may be shared, so each is walked once and its height (of bytes below) kept.
+// c. Nodes may be shared, so each is visited once and its height (bytes below it) is stored.
 absl::Status Charsmap::Check(uint32_t base, size_t depth, std::vector<uint8_t>& heights) const {
   heights[base] = kOpen;
   uint8_t height = 0;
-  for (uint32_t byte = 1; byte < 256; ++byte) {  // keys hold no zero byte: the value stands there
+  for (uint32_t byte = 1; byte < 256; ++byte) {  // keys hold no zero byte; the value is there
     const uint32_t at = base ^ byte;
     if (at >= units_.size() || Label(units_[at]) != byte) continue;
     const uint32_t next = at ^ Offset(units_[at]);

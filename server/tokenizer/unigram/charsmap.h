@@ -1,8 +1,8 @@
-// SentencePiece's precompiled character map: a trie from short texts to their replacements, which
-// is how its models carry their normalisation (NFKC and more) with them.
+// SentencePiece's precompiled character map: a trie from short texts to their replacements, in
+// which its models store their normalisation (NFKC and more).
 //
 // Layout: the trie's bytes as uint32, the trie (a double array as Darts-clone writes it), and the
-// replacements, each ended by a zero byte.
+// replacements, each terminated by a zero byte.
 #pragma once
 
 #include <cstdint>
@@ -20,13 +20,13 @@ class Charsmap {
  public:
   // Replaces nothing.
   Charsmap() = default;
-  // Every way through the trie is walked once: INVALID_ARGUMENT with what is wrong, without naming
-  // a file, when one leads out of the array or round in a circle, when keys or replacements are
-  // longer than tokenizer_limits.h allows or a replacement is not UTF-8.
+  // Visits every path through the trie once. INVALID_ARGUMENT with the fault, without a file name,
+  // if a path leaves the array or is circular, if keys or replacements are longer than
+  // tokenizer_limits.h allows, or if a replacement is not UTF-8.
   static absl::StatusOr<Charsmap> Create(std::string_view bytes);
 
   struct Match {
-    size_t length = 0;  // of the longest key that the text begins with; 0: none
+    size_t length = 0;  // of the longest key at the start of the text; 0: none
     std::string_view replacement;
   };
   // `text` is well-formed; the match ends on a boundary of its characters.

@@ -22,13 +22,13 @@
 namespace lectern {
 namespace {
 
-// What an unknown character costs below the worst piece.
+// The score of an unknown character is this much below the worst piece's.
 constexpr float kUnknownPenalty = 10;
-// Sums begin anew at the first word behind so many bytes.
+// Sums restart at the first word after this many bytes.
 constexpr size_t kSummedBytes = 8'192;
-// Log-probabilities are above -30, ranks that are used instead above -kMaxPieces.
+// Log-probabilities are above -30; ranks, which some models use instead, are above -kMaxPieces.
 constexpr double kMaxScore = 1e9;
-// Ids of added tokens may leave so many unused behind the pieces.
+// The number of unused ids that may lie between the pieces and the added tokens.
 constexpr int64_t kMaxUnusedIds = 65'536;
 
 class Unigram : public Tokenizer {
@@ -89,17 +89,17 @@ class Unigram : public Tokenizer {
   }
 
  private:
-  // The best way to a place in a word: by `id`, which begins at `start`.
+  // The best path to a position in a word: its last piece is `id`, which begins at `start`.
   struct Step {
     double score = 0;
     int32_t start = -1;
     int32_t id = -1;
   };
-  // What one text needs while it is encoded.
+  // The state of encoding one text.
   struct Work {
     std::vector<Step> steps;
     std::vector<std::pair<int32_t, size_t>> path;  // id, end in the word
-    double sum = 0;  // of the words before, as SentencePiece would have it
+    double sum = 0;  // of the previous words, as SentencePiece computes it
     bool after_unknown = false;
   };
 
@@ -175,7 +175,7 @@ class Unigram : public Tokenizer {
         return Bad(absl::StrCat("id ", id, " is given to two tokens"));
       }
       piece.text = token.text;
-      // The unknown token stays what unknown characters become, even where it is listed.
+      // Unknown characters become the unknown token even if it is listed.
       if (piece.type == PieceType::kUnknown) continue;
       piece.type = token.special ? PieceType::kControl : PieceType::kUserDefined;
     }

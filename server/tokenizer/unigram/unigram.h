@@ -1,5 +1,5 @@
-// SentencePiece's unigram language model (Kudo 2018, arXiv 1804.10959): of all ways to put a text
-// together from pieces, the one with the best sum of log-probabilities.
+// SentencePiece's unigram language model (Kudo 2018, arXiv 1804.10959): of all ways to
+// divide a text into pieces, it chooses the one with the best sum of log-probabilities.
 #pragma once
 
 #include <cstdint>
@@ -15,10 +15,10 @@ namespace lectern {
 
 enum class PieceType {
   kNormal,
-  kUnknown,      // what no piece covers; one a vocabulary
-  kControl,      // special: recognised in text when asked for, silent when decoded
-  kUserDefined,  // always taken when it stands in the text, before normalisation too
-  kUnused,       // has an id, but no text becomes it
+  kUnknown,      // text that no piece covers; one per vocabulary
+  kControl,      // special: recognised in text on request; decodes to nothing
+  kUserDefined,  // always matched in the text, also before normalisation
+  kUnused,       // has an id, but no text encodes to it
   kByte,         // "<0x41>", for byte_fallback
 };
 
@@ -28,15 +28,15 @@ struct UnigramPiece {
   PieceType type = PieceType::kNormal;
 };
 
-// A token beside the pieces, found in the original text before anything else: a special one when
-// asked for, any other always. Its id may be that of a piece of the same text.
+// A token in addition to the pieces, matched in the original text before anything else: a special
+// one on request, any other always. Its id may be that of a piece of the same text.
 struct AddedToken {
   std::string text;
   int32_t id = -1;
   bool special = true;
 };
 
-// How the fast tokenizers of Hugging Face normalise and cut; what tokenizer.json says.
+// How Hugging Face's fast tokenizers normalise and divide text, according to tokenizer.json.
 struct MetaspaceRules {
   struct Step {
     enum Kind { kCharsmap, kLowercase, kStrip, kReplace, kReplaceBlanks } kind;
@@ -51,7 +51,7 @@ struct MetaspaceRules {
   bool split_at_prefix = true;      // no piece reaches across the beginning of a word
 };
 
-// What a vocabulary file says, whichever format it came in.
+// The contents of a vocabulary file, in any format.
 struct UnigramConfig {
   std::vector<UnigramPiece> pieces;  // index = id; ids of added tokens may follow
   std::vector<AddedToken> added;
@@ -64,18 +64,19 @@ struct UnigramConfig {
   bool escape_whitespaces = true;              // blanks become U+2581
   bool byte_fallback = false;                  // unknown characters become kByte pieces
   std::string unk_surface = " \xe2\x81\x87 ";  // what the unknown token decodes to
-  // Set: these rules instead of SentencePiece's own, and sums in double precision. Not set:
-  // SentencePiece's, and its single precision, on which the choice between equal ways depends.
+  // If set: these rules instead of SentencePiece's, and sums in double precision. If not set:
+  // SentencePiece's rules and its single precision, on which the choice between equal paths
+  // depends.
   std::optional<MetaspaceRules> metaspace;
   std::string source;  // named in error messages
 };
 
-// Ids, and ties between equally good ways, are SentencePiece's (for texts of up to 8 KiB; behind
-// that its sums lose digits, ours do not). The unknown token is not special: it decodes to
-// unk_surface. Encode adds no begin or end token.
+// Ids, and ties between equally good paths, are those of SentencePiece (for texts of up to 8 KiB;
+// beyond that its sums lose digits and these do not). The unknown token is not special: it decodes
+// to unk_surface. Encode adds no begin or end token.
 //
 // INVALID_ARGUMENT, naming `source` and what is wrong, for an inconsistent vocabulary (duplicate or
-// empty pieces, scores that are no numbers, ids out of range, a damaged charsmap, more than
+// empty pieces, scores that are not numbers, ids out of range, a damaged charsmap, more than
 // tokenizer_limits.h allows, ...).
 absl::StatusOr<std::unique_ptr<Tokenizer>> NewUnigram(UnigramConfig config);
 

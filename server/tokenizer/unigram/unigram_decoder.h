@@ -1,4 +1,4 @@
-// From unigram pieces back to text.
+// Converts unigram pieces back to text.
 #pragma once
 
 #include <string>
@@ -14,11 +14,11 @@ namespace lectern {
 // added or removed it.
 class UnigramDecoder : public StreamDecoder {
  public:
-  // What it needs of a vocabulary.
+  // The parts of a vocabulary that decoding needs.
   struct Pieces {
     std::vector<UnigramPiece> pieces;
-    bool adds_prefix = true;     // a blank at the beginning is not the text's own
-    bool removes_spaces = true;  // nor is any that follows
+    bool adds_prefix = true;     // encoding adds a blank at the beginning
+    bool removes_spaces = true;  // encoding removes blanks at the beginning
     std::string unk_surface;
   };
   // `pieces` must outlive it.
@@ -34,12 +34,12 @@ class UnigramDecoder : public StreamDecoder {
   const Pieces& pieces_;
   const bool skip_special_;
   WholeCharacters bytes_;
-  bool at_start_ = true;     // a blank would be the first of the text
-  bool took_space_ = false;  // by the last piece, at the start
+  bool at_start_ = true;     // a blank would be the first character of the text
+  bool took_space_ = false;  // the last piece's blank, at the start
   bool has_text_ = false;
 };
 
-// The byte that a piece "<0x41>" stands for, or -1.
+// The byte that a piece "<0x41>" represents, or -1.
 int ByteOfPiece(std::string_view text);
 
 }  // namespace lectern

@@ -8,7 +8,7 @@
 namespace lectern {
 namespace {
 
-// What the text becomes at one place.
+// The replacement of the text at one position.
 struct Chunk {
   size_t length;  // of the text
   std::string_view replacement;

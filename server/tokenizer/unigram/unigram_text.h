@@ -1,4 +1,4 @@
-// From a text to the words within which unigram pieces are sought.
+// Divides a text into the words within which unigram pieces are matched.
 #pragma once
 
 #include <vector>
@@ -16,7 +16,7 @@ inline constexpr std::string_view kMetaspace = "\xe2\x96\x81";  // U+2581
 AlignedText NormalizeForPieces(const AlignedText& text, const UnigramConfig& rules,
                                const Charsmap& charsmap, const PieceTrie& user_defined);
 
-// What tokenizer.json's normalizer and pre_tokenizer make of one text; no word is empty.
+// Applies tokenizer.json's normalizer and pre_tokenizer to one text; no word is empty.
 std::vector<AlignedText> MetaspaceWords(AlignedText text, const MetaspaceRules& rules,
                                         const Charsmap& charsmap);
 

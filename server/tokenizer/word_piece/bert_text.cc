@@ -6,7 +6,7 @@
 namespace lectern {
 namespace {
 
-// The blocks that BERT takes for Chinese: no kana, no hangul.
+// The blocks that BERT treats as Chinese: no kana, no hangul.
 bool IsChinese(char32_t c) {
   return (c >= 0x4E00 && c <= 0x9FFF) || (c >= 0x3400 && c <= 0x4DBF) ||
          (c >= 0x20000 && c <= 0x2A6DF) || (c >= 0x2A700 && c <= 0x2B73F) ||
@@ -24,7 +24,7 @@ bool IsWordPunctuation(char32_t c) {
 
 bool IsLayout(char32_t c) { return c == '\t' || c == '\n' || c == '\r'; }
 
-// One character of the original on its way; it may vanish or become several.
+// One character of the original during normalisation; it may vanish or become several.
 void AppendNormal(char32_t c, const BertRules& rules, uint32_t begin, uint32_t end,
                   AlignedText& out) {
   if (rules.clean_text) {
@@ -33,8 +33,8 @@ void AppendNormal(char32_t c, const BertRules& rules, uint32_t begin, uint32_t e
   }
   const bool alone = rules.handle_chinese_chars && IsChinese(c);
   if (alone) out.Append(" ", begin, end);
-  // Marks are not put into canonical order: those that have one are dropped, but for a few that
-  // combine with notes of music.
+  // Marks are not put into canonical order: those that have one are dropped, except for a few that
+  // combine with musical notes.
   for (const char32_t part : rules.strip_accents ? Decompose(c) : std::u32string(1, c)) {
     if (rules.strip_accents && IsNonspacingMark(part)) continue;
     if (rules.lowercase) {

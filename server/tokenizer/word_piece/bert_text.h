@@ -1,5 +1,5 @@
-// BERT's words: what its BasicTokenizer, and Hugging Face's BertNormalizer and BertPreTokenizer,
-// make of a text.
+// Divides a text into BERT's words, as its BasicTokenizer and Hugging Face's BertNormalizer and
+// BertPreTokenizer do.
 #pragma once
 
 #include <vector>

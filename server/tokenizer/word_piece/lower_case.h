@@ -1,4 +1,4 @@
-// A tokenizer that reads its text in lower case: what models trained on lower-cased text are given.
+// A tokenizer that converts its text to lower case, for models trained on lower-cased text.
 #pragma once
 
 #include <memory>
@@ -7,8 +7,8 @@
 
 namespace lectern {
 
-// As `inner`, but for Encode(). Byte ranges are those of the text as it was: a character whose
-// lower case takes another number of bytes stays as it is.
+// Behaves like `inner`, except for Encode(). Byte ranges refer to the original text: a character
+// whose lower case has another number of bytes is left unchanged.
 std::unique_ptr<Tokenizer> NewLowerCase(std::unique_ptr<Tokenizer> inner);
 
 }  // namespace lectern

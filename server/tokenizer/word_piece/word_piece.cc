@@ -17,8 +17,8 @@
 namespace lectern {
 namespace {
 
-// The text of one token behind others, as Hugging Face's decoder writes it: a replacement never
-// reaches across tokens.
+// The text of one token that follows others, as Hugging Face's decoder writes it: a replacement
+// never reaches across tokens.
 std::string DecodeToken(std::string_view token, const std::string& prefix, bool first,
                         bool cleanup) {
   std::string text;
@@ -28,7 +28,7 @@ std::string DecodeToken(std::string_view token, const std::string& prefix, bool 
     text = first ? std::string(token) : absl::StrCat(" ", std::string(token));
   }
   if (!cleanup) return text;
-  // One after the other, as there, not all at once.
+  // The replacements run one after the other, as they do there.
   static constexpr std::pair<const char*, const char*> kRules[] = {
       {" .", "."},   {" ?", "?"},     {" !", "!"},    {" ,", ","},
       {" ' ", "'"},  {" n't", "n't"}, {" 'm", "'m"},  {" do not", " don't"},

@@ -1,5 +1,5 @@
 // WordPiece (Schuster and Nakajima 2012) as BERT uses it (Devlin et al. 2018, arXiv 1810.04805):
-// words are cut into the longest pieces of a vocabulary, from the left.
+// divides words into the longest pieces of a vocabulary, from the left.
 #pragma once
 
 #include <cstdint>
@@ -13,11 +13,11 @@
 
 namespace lectern {
 
-// What a vocabulary file says, whichever format it came in.
+// The contents of a vocabulary file, in any format.
 struct WordPieceConfig {
   std::vector<std::string> tokens;   // index = id; empty: an id without a token
-  std::vector<int32_t> special_ids;  // recognised in text when asked for, silent when decoded
-  int32_t unk_id = -1;               // of words that the pieces do not cover
+  std::vector<int32_t> special_ids;  // recognised in text on request; decode to nothing
+  int32_t unk_id = -1;               // for words that the pieces do not cover
   int32_t eos_id = -1;
   std::string prefix = "##";    // of pieces that continue a word
   size_t max_word_chars = 100;  // longer words are unknown

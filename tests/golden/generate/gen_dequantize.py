@@ -16,7 +16,7 @@ import numpy as np
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType as QT, quants
 from safetensors.numpy import save_file
 
-# Where the fp16 numbers stand in a block.
+# The positions of the fp16 numbers in a block.
 HALVES = {QT.Q8_0: [0], QT.Q4_0: [0], QT.Q4_1: [0, 2], QT.Q4_K: [0, 2], QT.Q6_K: [208]}
 
 

@@ -2,8 +2,8 @@
 """Tiny random RobertaForQuestionAnswering with a small byte-level BPE vocabulary (vocab.json and merges.txt):
 windows, logits, answer spans.
 
-As gen_bert_qa_tiny.py, whose reference forward pass it takes: a RoBERTa is a BERT whose positions begin behind the
-row of the padding token, with one token type, in the frame <s> question </s></s> part </s>.
+Works like gen_bert_qa_tiny.py and uses its reference forward pass: a RoBERTa is a BERT whose positions begin after the
+row of the padding token, with one token type and the input <s> question </s></s> part </s>.
 """
 import json
 import shutil
@@ -110,7 +110,7 @@ def main():
                 if not good:
                     break
                 topk_torch.configure({"self": k})
-                with torch.no_grad():  # positions are the library's own: from the ids, counted behind the padding
+                with torch.no_grad():  # positions are the library's: from the ids, counted after the padding
                     h = m(input_ids=torch.from_numpy(ids), attention_mask=torch.from_numpy(mask))
                 live = mask == 1
                 err = max(max_abs(s[live], h.start_logits.numpy()[live]), max_abs(e[live], h.end_logits.numpy()[live]))
@@ -129,7 +129,7 @@ def main():
             tag = "dense" if k == 0 else f"k{k}"
             t[f"start_logits.{tag}"], t[f"end_logits.{tag}"] = f32(s), f32(e)
             if k == 0 and n == 0:
-                t["hidden.dense"] = f32(tr[-1][None])  # of the last layer alone
+                t["hidden.dense"] = f32(tr[-1][None])  # of the last layer only
             score, w, i, j = sp[0]
             b, en = ws[w]["offsets"][i][0], ws[w]["offsets"][j][1]
             answers[tag] = dict(best=[dict(score=score, start_byte=len(context[:b].encode()), end_byte=len(context[:en].encode()), text=context[b:en])])

@@ -49,7 +49,7 @@ TensorView FloatsOf(const std::vector<uint16_t>& halves) {
           .bytes = {reinterpret_cast<const char*>(halves.data()), 2 * halves.size()}};
 }
 
-// scale * code + minimum of the codes that a product reads is what Dequantize gives.
+// Checks that scale * code + minimum of the codes that a product reads equals Dequantize's values.
 TEST(BlockCodesTest, AreTheNumbersOfTheFile) {
   int types = 0, rows_read = 0;
   for (const test::GoldenCase& one : test::GoldenCases("dequantize", test::FixtureDir())) {

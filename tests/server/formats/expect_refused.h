@@ -1,4 +1,5 @@
-// How a hostile file must be refused: by a typed status that names the file and the part at fault.
+// Checks that a hostile file is refused with a typed status that names the file and the faulty
+// part.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -27,7 +28,7 @@ inline void ExpectRefused(const absl::Status& status, absl::StatusCode code,
   EXPECT_EQ(details.metadata.at("file"), file);
 }
 
-// What may come out of a randomly damaged file: nothing but success or a typed refusal.
+// Checks the result of a randomly damaged file: success or a typed refusal, nothing else.
 inline bool IsOkOrRefused(const absl::Status& status) {
   return status.ok() || ((status.code() == absl::StatusCode::kInvalidArgument ||
                           status.code() == absl::StatusCode::kUnimplemented) &&
@@ -40,8 +41,8 @@ inline int64_t PeakMemoryKib() {
   return usage.ru_maxrss;
 }
 
-// That the peak has grown by less than `limit_kib` since it was `before`. Not under sanitizers,
-// which hold freed memory back.
+// Checks that the peak has grown by less than `limit_kib` since it was `before`. Not under
+// sanitizers, which hold freed memory back.
 inline void ExpectLittleMemory(int64_t before, int64_t limit_kib) {
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
   EXPECT_LT(PeakMemoryKib() - before, limit_kib);

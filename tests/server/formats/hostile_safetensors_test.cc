@@ -58,15 +58,15 @@ TEST(HostileSafetensorsTest, Files) {
       HeaderText("{}}", "malformed"),
       HeaderText("{\"a\":\"\xff\"}", "malformed"),
       HeaderText("{\"a\":1e999}", "malformed"),
-      HeaderText("{}", "32 bytes behind the last tensor"),
+      HeaderText("{}", "32 bytes after the last tensor"),
       {"deep", [&](SafetensorsParts& p) { p.text = deep_member; }, "", "nested deeper than 8"},
       {"many values", [&](SafetensorsParts& p) { p.text = values; }, "",
        "more than 1048576 values"},
       HeaderText(R"({"a":{"dtype":"F32","shape":[8],"data_offsets":[0,32]},
                      "a":{"dtype":"F32","shape":[8],"data_offsets":[0,32]}})",
-                 "key 'a' stands twice"),
+                 "key 'a' occurs twice"),
       HeaderText(R"({"a":{"dtype":"F32","dtype":"F32","shape":[8],"data_offsets":[0,32]}})",
-                 "key 'dtype' stands twice"),
+                 "key 'dtype' occurs twice"),
       {"metadata list", [](SafetensorsParts& p) { p.header["__metadata__"] = json::array(); },
        "__metadata__", "not an object"},
       {"metadata number", [](SafetensorsParts& p) { p.header["__metadata__"]["x"] = 1; },
@@ -106,7 +106,7 @@ TEST(HostileSafetensorsTest, Files) {
       {"same place", [](SafetensorsParts& p) { p.header["c"] = p.header["b"]; }, "", "overlaps"},
       {"data too short", [](SafetensorsParts& p) { p.data = 31; }, "tensor 'b'", "end at 32 of 31"},
       {"no data", [](SafetensorsParts& p) { p.data = 0; }, "tensor 'a'", "end at 24 of 0"},
-      {"data too long", [](SafetensorsParts& p) { p.data = 33; }, "", "1 bytes behind"},
+      {"data too long", [](SafetensorsParts& p) { p.data = 33; }, "", "1 bytes after"},
   };
   const TempFolder folder;
   for (const Hostile& one : table) {

@@ -1,4 +1,4 @@
-// Valid files: what the loaders make of them.
+// Valid files and the contents that the loaders return.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
@@ -87,7 +87,7 @@ TEST(GgufTest, TensorsAreOutermostFirstAndViewTheirBytes) {
   uint64_t data_bytes;
   const size_t start = (parts.Header(&data_bytes).size() + 63) / 64 * 64;
   const TensorView* norm = (*file)->Find("blk.0.attn_norm.weight");
-  EXPECT_EQ(norm->bytes, bytes.substr(start + 320, 128));  // behind 272 bytes, padded to 64
+  EXPECT_EQ(norm->bytes, bytes.substr(start + 320, 128));  // after 272 bytes, padded to 64
   EXPECT_EQ((*file)->Find("blk.1.ffn_down.weight"), nullptr);
   (*file)->DontNeed(*norm);
   EXPECT_EQ(norm->bytes, bytes.substr(start + 320, 128));

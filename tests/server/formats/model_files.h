@@ -158,7 +158,7 @@ inline nlohmann::json LlamaConfigJson() {
     "max_position_embeddings": 128, "rms_norm_eps": 1e-05, "tie_word_embeddings": true})");
 }
 
-// A folder of its own that is removed at the end.
+// A temporary folder that is removed at the end.
 class TempFolder {
  public:
   std::string path(const std::string& name = "") const { return (folder_ / name).string(); }

@@ -13,7 +13,7 @@
 namespace lectern {
 namespace {
 
-// A unit that is reached by `label` and whose children stand at its own place ^ `offset`.
+// A unit that is reached by `label` and whose children are at its position ^ `offset`.
 uint32_t Unit(unsigned char label, uint32_t offset, bool leaf) {
   return offset << 10 | uint32_t{leaf} << 8 | label;
 }

@@ -1,4 +1,4 @@
-// What every tokenizer promises about the ranges of its tokens.
+// Checks the guarantees of every tokenizer about the ranges of its tokens.
 #pragma once
 
 #include <gtest/gtest.h>

@@ -133,7 +133,7 @@ TEST(SpieceModelTest, TooManyPiecesTakeLittleMemory) {
   test::ExpectLittleMemory(before, 160 << 10);
 }
 
-// Cutting between two fields leaves a shorter model, which may do; anything else is refused.
+// Cutting between two fields leaves a shorter model, which may be valid; anything else is refused.
 TEST(SpieceModelTest, CutAtEveryByteAndRandomDamage) {
   const std::string good = SpieceModel();
   for (size_t size = 0; size < good.size(); ++size) {

@@ -1,5 +1,5 @@
-// How texts are cut. The pieces are those of the Hugging Face tokenizers library, version 0.23.3
-// (ByteLevel; Digits with individual_digits and then ByteLevel).
+// The division of texts into pieces. The pieces are those of the Hugging Face tokenizers library,
+// version 0.23.3 (ByteLevel; Digits with individual_digits and then ByteLevel).
 #include "server/tokenizer/bpe/pre_tokenize.h"
 
 #include <gmock/gmock.h>

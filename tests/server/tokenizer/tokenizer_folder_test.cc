@@ -48,7 +48,7 @@ TEST(TokenizerFolderTest, ByWhatIsThere) {
   EXPECT_EQ(Encode(folder, "abb"), (Ids{256, 'b'}));
 }
 
-TEST(TokenizerFolderTest, AddedTokensBesideSpieceModel) {
+TEST(TokenizerFolderTest, AddedTokensWithSpieceModel) {
   const test::TempFolder folder;
   folder.Write("spiece.model", test::SpieceModel());
   folder.Write("added_tokens.json", R"({"<extra_id_0>": 9})");

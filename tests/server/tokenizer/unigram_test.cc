@@ -46,7 +46,7 @@ std::unique_ptr<Tokenizer> Make(UnigramConfig config) {
   return *std::move(tokenizer);
 }
 
-// Every byte as a piece, behind the small vocabulary.
+// Every byte as a piece, after the small vocabulary.
 UnigramConfig ByteConfig() {
   UnigramConfig config = SmallConfig();
   config.byte_fallback = true;
