@@ -1,5 +1,5 @@
-// The one way kernels use threads: a loop over items that a team of threads works off together.
-// Internal to kernels/.
+// The one way to run a loop on several threads: a team works off its items together. For kernels,
+// and for loading models (server/model/layers/linear_loader.h).
 //
 // Each calling thread has its own team. Between loops the team's threads wait, awake for a moment
 // and then asleep. A loop waits only for items, never for a thread: each thread takes the next

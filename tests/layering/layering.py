@@ -56,8 +56,8 @@ TOKENIZER_API = ('server/tokenizer/tokenizer.h', 'server/tokenizer/tokenizer_lim
 MODEL_API = ('server/model/model.h', 'server/model/attention_policy.h', 'server/tokenizer/tokenizer.h')
 # The files that everything in server/model may include: the interface of models and their loading.
 MODEL_ROOT = ('server/model/model.h', 'server/model/attention_policy.h', 'server/model/prompt.h',
-              'server/model/kernel_status.h', 'server/model/parallel_for.h',
-              'server/model/load_options.h', 'server/model/model_files.h',
+              'server/model/kernel_status.h', 'server/model/load_options.h',
+              'server/model/model_files.h',
               'server/model/fingerprint.h')
 # The files that every room of the engine may include.
 ENGINE_API = ('server/engine/api.h', 'server/engine/engine_parts.h', 'server/engine/fault_points.h',

@@ -1,11 +1,10 @@
-// The BERT family (RoBERTa included) behind the Model interface: spans of the document that answer
-// a question.
+// A model of the BERT family, RoBERTa included: it finds spans of the document that answer a
+// question. Its forward pass is in forward_pass.cc.
 #pragma once
 
 #include <memory>
 #include <string>
 
-#include "kernels/kv/kv_pages.h"
 #include "kernels/runtime/execution_context.h"
 #include "server/model/bert/bert_config.h"
 #include "server/model/bert/bert_weights.h"
@@ -14,16 +13,15 @@
 
 namespace lectern {
 
-// What a BertModel is made of; how files become these parts is load_bert.cc.
+// What a BertModel is made of; load_bert.cc makes these parts from files.
 struct BertParts {
   BertConfig config;
   std::unique_ptr<const BertWeights> weights;
   std::unique_ptr<Tokenizer> tokenizer;
   int32_t cls = 0;  // begins a window
-  int32_t sep = 0;  // stands behind the question and behind the document
+  int32_t sep = 0;  // ends the question, and ends the part of the document
   ModelInfo info;   // name, format, quantization, parameters; the rest is filled in
   std::string weights_hash;
-  ModelLoadOptions::Numerics numerics = ModelLoadOptions::Numerics::kInt8Rotated;
   kernels::ExecutionContext execution;
 };
 
@@ -46,7 +44,6 @@ class BertModel : public Model {
   const int32_t cls_;
   const int32_t sep_;
   const kernels::ExecutionContext execution_;
-  const kernels::KvType kv_type_;
   ModelInfo info_;
 };
 

@@ -8,22 +8,17 @@
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "server/formats/tensor_finder.h"
-#include "server/model/parallel_for.h"
+#include "server/model/layers/linear_loader.h"
 
 namespace lectern {
 namespace {
 
-// One linear layer to be loaded.
-struct Wanted {
-  Linear* layer;
-  LinearTensors tensors;
-};
-
-// Finds every tensor of a model, and what becomes of it.
-class Plan {
+// Finds every tensor of a model, and names what each layer is loaded from.
+class BertPlan {
  public:
-  Plan(const BertConfig& config, const TensorSource& source) : config_(config), finder_(source) {
-    // A whole model has its encoder under a name; the encoder alone has not.
+  BertPlan(const BertConfig& config, const TensorSource& source, LinearLoader& loader)
+      : config_(config), finder_(source), loader_(loader) {
+    // A whole model's encoder has a prefix; an encoder alone has none.
     const std::string prefix = config.type + ".";
     if (source.Find(prefix + "embeddings.word_embeddings.weight") != nullptr) prefix_ = prefix;
   }
@@ -32,14 +27,13 @@ class Plan {
                      int64_t in) {
     LinearTensors tensors;
     for (const std::string& name : names) {
-      tensors.weights.emplace_back();
-      tensors.biases.emplace_back();
+      LinearRows& rows = tensors.rows.emplace_back();
       LECTERN_RETURN_IF_ERROR(
-          finder_.Find(absl::StrCat(prefix_, name, ".weight"), {out, in}, &tensors.weights.back()));
+          finder_.Find(absl::StrCat(prefix_, name, ".weight"), {out, in}, &rows.weight));
       LECTERN_RETURN_IF_ERROR(
-          finder_.Find(absl::StrCat(prefix_, name, ".bias"), {out}, &tensors.biases.back()));
+          finder_.Find(absl::StrCat(prefix_, name, ".bias"), {out}, &rows.bias));
     }
-    wanted_.push_back({layer, std::move(tensors)});
+    loader_.Add(layer, std::move(tensors));
     return absl::OkStatus();
   }
 
@@ -54,7 +48,7 @@ class Plan {
 
   absl::Status Norm(const std::string& name, BertNorm* norm) {
     LECTERN_RETURN_IF_ERROR(
-        Values(absl::StrCat(prefix_, name, ".weight"), {config_.hidden}, &norm->gain));
+        Values(absl::StrCat(prefix_, name, ".weight"), {config_.hidden}, &norm->weight));
     return Values(absl::StrCat(prefix_, name, ".bias"), {config_.hidden}, &norm->bias);
   }
 
@@ -75,13 +69,12 @@ class Plan {
 
   const std::string& prefix() const { return prefix_; }
   TensorFinder& finder() { return finder_; }
-  std::vector<Wanted>& wanted() { return wanted_; }
 
  private:
   const BertConfig& config_;
   TensorFinder finder_;
+  LinearLoader& loader_;
   std::string prefix_;
-  std::vector<Wanted> wanted_;
 };
 
 }  // namespace
@@ -90,7 +83,9 @@ absl::StatusOr<std::unique_ptr<const BertWeights>> BertWeights::Load(
     const BertConfig& config, std::unique_ptr<TensorSource> source, const LinearForm& form) {
   std::unique_ptr<BertWeights> weights(new BertWeights);
   weights->source_ = std::move(source);
-  Plan plan(config, *weights->source_);
+  weights->form_ = form;
+  LinearLoader loader(form, *weights->source_);
+  BertPlan plan(config, *weights->source_, loader);
   const std::string embeddings = plan.prefix() + "embeddings.";
   LECTERN_RETURN_IF_ERROR(plan.finder().Find(embeddings + "word_embeddings.weight",
                                              {config.vocab, config.hidden}, &weights->words_));
@@ -109,14 +104,10 @@ absl::StatusOr<std::unique_ptr<const BertWeights>> BertWeights::Load(
         plan.Values("qa_outputs.weight", {2, config.hidden}, &weights->span_weights));
     LECTERN_RETURN_IF_ERROR(plan.Values("qa_outputs.bias", {2}, &weights->span_bias));
   }
-  // The pooler serves the classification of whole texts.
+  // The pooler is for classifying whole texts.
   LECTERN_RETURN_IF_ERROR(plan.finder().RefuseUnused(
       "BERT", {"*pooler.dense.weight", "*pooler.dense.bias", "*embeddings.position_ids"}));
-  std::vector<Wanted>& wanted = plan.wanted();
-  LECTERN_RETURN_IF_ERROR(
-      ParallelFor(static_cast<int64_t>(wanted.size()), form.threads, [&](int64_t i) {
-        return wanted[i].layer->Load(form, *weights->source_, wanted[i].tensors);
-      }));
+  LECTERN_RETURN_IF_ERROR(loader.Run());
   return std::unique_ptr<const BertWeights>(std::move(weights));
 }
 

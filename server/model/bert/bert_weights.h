@@ -15,8 +15,8 @@
 namespace lectern {
 
 struct BertNorm {
-  std::vector<float> gain;  // [hidden]
-  std::vector<float> bias;
+  std::vector<float> weight;  // [hidden]
+  std::vector<float> bias;    // [hidden]
 };
 
 struct BertLayer {
@@ -35,15 +35,15 @@ class BertWeights {
   static absl::StatusOr<std::unique_ptr<const BertWeights>> Load(
       const BertConfig& config, std::unique_ptr<TensorSource> source, const LinearForm& form);
 
-  // Adds the rows of one window's tokens, positions and types (0 before `document_begin`, then 1)
-  // up in x [tokens, hidden]. Ids and positions are in range.
+  // x [tokens, hidden] = the sum of the embeddings of one window's tokens, positions and types (0
+  // before `document_begin`, then 1). Ids and positions are in range.
   absl::Status Embed(std::span<const int32_t> tokens, size_t document_begin, float* x) const;
-  uint64_t bytes() const;
-  const TensorSource& source() const { return *source_; }
+  uint64_t bytes() const;  // memory held
+  const LinearForm& form() const { return form_; }
 
   BertNorm embedding_norm;
   std::vector<BertLayer> layers;
-  // Of the score that an answer begins, and that it ends, at a token; empty without that head.
+  // The head that scores whether an answer begins, and ends, at a token; empty without it.
   std::vector<float> span_weights;  // [2, hidden]
   std::vector<float> span_bias;     // [2]
 
@@ -51,6 +51,7 @@ class BertWeights {
   BertWeights() = default;
 
   std::unique_ptr<TensorSource> source_;
+  LinearForm form_;
   const TensorView* words_ = nullptr;
   std::vector<float> positions_;  // [positions, hidden]
   int64_t first_position_ = 0;

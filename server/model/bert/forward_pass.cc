@@ -1,13 +1,20 @@
-#include "server/model/bert/forward_pass.h"
-
+// The forward pass of BERT (Devlin et al. 2019, arXiv 1810.04805): an encoder with learned
+// positions, LayerNorm after each part, GELU, and, for question answering, a score for each token
+// that an answer begins or ends there (section 4.2). Attention and feed-forward parts follow the
+// slice's policy.
+//
+// All windows of a call are stacked for the linear layers; attention runs window by window, so that
+// nothing is padded.
 #include <algorithm>
 #include <cmath>
+#include <new>
 #include <vector>
 
 #include "base/aligned_buffer.h"
 #include "base/status_macros.h"
 #include "kernels/ffn/activate.h"
 #include "kernels/rows/layer_norm.h"
+#include "server/model/bert/bert_model.h"
 #include "server/model/kernel_status.h"
 #include "server/model/layers/ffn_policy.h"
 #include "server/model/layers/hadamard_width.h"
@@ -18,7 +25,8 @@
 namespace lectern {
 namespace {
 
-// Not thread-safe: one per calling thread. T = stacked tokens.
+// Scratch memory of the forward pass. Not thread-safe: one for each calling thread. T = stacked
+// tokens.
 struct BertWorkspace : public Workspace {
   std::vector<int64_t> first_row;
   AlignedBuffer<float> stream;     // [T, hidden]
@@ -31,16 +39,18 @@ struct BertWorkspace : public Workspace {
   PolicyAttention attention;
 };
 
-class Pass {
+// One call of BertModel::Forward.
+class BertForward {
  public:
-  Pass(const BertForwardContext& context, std::span<const ForwardSlice> slices,
-       BertWorkspace& workspace)
-      : config_(context.config),
-        weights_(context.weights),
+  BertForward(const BertConfig& config, const BertWeights& weights,
+              const kernels::ExecutionContext& execution, std::span<const ForwardSlice> slices,
+              BertWorkspace& workspace)
+      : config_(config),
+        weights_(weights),
         slices_(slices),
         workspace_(workspace),
-        execution_(context.execution),
-        layout_{.type = context.kv_type,
+        execution_(execution),
+        layout_{.type = weights.form().kv_type(),
                 .num_layers = 1,
                 .num_kv_heads = static_cast<int>(config_.heads),
                 .head_dim = static_cast<int>(config_.head_dim()),
@@ -65,7 +75,7 @@ class Pass {
 
   absl::Status Norm(const BertNorm& norm) const {
     return FromKernel(
-        kernels::LayerNorm(stream_, rows_, hidden(), norm.gain.data(), norm.bias.data(),
+        kernels::LayerNorm(stream_, rows_, hidden(), norm.weight.data(), norm.bias.data(),
                            static_cast<float>(config_.norm_eps), stream_, execution_),
         "layer_norm");
   }
@@ -183,8 +193,7 @@ class Pass {
   float* activated_ = nullptr;
 };
 
-absl::Status Check(const BertForwardContext& context, size_t index, const ForwardSlice& slice) {
-  const BertConfig& config = context.config;
+absl::Status CheckSlice(const BertConfig& config, size_t index, const ForwardSlice& slice) {
   const SliceLimits limits{config.vocab, config.context_length, static_cast<int>(config.layers)};
   LECTERN_RETURN_IF_ERROR(CheckSliceTokens(limits, index, slice));
   LECTERN_RETURN_IF_ERROR(CheckSlicePolicy(limits, index, slice));
@@ -200,19 +209,24 @@ absl::Status Check(const BertForwardContext& context, size_t index, const Forwar
 
 }  // namespace
 
-std::unique_ptr<Workspace> NewBertWorkspace() { return std::make_unique<BertWorkspace>(); }
+std::unique_ptr<Workspace> BertModel::NewWorkspace() const {
+  return std::make_unique<BertWorkspace>();
+}
 
-absl::Status RunBertForward(const BertForwardContext& context, std::span<const ForwardSlice> slices,
-                            Workspace& workspace) {
+absl::Status BertModel::Forward(std::span<const ForwardSlice> slices, Workspace& workspace) const {
   for (size_t i = 0; i < slices.size(); ++i) {
-    LECTERN_RETURN_IF_ERROR(Check(context, i, slices[i]));
+    LECTERN_RETURN_IF_ERROR(CheckSlice(config_, i, slices[i]));
   }
   auto* scratch = dynamic_cast<BertWorkspace*>(&workspace);
   if (scratch == nullptr) {
     return absl::InvalidArgumentError("workspace: was made by a model of another family");
   }
   if (slices.empty()) return absl::OkStatus();
-  return Pass(context, slices, *scratch).Run();
+  try {
+    return BertForward(config_, *weights_, execution_, slices, *scratch).Run();
+  } catch (const std::bad_alloc&) {
+    return absl::ResourceExhaustedError("no memory for the activations of this batch");
+  }
 }
 
 }  // namespace lectern

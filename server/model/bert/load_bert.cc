@@ -46,7 +46,6 @@ absl::StatusOr<std::shared_ptr<const Model>> LoadBertFolder(const ModelLoadOptio
   LECTERN_ASSIGN_OR_RETURN(const LinearForm form,
                            LinearForm::Of(options.numerics, options.threads, options.device.get()));
   parts.info = InfoOfFiles(options, "safetensors", *source);
-  parts.numerics = options.numerics;
   parts.execution.num_threads = options.threads;
   parts.execution.isa = options.isa;
   LECTERN_ASSIGN_OR_RETURN(parts.weights_hash, HashFiles(ModelFilesOf(folder)));

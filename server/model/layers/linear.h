@@ -1,21 +1,27 @@
-// A linear layer, y = x W^T + b, in the numerics that its model was loaded with; what families
-// share.
+// A linear layer, y = x W^T + b, in the numerics its model was loaded with. Every family computes
+// all of its matrix products here; LinearLoader (linear_loader.h) reads the weights.
 //
-// kF32: LibTorch's product of fp32 (row_product.h). kInt8Rotated: int8 weights and activations
-// (kernels/linear/int8_linear.h); the input is mixed in Hadamard blocks on its way into the product
-// and the weights hold the inverse, which spreads outlier channels (QuaRot, Ashkboos et al. 2024,
-// arXiv 2404.00456) without asking anything of the layers around.
+//   kF32          fp32 weights, multiplied by LibTorch (f32_product/row_product.h): the reference.
+//   kInt8Rotated  int8 weights and activations (kernels/linear/int8_linear.h). The model is
+//                 rotated, so that no channel of an activation stands out and one scale per row is
+//                 enough (QuaRot, Ashkboos et al. 2024, arXiv 2404.00456).
+//   kBlocks       weights in the blocks of their GGUF file, int8 activations
+//                 (kernels/linear/q4q8_linear.h): no weight is rounded again, nothing is rotated.
+//
+// With int8 activations a row's result depends on that row alone, bit for bit: not on its batch,
+// not on the number of threads. With fp32 the rows are independent of each other too, but the bits
+// depend on the number of threads.
 #pragma once
 
 #include <cstdint>
 #include <memory>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "kernels/linear/int8_linear.h"
+#include "base/aligned_buffer.h"
+#include "kernels/kv/kv_pages.h"
+#include "kernels/linear/linear_input.h"
 #include "kernels/runtime/execution_context.h"
-#include "server/formats/tensor_source.h"
 #include "server/model/device/int8_device.h"
 #include "server/model/f32_product/f32_product.h"
 #include "server/model/load_options.h"
@@ -24,52 +30,74 @@ namespace lectern {
 
 // How the linear layers of one model compute. Plain data.
 struct LinearForm {
-  ModelLoadOptions::Numerics numerics = ModelLoadOptions::Numerics::kInt8Rotated;
-  F32ProductFunction* product = nullptr;  // of kF32
-  int threads = 1;                        // of kF32: its bits depend on how many there are
-  Int8Device* device = nullptr;           // of kInt8Rotated; null: none
+  ModelLoadOptions::Numerics numerics = ModelLoadOptions::Numerics::kInt8Rotated;  // never kAuto
+  // Activations are rotated where that costs nothing and mixed in Hadamard blocks where it costs
+  // little; the weights hold the inverse. In exact arithmetic the model is the same function.
+  bool rotated = true;
+  F32ProductFunction* product = nullptr;  // kF32 only
+  int threads = 1;                        // of loading, and of fp32 products
+  Int8Device* device = nullptr;           // kInt8Rotated only; null: none
 
-  // Loads what the numerics need.
+  // Loads what the numerics need; kAuto becomes kInt8Rotated.
   static absl::StatusOr<LinearForm> Of(ModelLoadOptions::Numerics numerics, int threads,
                                        Int8Device* device = nullptr);
   bool is_f32() const { return numerics == ModelLoadOptions::Numerics::kF32; }
+  const char* name() const;  // ModelInfo::numerics
+  // Keys and values have the precision of activations.
+  kernels::KvType kv_type() const;
+  const char* kv_name() const;  // ModelInfo::kv_cache
 };
 
-// Where a layer's weights are in the file. Several matrices with the same input are stacked into
-// one layer, in order.
-struct LinearTensors {
-  std::vector<const TensorView*> weights;  // [out, in] each
-  std::vector<const TensorView*> biases;   // [out] each, or none
-  const TensorView* gain = nullptr;        // [in] of the norm before it, folded into W; or null
-  float factor = 1;                        // on the weights
-};
-
-// Const after Load; any thread may run it.
+// Const after loading; any thread may run it. Inputs and outputs are fp32, row-major and dense, and
+// do not overlap. Errors are INTERNAL: a kernel failed.
 class Linear {
  public:
-  // Any number of layers may be loaded side by side. Errors are Dequantize's.
-  absl::Status Load(const LinearForm& form, const TensorSource& source,
-                    const LinearTensors& tensors);
-
   int64_t in() const { return in_; }
   int64_t out() const { return out_; }
-  uint64_t bytes() const;  // memory held
+  uint64_t bytes() const { return bytes_; }  // memory held
 
-  // y [rows, out] = x [rows, in] W^T + b, or += that with accumulate; dense. x may not be y.
+  // y [rows, out] = x [rows, in] W^T + b, or += with accumulate. The layer has no norm.
   absl::Status Run(const float* x, int64_t rows, float* y, bool accumulate,
                    const kernels::ExecutionContext& execution) const;
+  // y [rows, out] = RMSNorm(x [rows, in]) W^T + b. The layer has a norm (LinearTensors::norm). With
+  // int8 activations the normalised row is never stored.
+  absl::Status RunNormed(const float* x, int64_t rows, float* y,
+                         const kernels::ExecutionContext& execution) const;
+  // y [rows, out] = (silu(gate) * up) W^T + b of gate_up [rows, 2, in], or += with accumulate; the
+  // layer has no norm. With int8 activations the activated row is never stored.
+  absl::Status RunSwiGlu(const float* gate_up, int64_t rows, float* y, bool accumulate,
+                         const kernels::ExecutionContext& execution) const;
+
+  // The weight of the norm before the layer [in]; null when it is folded into W, or there is none.
+  const float* norm_weight() const { return norm_weight_; }
+  float norm_epsilon() const { return norm_epsilon_; }
 
  private:
-  struct Memory;
-  kernels::Int8Matrix MatrixOf(const Memory& memory) const;  // of kInt8Rotated
-  absl::Status RunInt8(const float* x, int64_t rows, float* y, bool accumulate,
-                       const kernels::ExecutionContext& execution) const;
+  friend class LinearLoader;
+
+  absl::Status Multiply(kernels::LinearInput input, float* y, bool accumulate,
+                        const kernels::ExecutionContext& execution) const;
+  absl::Status MultiplyF32(const kernels::LinearInput& input, float* y, bool accumulate,
+                           const kernels::ExecutionContext& execution) const;
+  kernels::Int8Matrix Int8() const { return {out_, in_, int8_, scale_, row_sum_}; }
 
   LinearForm form_;
   int64_t in_ = 0;
   int64_t out_ = 0;
-  int64_t hadamard_ = 1;
-  std::shared_ptr<const Memory> memory_;
+  uint64_t bytes_ = 0;
+  int64_t hadamard_ = 1;  // the layer mixes its input in blocks of this width
+  float norm_epsilon_ = 0;
+  int code_bits_ = 0;  // kBlocks only: 4 or 8
+  // Into memory_, which the layers of a model share. Only the loader writes there.
+  std::shared_ptr<AlignedBuffer<std::byte>> memory_;
+  float* f32_ = nullptr;        // kF32: [out, in]
+  int8_t* int8_ = nullptr;      // kInt8Rotated: packed weights, ...
+  float* scale_ = nullptr;      // ... their scales ...
+  int32_t* row_sum_ = nullptr;  // ... and sums
+  uint8_t* blocks_ = nullptr;   // kBlocks: packed weights
+  float* norm_weight_ = nullptr;
+  float* bias_ = nullptr;  // [out], or null
+  DeviceMatrix on_device_;
 };
 
 }  // namespace lectern

@@ -1,38 +1,76 @@
-#include "server/model/llama/forward_pass.h"
-
+// The forward pass of the Llama family (Touvron et al. 2023, arXiv 2302.13971, section 2.2):
+// RMSNorm, grouped-query attention with RoPE over paged keys and values, SwiGLU. All tokens of all
+// slices are stacked for the linear layers; attention runs slice by slice, over each slice's own
+// pages.
 #include <algorithm>
 #include <cmath>
-#include <string>
+#include <new>
 #include <vector>
 
+#include "base/aligned_buffer.h"
 #include "base/status_macros.h"
 #include "kernels/ffn/silu_mul.h"
-#include "kernels/rows/hadamard.h"
 #include "kernels/rows/rms_norm.h"
 #include "server/model/kernel_status.h"
 #include "server/model/layers/ffn_policy.h"
+#include "server/model/layers/policy_attention.h"
 #include "server/model/layers/slice_checks.h"
-#include "server/model/llama/forward_workspace.h"
+#include "server/model/llama/llama_model.h"
 
 namespace lectern {
 namespace {
 
-using Matrix = LlamaWeights::Matrix;
-
-// Below this many values a parallel region costs more than it saves.
+// Below this many values a parallel loop costs more than it saves.
 constexpr int64_t kSmallWork = 1 << 14;
 
-// One call of RunLlamaForward.
-class Pass {
+// Scratch memory of the forward pass. Grows to the largest call and is then reused. Not
+// thread-safe: one for each calling thread. T = stacked tokens of a call.
+struct LlamaWorkspace : public Workspace {
+  std::vector<ForwardSlice> slices;  // of the call, the evidence-only ones last
+  std::vector<int32_t> tokens;       // [T]
+  std::vector<int64_t> first_row;    // for each slice: its first row in the buffers below
+  AlignedBuffer<float> stream;       // [T, hidden]: the residual stream
+  AlignedBuffer<float> qkv;          // [T, (heads + 2 kv_heads) * head_dim]
+  AlignedBuffer<float> attended;     // [T, heads * head_dim]
+  AlignedBuffer<float> gate_up;      // [T, 2, intermediate]
+  AlignedBuffer<float> activated;    // [T, intermediate]; only where units are cut
+  AlignedBuffer<float> head_input;   // [rows with logits, hidden]
+  AlignedBuffer<float> head_output;  // [rows with logits, vocabulary]
+  std::vector<PolicyAttentionCall> attention_calls;  // for each slice, within one layer
+  PolicyAttention attention;
+  ResidualObserver* observer = nullptr;
+  AlignedBuffer<float> observed;  // [T, hidden]: the stream after the final norm
+};
+
+struct LayerRange {
+  int first = 0;
+  int last = 0;
+};
+
+// The layers whose attention shows evidence best: [first, last). Layers 12 to 23 of the 30 of
+// SmolLM2-135M (docs/measurements/quality.md), as fractions.
+LayerRange EvidenceLayers(int layers) { return {layers * 2 / 5, layers * 4 / 5}; }
+
+// What a call computes with.
+struct LlamaForwardContext {
+  const LlamaConfig& config;
+  const DecoderWeights& weights;
+  const kernels::RopeTable& rope;
+  const kernels::KvPageLayout& layout;
+  kernels::ExecutionContext execution;
+};
+
+// One call of LlamaModel::Forward.
+class LlamaForward {
  public:
-  Pass(const LlamaForwardContext& context, std::span<const ForwardSlice> slices,
-       LlamaWorkspace& workspace, ResidualObserver* observer)
+  LlamaForward(const LlamaForwardContext& context, std::span<const ForwardSlice> slices,
+               LlamaWorkspace& workspace)
       : context_(context),
         config_(context.config),
         weights_(context.weights),
         workspace_(workspace),
         slices_(workspace.slices),
-        observer_(observer),
+        observer_(workspace.observer),
         execution_(context.execution) {
     slices_.assign(slices.begin(), slices.end());
     std::stable_partition(slices_.begin(), slices_.end(),
@@ -45,7 +83,7 @@ class Pass {
       LECTERN_RETURN_IF_ERROR(Attention(layer));
       if (slices_.empty()) return absl::OkStatus();
       if (layer + 1 == config_.layers && !NeedsLastStream()) return absl::OkStatus();
-      LECTERN_RETURN_IF_ERROR(FeedForward(layer));
+      LECTERN_RETURN_IF_ERROR(FeedForward(weights_.blocks[layer]));
       Observe(layer + 1, stream_);
     }
     return Logits();
@@ -56,10 +94,6 @@ class Pass {
   int64_t query_width() const { return config_.heads * config_.head_dim; }
   int64_t key_width() const { return config_.kv_heads * config_.head_dim; }
   int64_t qkv_width() const { return query_width() + 2 * key_width(); }
-
-  LlamaWeights::Call CallOf(int layer) const {
-    return {.layer = layer, .rows = rows_, .execution = execution_};
-  }
 
   kernels::ExecutionContext ThreadsFor(int64_t values) const {
     kernels::ExecutionContext execution = execution_;
@@ -72,7 +106,7 @@ class Pass {
     observer_->Observe(stage, {values, static_cast<size_t>(rows_ * hidden())});
   }
 
-  // True if someone reads the residual stream after the last layer's attention.
+  // True if the residual stream is read after the last layer's attention.
   bool NeedsLastStream() const {
     return observer_ != nullptr || std::any_of(slices_.begin(), slices_.end(), [](const auto& s) {
              return s.logits != nullptr || s.all_logits != nullptr;
@@ -91,46 +125,25 @@ class Pass {
     stream_ = workspace_.stream.Reserve(rows_ * hidden());
     cuts_units_ = std::any_of(slices_.begin(), slices_.end(),
                               [](const auto& slice) { return slice.policy->ffn_top_k > 0; });
-    const bool fused = weights_.numerics().fuses_inputs;
-    if (!fused || NeedsLastStream()) normed_ = workspace_.normed.Reserve(rows_ * hidden());
     qkv_ = workspace_.qkv.Reserve(rows_ * qkv_width());
     attended_ = workspace_.attended.Reserve(rows_ * query_width());
     gate_up_ = workspace_.gate_up.Reserve(rows_ * 2 * config_.intermediate);
-    if (!fused || cuts_units_) {
-      activated_ = workspace_.activated.Reserve(rows_ * config_.intermediate);
-    }
+    if (cuts_units_) activated_ = workspace_.activated.Reserve(rows_ * config_.intermediate);
     LECTERN_RETURN_IF_ERROR(weights_.Embed(workspace_.tokens, stream_));
     Observe(0, stream_);
     return absl::OkStatus();
   }
 
-  absl::Status Norm(const float* x, int64_t rows, const float* gain, float* y) const {
-    return FromKernel(kernels::RmsNorm(x, rows, hidden(), gain, static_cast<float>(config_.rms_eps),
-                                       y, ThreadsFor(rows * hidden())),
-                      "rms_norm");
-  }
-
-  // y = the product of the norm of the residual stream.
-  absl::Status MultiplyNormed(Matrix matrix, int layer, const float* gain, float* y) const {
-    if (weights_.numerics().fuses_inputs) {
-      return weights_.MultiplyNormed(matrix, CallOf(layer), stream_, y);
-    }
-    LECTERN_RETURN_IF_ERROR(Norm(stream_, rows_, gain, normed_));
-    return weights_.Multiply(matrix, CallOf(layer), normed_, y, /*accumulate=*/false);
-  }
-
   // Queries, keys and values of all rows; keys and values go to the slices' pages.
   absl::Status ProjectQkv(int layer) {
-    LECTERN_RETURN_IF_ERROR(
-        MultiplyNormed(Matrix::kQkv, layer, weights_.AttentionNorm(layer), qkv_));
+    LECTERN_RETURN_IF_ERROR(weights_.blocks[layer].qkv.RunNormed(stream_, rows_, qkv_, execution_));
     for (size_t i = 0; i < slices_.size(); ++i) {
       const ForwardSlice& slice = slices_[i];
-      const kernels::QkvRows rows{
-          .qkv = qkv_ + workspace_.first_row[i] * qkv_width(),
-          .stride = qkv_width(),
-          .num_q_heads = static_cast<int>(config_.heads),
-          .rope = &context_.rope,
-          .hadamard = std::max<int64_t>(1, weights_.numerics().qk_hadamard)};
+      const kernels::QkvRows rows{.qkv = qkv_ + workspace_.first_row[i] * qkv_width(),
+                                  .stride = qkv_width(),
+                                  .num_q_heads = static_cast<int>(config_.heads),
+                                  .rope = &context_.rope,
+                                  .hadamard = weights_.qk_hadamard()};
       LECTERN_RETURN_IF_ERROR(FromKernel(
           kernels::RotateAndWriteKv(context_.layout, slice.pages.data(), layer, slice.position,
                                     static_cast<int64_t>(slice.tokens.size()), rows, execution_),
@@ -172,7 +185,7 @@ class Pass {
   absl::Status Attention(int layer) {
     LECTERN_RETURN_IF_ERROR(ProjectQkv(layer));
     if (layer + 1 == config_.layers && !NeedsLastStream()) {
-      // Only the keys and values of the last layer are wanted, unless its statistics are.
+      // Of the last layer only the keys and values are needed, and its statistics if asked for.
       const bool statistics = std::any_of(slices_.begin(), slices_.end(), [](const auto& s) {
         return s.kept_mass != nullptr || s.key_mass != nullptr;
       });
@@ -181,11 +194,11 @@ class Pass {
     LECTERN_RETURN_IF_ERROR(Attend(layer));
     if (layer + 1 == evidence_.last) DropEvidenceOnly();
     if (slices_.empty()) return absl::OkStatus();
-    return weights_.Multiply(Matrix::kAttentionOut, CallOf(layer), attended_, stream_,
-                             /*accumulate=*/true);
+    return weights_.blocks[layer].attention_out.Run(attended_, rows_, stream_,
+                                                    /*accumulate=*/true, execution_);
   }
 
-  // Goes on without the slices that have all they want; they are the last ones.
+  // Goes on without the evidence-only slices, which have all they asked for. They come last.
   void DropEvidenceOnly() {
     while (!slices_.empty() && slices_.back().evidence_only) {
       rows_ -= static_cast<int64_t>(slices_.back().tokens.size());
@@ -193,27 +206,18 @@ class Pass {
     }
   }
 
-  absl::Status FeedForward(int layer) {
+  absl::Status FeedForward(const DecoderBlock& block) {
+    LECTERN_RETURN_IF_ERROR(block.gate_up.RunNormed(stream_, rows_, gate_up_, execution_));
+    if (!cuts_units_) {
+      return block.down.RunSwiGlu(gate_up_, rows_, stream_, /*accumulate=*/true, execution_);
+    }
     const int64_t width = config_.intermediate;
     LECTERN_RETURN_IF_ERROR(
-        MultiplyNormed(Matrix::kGateUp, layer, weights_.FfnNorm(layer), gate_up_));
-    if (weights_.numerics().fuses_inputs && !cuts_units_) {
-      return weights_.MultiplySwiGlu(CallOf(layer), gate_up_, stream_, /*accumulate=*/true);
-    }
-    const auto execution = ThreadsFor(rows_ * width);
-    LECTERN_RETURN_IF_ERROR(
         FromKernel(kernels::SiluMul(gate_up_, 2 * width, gate_up_ + width, 2 * width, rows_, width,
-                                    activated_, width, execution),
+                                    activated_, width, ThreadsFor(rows_ * width)),
                    "silu_mul"));
     LECTERN_RETURN_IF_ERROR(KeepUnits());
-    if (weights_.numerics().down_hadamard > 0) {
-      LECTERN_RETURN_IF_ERROR(
-          FromKernel(kernels::BlockHadamard(activated_, rows_, width, width,
-                                            weights_.numerics().down_hadamard, execution),
-                     "hadamard"));
-    }
-    return weights_.Multiply(Matrix::kDown, CallOf(layer), activated_, stream_,
-                             /*accumulate=*/true);
+    return block.down.Run(activated_, rows_, stream_, /*accumulate=*/true, execution_);
   }
 
   // Cuts the feed-forward activations of the slices whose policy asks for it.
@@ -230,10 +234,7 @@ class Pass {
   }
 
   absl::Status Logits() {
-    if (observer_ != nullptr) {
-      LECTERN_RETURN_IF_ERROR(Norm(stream_, rows_, weights_.FinalNorm(), normed_));
-      Observe(config_.layers + 1, normed_);
-    }
+    if (observer_ != nullptr) LECTERN_RETURN_IF_ERROR(ObserveFinalNorm());
     const int64_t vocabulary = config_.vocab;
     int64_t last_rows = 0;
     float* head_input = workspace_.head_input.Reserve(slices_.size() * hidden());
@@ -242,10 +243,8 @@ class Pass {
       const int64_t count = static_cast<int64_t>(slice.tokens.size());
       const float* stream = stream_ + workspace_.first_row[i] * hidden();
       if (slice.all_logits != nullptr) {
-        float* normed = normed_ + workspace_.first_row[i] * hidden();
-        LECTERN_RETURN_IF_ERROR(Norm(stream, count, weights_.FinalNorm(), normed));
         LECTERN_RETURN_IF_ERROR(
-            weights_.Head({.rows = count, .execution = execution_}, normed, slice.all_logits));
+            weights_.head.RunNormed(stream, count, slice.all_logits, execution_));
         if (slice.logits != nullptr) {
           std::copy_n(slice.all_logits + (count - 1) * vocabulary, vocabulary, slice.logits);
         }
@@ -257,13 +256,11 @@ class Pass {
   }
 
   // The last row of every slice that asked for it alone: one product for all.
-  absl::Status LastLogits(float* head_input, int64_t rows) {
+  absl::Status LastLogits(const float* head_input, int64_t rows) {
     if (rows == 0) return absl::OkStatus();
     const int64_t vocabulary = config_.vocab;
-    LECTERN_RETURN_IF_ERROR(Norm(head_input, rows, weights_.FinalNorm(), head_input));
     float* output = workspace_.head_output.Reserve(rows * vocabulary);
-    LECTERN_RETURN_IF_ERROR(
-        weights_.Head({.rows = rows, .execution = execution_}, head_input, output));
+    LECTERN_RETURN_IF_ERROR(weights_.head.RunNormed(head_input, rows, output, execution_));
     for (const ForwardSlice& slice : slices_) {
       if (slice.logits == nullptr || slice.all_logits != nullptr) continue;
       std::copy_n(output, vocabulary, slice.logits);
@@ -272,11 +269,22 @@ class Pass {
     return absl::OkStatus();
   }
 
+  absl::Status ObserveFinalNorm() {
+    const Linear& head = weights_.head;
+    float* normed = workspace_.observed.Reserve(rows_ * hidden());
+    LECTERN_RETURN_IF_ERROR(
+        FromKernel(kernels::RmsNorm(stream_, rows_, hidden(), head.norm_weight(),
+                                    head.norm_epsilon(), normed, execution_),
+                   "rms_norm"));
+    Observe(static_cast<int>(config_.layers) + 1, normed);
+    return absl::OkStatus();
+  }
+
   const LlamaForwardContext& context_;
   const LlamaConfig& config_;
-  const LlamaWeights& weights_;
+  const DecoderWeights& weights_;
   LlamaWorkspace& workspace_;
-  std::vector<ForwardSlice>& slices_;  // in the workspace; those of evidence only come last
+  std::vector<ForwardSlice>& slices_;  // in the workspace; the evidence-only ones come last
   ResidualObserver* const observer_;
   const kernels::ExecutionContext execution_;
   const LayerRange evidence_ = EvidenceLayers(static_cast<int>(config_.layers));
@@ -285,9 +293,8 @@ class Pass {
 
   int64_t rows_ = 0;
   bool cuts_units_ = false;  // a slice asks for ffn_top_k
-  // Into the workspace; shapes in forward_workspace.h.
+  // Into the workspace.
   float* stream_ = nullptr;
-  float* normed_ = nullptr;
   float* qkv_ = nullptr;
   float* attended_ = nullptr;
   float* gate_up_ = nullptr;
@@ -296,18 +303,16 @@ class Pass {
 
 }  // namespace
 
-LayerRange EvidenceLayers(int layers) {
-  // Layers 12-23 of the 30 of SmolLM2-135M (docs/measurements/quality.md), as fractions.
-  return {layers * 2 / 5, layers * 4 / 5};
+std::unique_ptr<Workspace> LlamaModel::NewWorkspace() const {
+  return std::make_unique<LlamaWorkspace>();
 }
 
-std::unique_ptr<Workspace> NewLlamaWorkspace() { return std::make_unique<LlamaWorkspace>(); }
+void ObserveResidualStream(Workspace& workspace, ResidualObserver* observer) {
+  dynamic_cast<LlamaWorkspace&>(workspace).observer = observer;
+}
 
-absl::Status RunLlamaForward(const LlamaForwardContext& context,
-                             std::span<const ForwardSlice> slices, Workspace& workspace,
-                             ResidualObserver* observer) {
-  const LlamaConfig& config = context.config;
-  const SliceLimits limits{config.vocab, config.context_length, static_cast<int>(config.layers)};
+absl::Status LlamaModel::Forward(std::span<const ForwardSlice> slices, Workspace& workspace) const {
+  const SliceLimits limits{config_.vocab, config_.context_length, static_cast<int>(config_.layers)};
   for (size_t i = 0; i < slices.size(); ++i) {
     const ForwardSlice& slice = slices[i];
     LECTERN_RETURN_IF_ERROR(CheckSliceTokens(limits, i, slice));
@@ -320,7 +325,12 @@ absl::Status RunLlamaForward(const LlamaForwardContext& context,
   if (scratch == nullptr) {
     return absl::InvalidArgumentError("workspace: was made by a model of another family");
   }
-  return Pass(context, slices, *scratch, observer).Run();
+  const LlamaForwardContext context{config_, *weights_, rope_, layout_, execution_};
+  try {
+    return LlamaForward(context, slices, *scratch).Run();
+  } catch (const std::bad_alloc&) {
+    return absl::ResourceExhaustedError("no memory for the activations of this batch");
+  }
 }
 
 }  // namespace lectern

@@ -1,6 +1,5 @@
 #include "server/model/llama/llama_model.h"
 
-#include <new>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -13,8 +12,8 @@ namespace {
 // another rotation, another order of summation.
 constexpr int kPageVersion = 2;
 
-kernels::KvPageLayout LayoutOf(const LlamaConfig& config, const LlamaNumerics& numerics) {
-  return {.type = numerics.kv_type,
+kernels::KvPageLayout LayoutOf(const LlamaConfig& config, const LinearForm& form) {
+  return {.type = form.kv_type(),
           .num_layers = static_cast<int>(config.layers),
           .num_kv_heads = static_cast<int>(config.kv_heads),
           .head_dim = static_cast<int>(config.head_dim),
@@ -29,12 +28,12 @@ LlamaModel::LlamaModel(LlamaParts parts)
       tokenizer_(std::move(parts.tokenizer)),
       prompt_(std::move(parts.prompt)),
       execution_(parts.execution),
-      layout_(LayoutOf(config_, weights_->numerics())),
+      layout_(LayoutOf(config_, weights_->form())),
       rope_(static_cast<int>(config_.head_dim), config_.rope_theta, config_.context_length),
       info_(std::move(parts.info)) {
   info_.family = "llama";
-  info_.numerics = weights_->numerics().name;
-  info_.kv_cache = weights_->numerics().kv_name;
+  info_.numerics = weights_->form().name();
+  info_.kv_cache = weights_->form().kv_name();
   info_.weight_bytes = weights_->bytes();
   info_.context_length = config_.context_length;
   info_.ffn_units = config_.intermediate;
@@ -46,7 +45,7 @@ LlamaModel::LlamaModel(LlamaParts parts)
 }
 
 std::string LlamaModel::Fingerprint(const std::string& weights_hash) const {
-  // The instruction set belongs to it: activations have 7 or 8 bits (kernels/linear/int8_linear.h).
+  // Activations have 7 or 8 bits, by the instruction set (kernels/linear/int8_linear.h).
   return Sha256Hex(absl::StrCat(weights_hash, "\n", info_.numerics, "\n", info_.kv_cache, "\n",
                                 kernels::ToString(execution_.isa), "\n", kPageVersion, "\n",
                                 layout_.PageBytes(), "\n", prompt_.FixedText()));
@@ -56,22 +55,6 @@ std::vector<int32_t> LlamaModel::PromptPrefix() const { return prompt_.Prefix(*t
 
 QuestionSuffix LlamaModel::PromptSuffix(std::string_view question) const {
   return prompt_.Suffix(*tokenizer_, question);
-}
-
-std::unique_ptr<Workspace> LlamaModel::NewWorkspace() const { return NewLlamaWorkspace(); }
-
-absl::Status LlamaModel::Forward(std::span<const ForwardSlice> slices, Workspace& workspace) const {
-  return ForwardObserved(slices, workspace, /*observer=*/nullptr);
-}
-
-absl::Status LlamaModel::ForwardObserved(std::span<const ForwardSlice> slices, Workspace& workspace,
-                                         ResidualObserver* observer) const {
-  try {
-    return RunLlamaForward({config_, *weights_, rope_, layout_, execution_}, slices, workspace,
-                           observer);
-  } catch (const std::bad_alloc&) {
-    return absl::ResourceExhaustedError("no memory for the activations of this batch");
-  }
 }
 
 }  // namespace lectern

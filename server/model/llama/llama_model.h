@@ -1,26 +1,26 @@
-// The Llama family behind the Model interface.
+// A model of the Llama family. Its forward pass is in forward_pass.cc.
 #pragma once
 
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "kernels/kv/kv_pages.h"
 #include "kernels/rows/rope.h"
-#include "server/model/llama/forward_pass.h"
-#include "server/model/llama/llama_reader.h"
-#include "server/model/llama/llama_weights.h"
+#include "server/model/llama/decoder_weights.h"
+#include "server/model/llama/llama_config.h"
 #include "server/model/load_options.h"
 #include "server/model/model.h"
 #include "server/model/prompt.h"
 
 namespace lectern {
 
-// What a LlamaModel is made of; how files become these parts is model_loader.cc.
+// What a LlamaModel is made of; load_llama.cc makes these parts from files.
 struct LlamaParts {
   LlamaConfig config;
-  std::unique_ptr<LlamaWeights> weights;
+  std::unique_ptr<const DecoderWeights> weights;
   std::unique_ptr<Tokenizer> tokenizer;
   Prompt prompt;
   // name, format, quantization, parameters and default_policy; the rest is filled in.
@@ -28,6 +28,19 @@ struct LlamaParts {
   std::string weights_hash;  // identifies the files' bytes
   kernels::ExecutionContext execution;
 };
+
+// Sees the residual stream of all stacked tokens, [tokens, hidden]: after the embedding (stage 0),
+// after each layer (1 to layers) and after the final norm (layers + 1). While it is set no
+// computation is left out. For tests.
+class ResidualObserver {
+ public:
+  virtual ~ResidualObserver() = default;
+  virtual void Observe(int stage, std::span<const float> stream) = 0;
+};
+
+// Shows `observer` (null: nobody) the residual stream of every later Forward call with this
+// workspace, which a LlamaModel made.
+void ObserveResidualStream(Workspace& workspace, ResidualObserver* observer);
 
 // Const after construction, thread-safe.
 class LlamaModel : public Model {
@@ -41,15 +54,11 @@ class LlamaModel : public Model {
   std::unique_ptr<Workspace> NewWorkspace() const override;
   absl::Status Forward(std::span<const ForwardSlice> slices, Workspace& workspace) const override;
 
-  // Forward that shows the residual stream to `observer` (tests).
-  absl::Status ForwardObserved(std::span<const ForwardSlice> slices, Workspace& workspace,
-                               ResidualObserver* observer) const;
-
  private:
   std::string Fingerprint(const std::string& weights_hash) const;
 
   const LlamaConfig config_;
-  const std::unique_ptr<LlamaWeights> weights_;
+  const std::unique_ptr<const DecoderWeights> weights_;
   const std::unique_ptr<Tokenizer> tokenizer_;
   const Prompt prompt_;
   const kernels::ExecutionContext execution_;

@@ -1,7 +1,6 @@
 #include "server/model/llama/load_llama.h"
 
 #include <filesystem>
-#include <future>
 #include <string>
 #include <utility>
 #include <vector>
@@ -11,9 +10,7 @@
 #include "server/formats/gguf.h"
 #include "server/formats/safetensors.h"
 #include "server/formats/strict_json.h"
-#include "server/model/llama/block_weights.h"
-#include "server/model/llama/f32_weights.h"
-#include "server/model/llama/int8_weights.h"
+#include "server/model/llama/decoder_weights.h"
 #include "server/model/llama/llama_config.h"
 #include "server/model/llama/llama_model.h"
 #include "server/model/model_files.h"
@@ -26,9 +23,11 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// What both kinds of files come down to.
+// What is read from either kind of files.
 struct LlamaFiles {
-  std::shared_ptr<const LlamaReader> reader;
+  LlamaConfig config;
+  std::unique_ptr<TensorSource> source;
+  LlamaTensors tensors;  // of the source
   ByteLevelBpeConfig vocabulary;
   std::string chat_template;  // empty: none
   std::string format;
@@ -40,11 +39,12 @@ absl::StatusOr<LlamaFiles> OpenGguf(const std::string& path) {
   files.format = "gguf";
   files.hashed_files = {path};
   LECTERN_ASSIGN_OR_RETURN(std::unique_ptr<GgufFile> file, GgufFile::Open(path));
-  LECTERN_ASSIGN_OR_RETURN(LlamaConfig config, ReadLlamaConfig(*file));
+  LECTERN_ASSIGN_OR_RETURN(files.config, ReadLlamaConfig(*file));
   LECTERN_ASSIGN_OR_RETURN(files.vocabulary, ReadGgufTokenizer(*file));
-  files.chat_template = config.chat_template;
-  LECTERN_ASSIGN_OR_RETURN(
-      files.reader, LlamaReader::Open(std::move(config), std::move(file), LlamaNaming::kGguf));
+  files.chat_template = files.config.chat_template;
+  LECTERN_ASSIGN_OR_RETURN(files.tensors,
+                           FindLlamaTensors(*file, files.config, LlamaNaming::kGguf));
+  files.source = std::move(file);
   return files;
 }
 
@@ -69,45 +69,27 @@ absl::StatusOr<LlamaFiles> OpenFolder(const fs::path& folder) {
   const std::string config_path = folder / "config.json";
   const std::string tokenizer_path = folder / "tokenizer.json";
   LECTERN_ASSIGN_OR_RETURN(const std::string config_json, ReadTextFile(config_path));
-  LECTERN_ASSIGN_OR_RETURN(LlamaConfig config, ReadLlamaConfigJson(config_json, config_path));
+  LECTERN_ASSIGN_OR_RETURN(files.config, ReadLlamaConfigJson(config_json, config_path));
   LECTERN_ASSIGN_OR_RETURN(const std::string tokenizer_json, ReadTextFile(tokenizer_path));
   LECTERN_ASSIGN_OR_RETURN(files.vocabulary,
-                           ParseTokenizerJson(tokenizer_json, tokenizer_path, config.eos));
+                           ParseTokenizerJson(tokenizer_json, tokenizer_path, files.config.eos));
   LECTERN_ASSIGN_OR_RETURN(files.chat_template, ReadChatTemplate(folder));
-  LECTERN_ASSIGN_OR_RETURN(std::unique_ptr<TensorSource> source,
-                           OpenSafetensors(folder, /*ignore_other_types=*/true));
-  LECTERN_ASSIGN_OR_RETURN(files.reader, LlamaReader::Open(std::move(config), std::move(source),
-                                                           LlamaNaming::kHuggingFace));
+  LECTERN_ASSIGN_OR_RETURN(files.source, OpenSafetensors(folder, /*ignore_other_types=*/true));
+  LECTERN_ASSIGN_OR_RETURN(
+      files.tensors, FindLlamaTensors(*files.source, files.config, LlamaNaming::kHuggingFace));
   files.hashed_files = ModelFilesOf(folder);
   return files;
 }
 
 using Numerics = ModelLoadOptions::Numerics;
 
-// Without VNNI blocks are about as fast as rotated int8, take less memory and stay closer to fp32
-// (docs/measurements/peers.md, docs/measurements/quality.md). With it rotated int8 was not
-// compared: its products need half the instructions.
-Numerics FastestNumerics(const LlamaReader& reader, kernels::Isa isa) {
-  const bool blocks = isa != kernels::Isa::kAvx512 && CheckBlockWeights(reader).ok();
+// What kAuto stands for. Without VNNI, blocks are about as fast as rotated int8, take less memory
+// and stay closer to fp32 (docs/measurements/peers.md, docs/measurements/quality.md). With VNNI,
+// rotated int8 needs half the instructions; the two were not compared there.
+Numerics ResolveNumerics(const ModelLoadOptions& options, const LlamaTensors& tensors) {
+  if (options.numerics != Numerics::kAuto) return options.numerics;
+  const bool blocks = options.isa != kernels::Isa::kAvx512 && AreInBlocks(tensors);
   return blocks ? Numerics::kBlocks : Numerics::kInt8Rotated;
-}
-
-absl::StatusOr<std::unique_ptr<LlamaWeights>> LoadWeights(
-    std::shared_ptr<const LlamaReader> reader, const ModelLoadOptions& options,
-    const kernels::ExecutionContext& execution) {
-  Numerics numerics = options.numerics;
-  if (numerics == Numerics::kAuto) numerics = FastestNumerics(*reader, execution.isa);
-  switch (numerics) {
-    case Numerics::kF32:
-      return LoadLlamaF32Weights(*reader, execution.num_threads);
-    case Numerics::kInt8Rotated:
-      return LoadLlamaInt8Weights(std::move(reader), execution.num_threads, options.device.get());
-    case Numerics::kBlocks:
-      return LoadLlamaBlockWeights(std::move(reader), execution.num_threads);
-    case Numerics::kAuto:
-      break;
-  }
-  return absl::InvalidArgumentError("numerics: unknown");
 }
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> MakeTokenizer(const ModelLoadOptions& options,
@@ -120,25 +102,35 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> MakeTokenizer(const ModelLoadOptions&
 
 absl::StatusOr<std::shared_ptr<const Model>> Load(const ModelLoadOptions& options,
                                                   LlamaFiles files) {
-  const LlamaConfig& config = files.reader->config();
+  const LlamaConfig& config = files.config;
   std::unique_ptr<ChatTemplate> chat_template;
   if (!files.chat_template.empty()) {
     LECTERN_ASSIGN_OR_RETURN(chat_template, RecogniseChatTemplate(files.chat_template));
   }
+  ModelInfo info = InfoOfFiles(options, files.format, *files.source);
+  info.default_policy = options.default_policy;
+  LECTERN_ASSIGN_OR_RETURN(const LinearForm form,
+                           LinearForm::Of(ResolveNumerics(options, files.tensors), options.threads,
+                                          options.device.get()));
+  std::string digest;
+  std::unique_ptr<Tokenizer> tokenizer;
+  const LinearLoader::Task others[] = {
+      [&]() -> absl::Status {
+        LECTERN_ASSIGN_OR_RETURN(digest, HashFiles(files.hashed_files));
+        return absl::OkStatus();
+      },
+      [&]() -> absl::Status {
+        LECTERN_ASSIGN_OR_RETURN(tokenizer, MakeTokenizer(options, config, files.vocabulary));
+        return absl::OkStatus();
+      }};
+  LECTERN_ASSIGN_OR_RETURN(
+      auto weights, DecoderWeights::Load(config, std::move(files.source), std::move(files.tensors),
+                                         form, others));
   kernels::ExecutionContext execution;
   execution.num_threads = options.threads;
   execution.isa = options.isa;
-  // Beside the weights, which take longest.
-  auto tokenizer = std::async(std::launch::async,
-                              [&] { return MakeTokenizer(options, config, files.vocabulary); });
-  auto fingerprint = std::async(std::launch::async, [&] { return HashFiles(files.hashed_files); });
-  ModelInfo info = InfoOfFiles(options, files.format, files.reader->source());
-  info.default_policy = options.default_policy;
-  LECTERN_ASSIGN_OR_RETURN(auto weights, LoadWeights(files.reader, options, execution));
-  LECTERN_ASSIGN_OR_RETURN(auto made_tokenizer, tokenizer.get());
-  LECTERN_ASSIGN_OR_RETURN(std::string digest, fingerprint.get());
   return std::make_shared<const LlamaModel>(
-      LlamaParts{config, std::move(weights), std::move(made_tokenizer), Prompt(chat_template.get()),
+      LlamaParts{config, std::move(weights), std::move(tokenizer), Prompt(chat_template.get()),
                  std::move(info), std::move(digest), execution});
 }
 

@@ -1,6 +1,14 @@
-#include "server/model/t5/forward_pass.h"
-
+// The forward pass of T5 (Raffel et al. 2020, arXiv 1910.10683): an encoder whose tokens all see
+// each other, and a decoder that sees its own past and, in every layer, the encoder's output.
+// RMSNorm before each part, unscaled attention with a bias by relative position (none in
+// cross-attention), ReLU or gated GELU. Attention and feed-forward parts follow the slice's policy
+// in the encoder, in the decoder and in cross-attention.
+//
+// All encoder slices of a call are stacked for the linear layers, then all decoder slices;
+// attention runs slice by slice. The outputs of several encoder windows, one after the other, are
+// one memory to the decoder (fusion in decoder, Izacard and Grave 2021, arXiv 2007.01282).
 #include <algorithm>
+#include <new>
 #include <vector>
 
 #include "base/aligned_buffer.h"
@@ -13,31 +21,43 @@
 #include "server/model/layers/policy_attention.h"
 #include "server/model/layers/scratch_pages.h"
 #include "server/model/layers/slice_checks.h"
+#include "server/model/t5/t5_model.h"
 
 namespace lectern {
 namespace {
 
-// Not thread-safe: one per calling thread. T = stacked tokens.
+// Scratch memory of the forward pass. Not thread-safe: one for each calling thread. T = stacked
+// tokens.
 struct T5Workspace : public Workspace {
   std::vector<const ForwardSlice*> slices;  // of the half that runs
   std::vector<int64_t> first_row;
   std::vector<int32_t> tokens;
-  AlignedBuffer<float> stream;     // [T, hidden]
-  AlignedBuffer<float> normed;     // [T, hidden]
-  AlignedBuffer<float> qkv;        // [T, 3, heads, head_dim]
-  AlignedBuffer<float> attended;   // [T, heads, head_dim]
-  AlignedBuffer<float> units;      // [T, 1 or 2, intermediate]
-  AlignedBuffer<float> activated;  // [T, intermediate]
-  AlignedBuffer<float> logits;     // [rows with logits, vocabulary]
-  ScratchPages pages;              // of one encoder layer
+  AlignedBuffer<float> stream;      // [T, hidden]
+  AlignedBuffer<float> encoded;     // [T, hidden]: the encoder's output
+  AlignedBuffer<float> qkv;         // [T, 3, heads, head_dim]
+  AlignedBuffer<float> attended;    // [T, heads, head_dim]
+  AlignedBuffer<float> units;       // [T, 1 or 2, intermediate]
+  AlignedBuffer<float> activated;   // [T, intermediate]
+  AlignedBuffer<float> head_input;  // [rows with logits, hidden]
+  AlignedBuffer<float> logits;      // [rows with logits, vocabulary]
+  ScratchPages pages;               // of one encoder layer
   std::vector<PolicyAttentionCall> calls;
   PolicyAttention attention;
 };
 
-// One half of a call: its encoder slices, or its decoder slices.
-class Pass {
+// What a call computes with.
+struct T5ForwardContext {
+  const T5Config& config;
+  const T5Weights& weights;
+  // Pages of the decoder's own keys and values, and of the memory: num_layers are the decoder's.
+  const kernels::KvPageLayout& layout;
+  kernels::ExecutionContext execution;
+};
+
+// One call of T5Model::Forward: first its encoder slices, then its decoder slices.
+class T5Forward {
  public:
-  Pass(const T5ForwardContext& context, T5Workspace& workspace)
+  T5Forward(const T5ForwardContext& context, T5Workspace& workspace)
       : context_(context),
         config_(context.config),
         weights_(context.weights),
@@ -59,7 +79,7 @@ class Pass {
       LECTERN_RETURN_IF_ERROR(SelfAttention(layer.qkv, layer.attention_out, number, number));
       LECTERN_RETURN_IF_ERROR(FeedForward(layer.feed_forward));
     }
-    return Remember();
+    return WriteCrossKv();
   }
 
   absl::Status Decode(std::span<const ForwardSlice> slices) {
@@ -96,7 +116,6 @@ class Pass {
     }
     rows_ = static_cast<int64_t>(workspace_.tokens.size());
     stream_ = workspace_.stream.Reserve(rows_ * hidden());
-    normed_ = workspace_.normed.Reserve(rows_ * hidden());
     qkv_ = workspace_.qkv.Reserve(rows_ * 3 * inner());
     attended_ = workspace_.attended.Reserve(rows_ * inner());
     const int64_t factors = config_.gated ? 2 : 1;
@@ -105,23 +124,16 @@ class Pass {
     return weights_.Embed(workspace_.tokens, stream_);
   }
 
-  absl::Status Norm(const float* gain, const float* x, int64_t rows, float* y) const {
-    return FromKernel(kernels::RmsNorm(x, rows, hidden(), gain, static_cast<float>(config_.rms_eps),
-                                       y, execution_),
-                      "rms_norm");
-  }
-
-  absl::Status Mix(float* x, int64_t heads, int64_t stride) const {
+  absl::Status Rotate(float* x, int64_t heads, int64_t stride) const {
     return RotateHeads(context_.layout, x, rows_, heads, stride, execution_);
   }
 
-  // `layer` counts the layers in the pages, `policy_layer` those of the policy.
+  // `layer` is the layer's number in the pages, `policy_layer` the one in the policy.
   absl::Status SelfAttention(const Linear& qkv, const Linear& out, int layer, int policy_layer) {
-    LECTERN_RETURN_IF_ERROR(Norm(nullptr, stream_, rows_, normed_));
-    LECTERN_RETURN_IF_ERROR(qkv.Run(normed_, rows_, qkv_, /*accumulate=*/false, execution_));
-    LECTERN_RETURN_IF_ERROR(Mix(qkv_, 2 * config_.heads, 3 * inner()));
+    LECTERN_RETURN_IF_ERROR(qkv.RunNormed(stream_, rows_, qkv_, execution_));
+    LECTERN_RETURN_IF_ERROR(Rotate(qkv_, 2 * config_.heads, 3 * inner()));
     const kernels::KvPageLayout& layout = encodes_ ? encoder_layout_ : context_.layout;
-    if (encodes_) layer = 0;  // the pages are used again in every layer
+    if (encodes_) layer = 0;  // every layer reuses the pages
     workspace_.calls.clear();
     for (size_t i = 0; i < workspace_.slices.size(); ++i) {
       const ForwardSlice& slice = *workspace_.slices[i];
@@ -149,10 +161,8 @@ class Pass {
   }
 
   absl::Status CrossAttention(const T5DecoderLayer& weights, int layer, int policy_layer) {
-    LECTERN_RETURN_IF_ERROR(Norm(nullptr, stream_, rows_, normed_));
-    LECTERN_RETURN_IF_ERROR(
-        weights.cross_query.Run(normed_, rows_, qkv_, /*accumulate=*/false, execution_));
-    LECTERN_RETURN_IF_ERROR(Mix(qkv_, config_.heads, inner()));
+    LECTERN_RETURN_IF_ERROR(weights.cross_query.RunNormed(stream_, rows_, qkv_, execution_));
+    LECTERN_RETURN_IF_ERROR(Rotate(qkv_, config_.heads, inner()));
     workspace_.calls.clear();
     for (size_t i = 0; i < workspace_.slices.size(); ++i) {
       const ForwardSlice& slice = *workspace_.slices[i];
@@ -184,9 +194,7 @@ class Pass {
     const int64_t stride = config_.gated ? 2 * width : width;
     const auto activation =
         config_.gated ? kernels::FfnActivation::kGeluTanh : kernels::FfnActivation::kRelu;
-    LECTERN_RETURN_IF_ERROR(Norm(nullptr, stream_, rows_, normed_));
-    LECTERN_RETURN_IF_ERROR(
-        weights.in.Run(normed_, rows_, units_, /*accumulate=*/false, execution_));
+    LECTERN_RETURN_IF_ERROR(weights.in.RunNormed(stream_, rows_, units_, execution_));
     LECTERN_RETURN_IF_ERROR(FromKernel(
         kernels::Activate(activation, units_, stride, config_.gated ? units_ + width : nullptr,
                           stride, rows_, width, activated_, width, execution_),
@@ -201,22 +209,27 @@ class Pass {
     return weights.out.Run(activated_, rows_, stream_, /*accumulate=*/true, execution_);
   }
 
-  // The encoder's output, and its keys and values for every layer of the decoder.
-  absl::Status Remember() {
-    LECTERN_RETURN_IF_ERROR(Norm(weights_.encoder_norm.data(), stream_, rows_, normed_));
+  // Makes the encoder's output, and writes its keys and values for every layer of the decoder to
+  // the slices' pages.
+  absl::Status WriteCrossKv() {
+    float* encoded = workspace_.encoded.Reserve(rows_ * hidden());
+    LECTERN_RETURN_IF_ERROR(
+        FromKernel(kernels::RmsNorm(stream_, rows_, hidden(), weights_.encoder_norm.data(),
+                                    static_cast<float>(config_.rms_eps), encoded, execution_),
+                   "rms_norm"));
     for (size_t i = 0; i < workspace_.slices.size(); ++i) {
       const ForwardSlice& slice = *workspace_.slices[i];
       if (slice.encoded == nullptr) continue;
-      std::copy_n(normed_ + workspace_.first_row[i] * hidden(), Tokens(slice) * hidden(),
+      std::copy_n(encoded + workspace_.first_row[i] * hidden(), Tokens(slice) * hidden(),
                   slice.encoded);
     }
-    const bool remembers =
+    const bool has_decoder =
         std::any_of(workspace_.slices.begin(), workspace_.slices.end(),
                     [](const ForwardSlice* slice) { return !slice->pages.empty(); });
-    for (size_t layer = 0; remembers && layer < weights_.decoder.size(); ++layer) {
+    for (size_t layer = 0; has_decoder && layer < weights_.decoder.size(); ++layer) {
       LECTERN_RETURN_IF_ERROR(weights_.decoder[layer].cross_key_value.Run(
-          normed_, rows_, qkv_, /*accumulate=*/false, execution_));
-      LECTERN_RETURN_IF_ERROR(Mix(qkv_, config_.heads, 2 * inner()));
+          encoded, rows_, qkv_, /*accumulate=*/false, execution_));
+      LECTERN_RETURN_IF_ERROR(Rotate(qkv_, config_.heads, 2 * inner()));
       for (size_t i = 0; i < workspace_.slices.size(); ++i) {
         const ForwardSlice& slice = *workspace_.slices[i];
         if (slice.pages.empty()) continue;
@@ -232,26 +245,24 @@ class Pass {
   }
 
   absl::Status Logits() {
-    LECTERN_RETURN_IF_ERROR(Norm(nullptr, stream_, rows_, normed_));
     for (size_t i = 0; i < workspace_.slices.size(); ++i) {
       const ForwardSlice& slice = *workspace_.slices[i];
       if (slice.all_logits == nullptr) continue;
-      LECTERN_RETURN_IF_ERROR(weights_.head.Run(normed_ + workspace_.first_row[i] * hidden(),
-                                                Tokens(slice), slice.all_logits,
-                                                /*accumulate=*/false, execution_));
+      LECTERN_RETURN_IF_ERROR(weights_.head.RunNormed(stream_ + workspace_.first_row[i] * hidden(),
+                                                      Tokens(slice), slice.all_logits, execution_));
     }
     // The last row of every slice that asks for it: one product for all.
     int64_t rows = 0;
+    float* head_input = workspace_.head_input.Reserve(workspace_.slices.size() * hidden());
     for (size_t i = 0; i < workspace_.slices.size(); ++i) {
       const ForwardSlice& slice = *workspace_.slices[i];
       if (slice.logits == nullptr) continue;
       const int64_t last = workspace_.first_row[i] + Tokens(slice) - 1;
-      std::copy_n(normed_ + last * hidden(), hidden(), stream_ + rows++ * hidden());
+      std::copy_n(stream_ + last * hidden(), hidden(), head_input + rows++ * hidden());
     }
     if (rows == 0) return absl::OkStatus();
     float* logits = workspace_.logits.Reserve(rows * config_.vocab);
-    LECTERN_RETURN_IF_ERROR(
-        weights_.head.Run(stream_, rows, logits, /*accumulate=*/false, execution_));
+    LECTERN_RETURN_IF_ERROR(weights_.head.RunNormed(head_input, rows, logits, execution_));
     for (const ForwardSlice* slice : workspace_.slices) {
       if (slice->logits == nullptr) continue;
       std::copy_n(logits, config_.vocab, slice->logits);
@@ -271,19 +282,17 @@ class Pass {
   int64_t rows_ = 0;
   // Into the workspace.
   float* stream_ = nullptr;
-  float* normed_ = nullptr;
   float* qkv_ = nullptr;
   float* attended_ = nullptr;
   float* units_ = nullptr;
   float* activated_ = nullptr;
 };
 
-absl::Status Check(const T5ForwardContext& context, size_t index, const ForwardSlice& slice) {
-  const T5Config& config = context.config;
+absl::Status CheckSlice(const T5Config& config, size_t index, const ForwardSlice& slice) {
   SliceLimits limits{config.vocab, kMaxT5Window,
                      static_cast<int>(config.encoder_layers + 2 * config.decoder_layers)};
   const auto tokens = static_cast<int64_t>(slice.tokens.size());
-  // Where a window goes in the memory is no position in the window.
+  // A window's place in the memory is not a position within the window.
   if (slice.encode) limits.context_length += slice.position;
   LECTERN_RETURN_IF_ERROR(CheckSliceTokens(limits, index, slice));
   LECTERN_RETURN_IF_ERROR(CheckSlicePolicy(limits, index, slice));
@@ -297,20 +306,24 @@ absl::Status Check(const T5ForwardContext& context, size_t index, const ForwardS
 
 }  // namespace
 
-std::unique_ptr<Workspace> NewT5Workspace() { return std::make_unique<T5Workspace>(); }
+std::unique_ptr<Workspace> T5Model::NewWorkspace() const { return std::make_unique<T5Workspace>(); }
 
-absl::Status RunT5Forward(const T5ForwardContext& context, std::span<const ForwardSlice> slices,
-                          Workspace& workspace) {
+absl::Status T5Model::Forward(std::span<const ForwardSlice> slices, Workspace& workspace) const {
   for (size_t i = 0; i < slices.size(); ++i) {
-    LECTERN_RETURN_IF_ERROR(Check(context, i, slices[i]));
+    LECTERN_RETURN_IF_ERROR(CheckSlice(config_, i, slices[i]));
   }
   auto* scratch = dynamic_cast<T5Workspace*>(&workspace);
   if (scratch == nullptr) {
     return absl::InvalidArgumentError("workspace: was made by a model of another family");
   }
-  Pass pass(context, *scratch);
-  LECTERN_RETURN_IF_ERROR(pass.Encode(slices));
-  return pass.Decode(slices);
+  const T5ForwardContext context{config_, *weights_, layout_, execution_};
+  try {
+    T5Forward forward(context, *scratch);
+    LECTERN_RETURN_IF_ERROR(forward.Encode(slices));
+    return forward.Decode(slices);
+  } catch (const std::bad_alloc&) {
+    return absl::ResourceExhaustedError("no memory for the activations of this batch");
+  }
 }
 
 }  // namespace lectern

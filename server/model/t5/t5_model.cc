@@ -1,20 +1,18 @@
 #include "server/model/t5/t5_model.h"
 
-#include <new>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/hashing/sha256.h"
-#include "server/model/t5/forward_pass.h"
 
 namespace lectern {
 namespace {
 
 // Raised whenever the same tokens begin to give other pages.
-constexpr int kPageVersion = 1;
+constexpr int kPageVersion = 2;
 
-kernels::KvPageLayout LayoutOf(const T5Config& config, bool f32) {
-  return {.type = f32 ? kernels::KvType::kF32 : kernels::KvType::kI8,
+kernels::KvPageLayout LayoutOf(const T5Config& config, const LinearForm& form) {
+  return {.type = form.kv_type(),
           .num_layers = static_cast<int>(config.decoder_layers),
           .num_kv_heads = static_cast<int>(config.heads),
           .head_dim = static_cast<int>(config.head_dim),
@@ -28,13 +26,12 @@ T5Model::T5Model(T5Parts parts)
       weights_(std::move(parts.weights)),
       tokenizer_(std::move(parts.tokenizer)),
       execution_(parts.execution),
-      layout_(LayoutOf(config_, parts.numerics == ModelLoadOptions::Numerics::kF32)),
+      layout_(LayoutOf(config_, weights_->form())),
       info_(std::move(parts.info)) {
-  const bool f32 = parts.numerics == ModelLoadOptions::Numerics::kF32;
   info_.family = "t5";
   info_.kind = ModelKind::kSeq2Seq;
-  info_.numerics = f32 ? "f32" : "int8-rotated";
-  info_.kv_cache = f32 ? "f32" : "int8";
+  info_.numerics = weights_->form().name();
+  info_.kv_cache = weights_->form().kv_name();
   info_.weight_bytes = weights_->bytes();
   info_.context_length = config_.context_length;
   info_.vocabulary = config_.vocab;
@@ -49,22 +46,12 @@ T5Model::T5Model(T5Parts parts)
 }
 
 EncoderPrompt T5Model::EncoderPromptOf(std::string_view question) const {
-  // The two characters, not a line break: so UnifiedQA was trained.
+  // UnifiedQA was trained with these two characters, not with a line break.
   const std::string text = absl::StrCat(std::string(question), " \\n");
-  EncoderPrompt frame;
-  frame.before = tokenizer_->Encode(text, /*parse_special=*/false).ids;
-  if (config_.eos >= 0) frame.after = {config_.eos};
-  return frame;
-}
-
-std::unique_ptr<Workspace> T5Model::NewWorkspace() const { return NewT5Workspace(); }
-
-absl::Status T5Model::Forward(std::span<const ForwardSlice> slices, Workspace& workspace) const {
-  try {
-    return RunT5Forward({config_, *weights_, layout_, execution_}, slices, workspace);
-  } catch (const std::bad_alloc&) {
-    return absl::ResourceExhaustedError("no memory for the activations of this batch");
-  }
+  EncoderPrompt prompt;
+  prompt.before = tokenizer_->Encode(text, /*parse_special=*/false).ids;
+  if (config_.eos >= 0) prompt.after = {config_.eos};
+  return prompt;
 }
 
 }  // namespace lectern

@@ -1,5 +1,5 @@
-// The T5 family behind the Model interface: questions in the form of UnifiedQA (Khashabi et al.
-// 2020, arXiv 2005.00700), "question \\n context" in lower case.
+// A model of the T5 family. Questions have the form of UnifiedQA (Khashabi et al. 2020, arXiv
+// 2005.00700), "question \\n context" in lower case. Its forward pass is in forward_pass.cc.
 #pragma once
 
 #include <memory>
@@ -14,14 +14,13 @@
 
 namespace lectern {
 
-// What a T5Model is made of; how files become these parts is load_t5.cc.
+// What a T5Model is made of; load_t5.cc makes these parts from files.
 struct T5Parts {
   T5Config config;
   std::unique_ptr<const T5Weights> weights;
   std::unique_ptr<Tokenizer> tokenizer;
   ModelInfo info;  // name, format, quantization, parameters; the rest is filled in
   std::string weights_hash;
-  ModelLoadOptions::Numerics numerics = ModelLoadOptions::Numerics::kInt8Rotated;
   kernels::ExecutionContext execution;
 };
 

@@ -7,31 +7,25 @@
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "server/formats/tensor_finder.h"
-#include "server/model/parallel_for.h"
+#include "server/model/layers/linear_loader.h"
 
 namespace lectern {
 namespace {
 
-// One linear layer to be loaded.
-struct Wanted {
-  Linear* layer;
-  LinearTensors tensors;
-};
-
-// Finds every tensor of a model, and what becomes of it.
-class Plan {
+// Finds every tensor of a model, and names what each layer is loaded from.
+class T5Plan {
  public:
-  Plan(const T5Config& config, const TensorSource& source) : config_(config), finder_(source) {}
+  T5Plan(const T5Config& config, const TensorSource& source, LinearLoader& loader)
+      : config_(config), finder_(source), loader_(loader) {}
 
   absl::Status Layer(Linear* layer, const std::vector<std::string>& names, int64_t out, int64_t in,
-                     const TensorView* gain = nullptr, float factor = 1) {
-    LinearTensors tensors{.gain = gain, .factor = factor};
+                     const TensorView* norm = nullptr, float factor = 1) {
+    LinearTensors tensors{.norm = norm, .norm_epsilon = config_.rms_eps, .factor = factor};
     for (const std::string& name : names) {
-      tensors.weights.emplace_back();
-      LECTERN_RETURN_IF_ERROR(
-          finder_.Find(absl::StrCat(name, ".weight"), {out, in}, &tensors.weights.back()));
+      LinearRows& rows = tensors.rows.emplace_back();
+      LECTERN_RETURN_IF_ERROR(finder_.Find(absl::StrCat(name, ".weight"), {out, in}, &rows.weight));
     }
-    wanted_.push_back({layer, std::move(tensors)});
+    loader_.Add(layer, std::move(tensors));
     return absl::OkStatus();
   }
 
@@ -83,14 +77,13 @@ class Plan {
   }
 
   TensorFinder& finder() { return finder_; }
-  std::vector<Wanted>& wanted() { return wanted_; }
 
  private:
   int64_t inner() const { return config_.heads * config_.head_dim; }
 
   const T5Config& config_;
   TensorFinder finder_;
-  std::vector<Wanted> wanted_;
+  LinearLoader& loader_;
 };
 
 }  // namespace
@@ -111,7 +104,9 @@ absl::StatusOr<std::unique_ptr<const T5Weights>> T5Weights::Load(
     const T5Config& config, std::unique_ptr<TensorSource> source, const LinearForm& form) {
   std::unique_ptr<T5Weights> weights(new T5Weights);
   weights->source_ = std::move(source);
-  Plan plan(config, *weights->source_);
+  weights->form_ = form;
+  LinearLoader loader(form, *weights->source_);
+  T5Plan plan(config, *weights->source_, loader);
   const auto part = [](const char* half, int64_t block, int layer) {
     return absl::StrCat(half, ".block.", block, ".layer.", layer);
   };
@@ -143,15 +138,11 @@ absl::StatusOr<std::unique_ptr<const T5Weights>> T5Weights::Load(
                                      config.vocab, config.hidden, decoder_norm, scale));
   LECTERN_RETURN_IF_ERROR(plan.Bias("encoder", /*bidirectional=*/true, &weights->encoder_bias));
   LECTERN_RETURN_IF_ERROR(plan.Bias("decoder", /*bidirectional=*/false, &weights->decoder_bias));
-  // The table stands in some files under several names.
+  // Some files hold the table under several names.
   LECTERN_RETURN_IF_ERROR(plan.finder().RefuseUnused(
       "T5", {"lm_head.weight", "encoder.embed_tokens.weight", "decoder.embed_tokens.weight",
              "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"}));
-  std::vector<Wanted>& wanted = plan.wanted();
-  LECTERN_RETURN_IF_ERROR(
-      ParallelFor(static_cast<int64_t>(wanted.size()), form.threads, [&](int64_t i) {
-        return wanted[i].layer->Load(form, *weights->source_, wanted[i].tensors);
-      }));
+  LECTERN_RETURN_IF_ERROR(loader.Run());
   return std::unique_ptr<const T5Weights>(std::move(weights));
 }
 

@@ -1,5 +1,5 @@
-// The weights of a T5 model, ready to be multiplied by. Gains of the norms are folded into the
-// matrices behind them, but for the one behind the encoder, whose output is asked for.
+// The weights of a T5 model, ready to be multiplied by. The weight of a norm belongs to the layer
+// that reads the normalised stream, except for the encoder's last norm, which makes its output.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +15,7 @@
 
 namespace lectern {
 
-// Layers of one kind of feed-forward part: relu(in x) or gelu_tanh(gate x) * (up x), then out.
+// A feed-forward part: relu(in x) or gelu_tanh(gate x) * (up x), then out.
 struct T5FeedForward {
   Linear in;  // [intermediate], or [2, intermediate]: gate, up
   Linear out;
@@ -36,15 +36,15 @@ struct T5DecoderLayer {
   T5FeedForward feed_forward;
 };
 
-// What the attention of each head adds for the distance between two positions (section 2.1 of the
-// T5 paper), spread out so that a row of queries reads it without looking anything up.
+// The bias that each head adds to a score for the distance between two positions (section 2.1 of
+// the T5 paper), laid out so that a row of queries reads consecutive values.
 class RelativeBias {
  public:
   // `table` [buckets, heads].
   RelativeBias(const std::vector<float>& table, const T5Config& config, bool bidirectional);
 
-  // For the query at `position`: its value for head h and key j is at [h * head_stride() + j]; that
-  // of the next query stands one float earlier.
+  // For the query at `position`: its value for head h and key j is at [h * head_stride() + j]; the
+  // next query's is one float earlier.
   const float* At(int64_t position) const { return values_.data() + kMaxT5Window - 1 - position; }
   int64_t head_stride() const { return head_stride_; }
   uint64_t bytes() const { return values_.size() * sizeof(float); }
@@ -64,13 +64,13 @@ class T5Weights {
 
   // x [tokens, hidden] = rows of the embedding table. Ids are in range.
   absl::Status Embed(std::span<const int32_t> tokens, float* x) const;
-  uint64_t bytes() const;
-  const TensorSource& source() const { return *source_; }
+  uint64_t bytes() const;  // memory held
+  const LinearForm& form() const { return form_; }
 
   std::vector<T5EncoderLayer> encoder;
   std::vector<T5DecoderLayer> decoder;
   std::vector<float> encoder_norm;  // [hidden]
-  Linear head;                      // [vocabulary], of the normalised stream
+  Linear head;                      // [vocabulary] of the normalised stream
   std::unique_ptr<const RelativeBias> encoder_bias;
   std::unique_ptr<const RelativeBias> decoder_bias;
 
@@ -78,6 +78,7 @@ class T5Weights {
   T5Weights() = default;
 
   std::unique_ptr<TensorSource> source_;
+  LinearForm form_;
   const TensorView* embedding_ = nullptr;
 };
 

@@ -21,7 +21,6 @@ std::unique_ptr<const Model> Load(const std::string& folder, ModelLoadOptions::N
   parts.config = *ReadBertConfig(*json, folder);
   parts.weights =
       *BertWeights::Load(parts.config, *OpenSafetensors(folder), *LinearForm::Of(numerics, 2));
-  parts.numerics = numerics;
   parts.execution.num_threads = 2;
   return std::make_unique<const BertModel>(std::move(parts));
 }

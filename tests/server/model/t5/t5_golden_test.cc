@@ -25,7 +25,6 @@ std::unique_ptr<const Model> Load(const std::string& folder, ModelLoadOptions::N
   parts.config = *ReadT5Config(*json, folder);
   parts.weights =
       *T5Weights::Load(parts.config, *OpenSafetensors(folder), *LinearForm::Of(numerics, 2));
-  parts.numerics = numerics;
   parts.execution.num_threads = 2;
   return std::make_unique<const T5Model>(std::move(parts));
 }

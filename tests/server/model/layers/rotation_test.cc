@@ -1,5 +1,5 @@
 // The rotation of the residual stream: orthogonal at every size, the same by rows and by columns.
-#include "server/model/llama/rotation.h"
+#include "server/model/layers/rotation.h"
 
 #include <gtest/gtest.h>
 

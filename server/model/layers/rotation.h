@@ -1,7 +1,7 @@
-// The orthogonal matrix that the residual stream of an int8 Llama is multiplied by, so that no
-// channel stands out and one scale per row is enough (QuaRot, Ashkboos et al. 2024, arXiv
-// 2404.00456, section 4: the matrix cancels between the writers and the readers of the stream, and
-// RMSNorm without gains commutes with it).
+// The orthogonal matrix that rotates the residual stream of an int8 decoder, so that no channel
+// stands out and one scale per row is enough (QuaRot, Ashkboos et al. 2024, arXiv 2404.00456,
+// section 4: the matrix cancels between the layers that write to the stream and those that read it,
+// and RMSNorm without weights commutes with it).
 //
 //   Q = diag(signs) (C kron H),   n = odd * 2^p
 // C is the orthonormal DCT-II matrix of size `odd`, H the orthonormal Walsh-Hadamard matrix of size

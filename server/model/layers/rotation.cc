@@ -1,4 +1,4 @@
-#include "server/model/llama/rotation.h"
+#include "server/model/layers/rotation.h"
 
 #include <algorithm>
 #include <cmath>

@@ -1,0 +1,336 @@
+#include "server/model/layers/linear_loader.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cstring>
+#include <new>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/mutex.h"
+#include "base/status_macros.h"
+#include "kernels/linear/int8_linear.h"
+#include "kernels/linear/q4q8_linear.h"
+#include "kernels/rows/hadamard.h"
+#include "kernels/runtime/thread_team.h"
+#include "server/formats/file_error.h"
+#include "server/model/kernel_status.h"
+
+namespace lectern {
+namespace {
+
+using Numerics = ModelLoadOptions::Numerics;
+
+// Channels that are packed in one piece: a multiple of 64, as the packers ask.
+constexpr int64_t kPieceChannels = 512;
+constexpr size_t kCacheLine = 64;
+
+// Hands out parts of one piece of memory, each on cache lines of its own; with a null base it only
+// adds up what is needed.
+class Arena {
+ public:
+  explicit Arena(std::byte* base) : base_(base) {}
+
+  template <typename T>
+  T* Take(size_t count) {
+    T* at = base_ == nullptr ? nullptr : reinterpret_cast<T*>(base_ + used_);
+    used_ += (count * sizeof(T) + kCacheLine - 1) / kCacheLine * kCacheLine;
+    return at;
+  }
+  size_t used() const { return used_; }
+
+ private:
+  std::byte* const base_;
+  size_t used_ = 0;
+};
+
+// Runs the tasks, each once, on a team of threads, and returns the first failure; after one no
+// further task is begun.
+absl::Status RunTasks(int threads, int64_t count,
+                      const std::function<absl::Status(int64_t)>& task) {
+  std::atomic<bool> failed = false;
+  Mutex mutex;
+  absl::Status result;
+  const auto run = [&](kernels::ItemRange range, int /*thread*/) {
+    for (int64_t i = range.begin; i < range.end && !failed; ++i) {
+      absl::Status status;
+      try {
+        status = task(i);
+      } catch (const std::bad_alloc&) {
+        status = absl::ResourceExhaustedError("out of memory");
+      }
+      if (status.ok()) continue;
+      failed = true;
+      const MutexLock lock(&mutex);
+      result.Update(status);
+    }
+  };
+  kernels::ForItems(threads, {.count = count, .most = 1}, run);
+  return result;
+}
+
+int64_t HadamardBlock(int64_t width) {
+  return std::min(PowerOfTwoFactor(width), kMaxHadamardBlock);
+}
+
+// Mixes each row of w [rows, cols] within blocks.
+absl::Status MixColumns(float* w, int64_t rows, int64_t cols, int64_t block) {
+  if (block <= 1) return absl::OkStatus();
+  return FromKernel(kernels::BlockHadamard(w, rows, cols, cols, block, kernels::ExecutionContext{}),
+                    "hadamard");
+}
+
+// Mixes the rows of w [rows, cols] within blocks of `block` rows.
+absl::Status MixRows(float* w, int64_t rows, int64_t cols, int64_t block) {
+  if (block <= 1) return absl::OkStatus();
+  AlignedBuffer<float> transposed(block * cols);
+  float* const columns = transposed.data();
+  for (float* in = w; in < w + rows * cols; in += block * cols) {
+    for (int64_t r = 0; r < block; ++r) {
+      for (int64_t c = 0; c < cols; ++c) columns[c * block + r] = in[r * cols + c];
+    }
+    LECTERN_RETURN_IF_ERROR(MixColumns(columns, cols, block, block));
+    for (int64_t r = 0; r < block; ++r) {
+      for (int64_t c = 0; c < cols; ++c) in[r * cols + c] = columns[c * block + r];
+    }
+  }
+  return absl::OkStatus();
+}
+
+// Calls visit(rows, begin, end) for channels [begin, end) of each stacked tensor that the range
+// [first, last) of the whole stack holds, in order.
+template <typename Visit>
+absl::Status ForStack(const LinearTensors& tensors, int64_t first, int64_t last,
+                      const Visit& visit) {
+  int64_t stacked = 0;
+  for (const LinearRows& rows : tensors.rows) {
+    const int64_t count = rows.weight->rows();
+    const int64_t begin = std::clamp<int64_t>(first - stacked, 0, count);
+    const int64_t end = std::clamp<int64_t>(last - stacked, 0, count);
+    if (begin < end) LECTERN_RETURN_IF_ERROR(visit(rows, begin, end));
+    stacked += count;
+  }
+  return absl::OkStatus();
+}
+
+int64_t SourceRow(const LinearRows& rows, int64_t channel) {
+  return rows.order.empty() ? channel : rows.order[channel];
+}
+
+void DontNeedRows(const TensorSource& source, const TensorView& tensor, int64_t begin,
+                  int64_t end) {
+  TensorView part = tensor;
+  const size_t row_bytes = tensor.bytes.size() / static_cast<size_t>(tensor.rows());
+  part.bytes = tensor.bytes.substr(begin * row_bytes, (end - begin) * row_bytes);
+  source.DontNeed(part);
+}
+
+}  // namespace
+
+absl::Status CheckBlockTensors(std::span<const TensorView* const> stack) {
+  for (const TensorView* tensor : stack) {
+    const int bits = BlockCodeBits(tensor->type);
+    if (bits != 0 && bits == BlockCodeBits(stack[0]->type)) continue;
+    return absl::UnimplementedError(
+        absl::StrCat("numerics blocks: tensor '", Printable(tensor->name), "' is ",
+                     std::string(ToString(tensor->type)),
+                     bits == 0 ? "; Q4_0, Q4_1 and Q8_0 can stay in the blocks of the file"
+                               : ", of other bits than the tensors it is multiplied with"));
+  }
+  return absl::OkStatus();
+}
+
+void LinearLoader::Add(Linear* layer, LinearTensors tensors) {
+  layer->form_ = form_;
+  layer->in_ = tensors.rows[0].weight->cols();
+  layer->out_ = 0;
+  for (const LinearRows& rows : tensors.rows) layer->out_ += rows.weight->rows();
+  layer->norm_epsilon_ = static_cast<float>(tensors.norm_epsilon);
+  const bool mixes =
+      form_.rotated && tensors.input_rotation == nullptr && tensors.input_hadamard == 0;
+  layer->hadamard_ = mixes ? HadamardBlock(layer->in_) : 1;
+  layer->code_bits_ = BlockCodeBits(tensors.rows[0].weight->type);
+  pending_.push_back({layer, std::move(tensors)});
+}
+
+absl::Status LinearLoader::Run(std::span<const Task> others) {
+  if (form_.numerics == Numerics::kBlocks) {
+    for (const Pending& pending : pending_) {
+      std::vector<const TensorView*> stack;
+      for (const LinearRows& rows : pending.tensors.rows) stack.push_back(rows.weight);
+      LECTERN_RETURN_IF_ERROR(CheckBlockTensors(stack));
+    }
+  }
+  Place();
+  const std::vector<Piece> pieces = CutIntoPieces();
+  const auto first_piece = static_cast<int64_t>(others.size());
+  const int64_t tasks = first_piece + static_cast<int64_t>(pieces.size());
+  LECTERN_RETURN_IF_ERROR(RunTasks(form_.threads, tasks, [&](int64_t task) {
+    return task < first_piece ? others[task]() : LoadPiece(pieces[task - first_piece]);
+  }));
+  if (form_.device == nullptr) return absl::OkStatus();
+  for (const Pending& pending : pending_) {
+    LECTERN_ASSIGN_OR_RETURN(pending.layer->on_device_,
+                             form_.device->Upload(pending.layer->Int8()));
+  }
+  return absl::OkStatus();
+}
+
+// Allocates the memory of all layers and gives each its part.
+void LinearLoader::Place() {
+  const auto place = [this](Arena& arena) {
+    for (const Pending& pending : pending_) {
+      Linear& layer = *pending.layer;
+      const size_t before = arena.used();
+      const int64_t n = layer.out_, k = layer.in_;
+      if (form_.is_f32()) {
+        layer.f32_ = arena.Take<float>(n * k);
+      } else if (form_.numerics == Numerics::kBlocks) {
+        layer.blocks_ = arena.Take<uint8_t>(kernels::PackedBlockBytes(n, k, layer.code_bits_));
+      } else {
+        layer.int8_ = arena.Take<int8_t>(kernels::PackedInt8Bytes(n, k));
+        layer.scale_ = arena.Take<float>(kernels::PaddedChannels(n));
+        layer.row_sum_ = arena.Take<int32_t>(kernels::PaddedChannels(n));
+      }
+      if (pending.tensors.norm != nullptr && !form_.rotated) {
+        layer.norm_weight_ = arena.Take<float>(k);
+      }
+      if (pending.tensors.rows[0].bias != nullptr) layer.bias_ = arena.Take<float>(n);
+      layer.bytes_ = arena.used() - before;
+    }
+  };
+  Arena sizes(nullptr);
+  place(sizes);
+  const auto memory = std::make_shared<AlignedBuffer<std::byte>>(sizes.used());
+  Arena arena(memory->data());
+  place(arena);
+  for (const Pending& pending : pending_) pending.layer->memory_ = memory;
+}
+
+std::vector<LinearLoader::Piece> LinearLoader::CutIntoPieces() const {
+  std::vector<Piece> pieces;
+  for (const Pending& pending : pending_) {
+    const LinearTensors& tensors = pending.tensors;
+    // What is folded in may mix all channels with each other.
+    const bool whole = tensors.output_rotation != nullptr ||
+                       std::any_of(tensors.rows.begin(), tensors.rows.end(),
+                                   [](const LinearRows& rows) { return rows.hadamard > 1; });
+    const int64_t channels = pending.layer->out_;
+    const int64_t step = whole && form_.rotated ? channels : kPieceChannels;
+    for (int64_t begin = 0; begin < channels; begin += step) {
+      pieces.push_back({&pending, begin, std::min(begin + step, channels)});
+    }
+  }
+  return pieces;
+}
+
+absl::Status LinearLoader::LoadPiece(const Piece& piece) const {
+  const Linear& layer = *piece.pending->layer;
+  const int64_t rows = piece.end - piece.begin;
+  if (piece.begin == 0) LECTERN_RETURN_IF_ERROR(ReadVectors(*piece.pending));
+  if (form_.numerics == Numerics::kBlocks) return PackBlocks(piece);
+  AlignedBuffer<float> values;
+  float* w =
+      form_.is_f32() ? layer.f32_ + piece.begin * layer.in_ : values.Reserve(rows * layer.in_);
+  LECTERN_RETURN_IF_ERROR(ReadRows(piece, w));
+  LECTERN_RETURN_IF_ERROR(Fold(*piece.pending, rows, w));
+  if (form_.is_f32()) return absl::OkStatus();
+  return FromKernel(kernels::PackInt8Rows(w, piece.begin, rows, layer.out_, layer.in_, layer.int8_,
+                                          layer.scale_, layer.row_sum_),
+                    "pack_int8");
+}
+
+// The bias, and the norm's weight where it is not folded into W.
+absl::Status LinearLoader::ReadVectors(const Pending& pending) const {
+  const Linear& layer = *pending.layer;
+  if (layer.norm_weight_ != nullptr) {
+    LECTERN_RETURN_IF_ERROR(Dequantize(*pending.tensors.norm, 0, 1, layer.norm_weight_));
+  }
+  if (layer.bias_ == nullptr) return absl::OkStatus();
+  float* bias = layer.bias_;
+  for (const LinearRows& rows : pending.tensors.rows) {
+    LECTERN_RETURN_IF_ERROR(Dequantize(*rows.bias, 0, 1, bias));
+    bias += rows.bias->cols();
+  }
+  return absl::OkStatus();
+}
+
+// Writes the piece's rows as the file has them, and lets the file's pages go.
+absl::Status LinearLoader::ReadRows(const Piece& piece, float* w) const {
+  const auto read = [&](const LinearRows& rows, int64_t begin, int64_t end) {
+    const int64_t cols = rows.weight->cols();
+    if (rows.order.empty()) {
+      LECTERN_RETURN_IF_ERROR(Dequantize(*rows.weight, begin, end - begin, w));
+      w += (end - begin) * cols;
+    } else {
+      for (int64_t channel = begin; channel < end; ++channel, w += cols) {
+        LECTERN_RETURN_IF_ERROR(Dequantize(*rows.weight, SourceRow(rows, channel), 1, w));
+      }
+    }
+    DontNeedRows(source_, *rows.weight, begin, end);
+    return absl::OkStatus();
+  };
+  return ForStack(piece.pending->tensors, piece.begin, piece.end, read);
+}
+
+// w [rows, in] = what its tensors say of it, folded in. `w` is a piece of the layer.
+absl::Status LinearLoader::Fold(const Pending& pending, int64_t rows, float* w) const {
+  const LinearTensors& tensors = pending.tensors;
+  const int64_t in = pending.layer->in_;
+  const bool folds_norm = tensors.norm != nullptr && form_.rotated;
+  AlignedBuffer<float> scratch(in);
+  if (folds_norm || tensors.factor != 1) {
+    float* const scale = scratch.data();
+    std::fill_n(scale, in, 1.0f);
+    if (folds_norm) LECTERN_RETURN_IF_ERROR(Dequantize(*tensors.norm, 0, 1, scale));
+    for (int64_t i = 0; i < in; ++i) scale[i] *= tensors.factor;
+    for (int64_t row = 0; row < rows; ++row) {
+      for (int64_t i = 0; i < in; ++i) w[row * in + i] *= scale[i];
+    }
+  }
+  if (!form_.rotated) return absl::OkStatus();
+  if (tensors.input_rotation != nullptr) {
+    tensors.input_rotation->ApplyToRows(w, rows, scratch.data());
+  } else {
+    const int64_t block = std::max(pending.layer->hadamard_, tensors.input_hadamard);
+    LECTERN_RETURN_IF_ERROR(MixColumns(w, rows, in, block));
+  }
+  float* channels = w;
+  for (const LinearRows& stacked : tensors.rows) {
+    if (stacked.hadamard > 1) {
+      LECTERN_RETURN_IF_ERROR(MixRows(channels, stacked.weight->rows(), in, stacked.hadamard));
+    }
+    channels += stacked.weight->rows() * in;
+  }
+  if (tensors.output_rotation != nullptr) {
+    const int64_t odd = tensors.output_rotation->odd();
+    tensors.output_rotation->ApplyToColumns(w, in, scratch.Reserve(odd * in));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status LinearLoader::PackBlocks(const Piece& piece) const {
+  const Linear& layer = *piece.pending->layer;
+  const int64_t n = layer.out_, k = layer.in_;
+  const int bits = layer.code_bits_;
+  uint8_t* const packed = layer.blocks_;
+  const size_t before = kernels::PackedBlockBytes(piece.begin, k, bits);
+  std::memset(packed + before, 0, kernels::PackedBlockBytes(piece.end, k, bits) - before);
+  BlockCodes codes;
+  int64_t at = piece.begin;
+  const auto pack = [&](const LinearRows& rows, int64_t begin, int64_t end) {
+    for (int64_t channel = begin; channel < end; ++channel, ++at) {
+      LECTERN_RETURN_IF_ERROR(ReadBlockCodes(*rows.weight, SourceRow(rows, channel), codes));
+      const kernels::BlockChannel source{codes.codes.data(), codes.scale.data(),
+                                         bits == 4 ? codes.minimum.data() : nullptr};
+      LECTERN_RETURN_IF_ERROR(FromKernel(kernels::PackBlockChannel(source, at, n, k, bits, packed),
+                                         "pack_block_channel"));
+    }
+    DontNeedRows(source_, *rows.weight, begin, end);
+    return absl::OkStatus();
+  };
+  return ForStack(piece.pending->tensors, piece.begin, piece.end, pack);
+}
+
+}  // namespace lectern

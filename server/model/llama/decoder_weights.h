@@ -1,0 +1,76 @@
+// The weights of a decoder of the Llama family, ready to be multiplied by: blocks of linear layers
+// and an embedding table.
+//
+// With numerics int8 the model is rotated (QuaRot, Ashkboos et al. 2024, arXiv 2404.00456, section
+// 4). In exact arithmetic it stays the same function:
+//   * The weights of the norms are folded into the matrices that read the normalised stream.
+//   * The residual stream is multiplied by Q (layers/rotation.h): matrices W that read it become
+//     W Q, those that write to it Q^T W, and rows e of the embedding table e Q.
+//   * Value channels and the columns of attention_out are mixed within each head by a Hadamard
+//     matrix, which cancels, since attention only averages values.
+//   * The columns of `down` are mixed in Hadamard blocks, and so is its input. Queries and keys are
+//     mixed after RoPE, where it cancels in the scores.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "server/formats/tensor_source.h"
+#include "server/model/layers/linear.h"
+#include "server/model/layers/linear_loader.h"
+#include "server/model/layers/rotation.h"
+#include "server/model/llama/llama_config.h"
+#include "server/model/llama/llama_tensors.h"
+
+namespace lectern {
+
+// One layer: attention, then a gated feed-forward part, each added to the residual stream.
+struct DecoderBlock {
+  Linear qkv;            // [heads + 2 kv_heads, head_dim]: query, key, value of the normed stream
+  Linear attention_out;  // [hidden] from [heads, head_dim]
+  Linear gate_up;        // [2, intermediate]: gate, up of the normed stream
+  Linear down;           // [hidden] from [intermediate]
+};
+
+// Const after loading, thread-safe. Owns the mapped file: rows of the embedding table are read from
+// it when they are needed, so that the table is not held twice.
+class DecoderWeights {
+ public:
+  // `tensors` are those of `source`, `others` run while the weights load. Errors are
+  // LinearLoader::Run's.
+  static absl::StatusOr<std::unique_ptr<const DecoderWeights>> Load(
+      const LlamaConfig& config, std::unique_ptr<TensorSource> source, LlamaTensors tensors,
+      const LinearForm& form, std::span<const LinearLoader::Task> others = {});
+
+  const LinearForm& form() const { return form_; }
+  uint64_t bytes() const;  // memory held
+  // Width of the Hadamard blocks in which the forward pass mixes queries and keys after RoPE,
+  // before they are rounded to int8; 1: not.
+  int64_t qk_hadamard() const { return qk_hadamard_; }
+
+  // x [tokens, hidden] = rows of the embedding table. Ids are in range.
+  absl::Status Embed(std::span<const int32_t> tokens, float* x) const;
+
+  std::vector<DecoderBlock> blocks;
+  Linear head;  // [vocabulary] of the normed stream
+
+ private:
+  DecoderWeights(const LlamaConfig& config, std::unique_ptr<TensorSource> source,
+                 LlamaTensors tensors, const LinearForm& form);
+
+  const std::unique_ptr<TensorSource> source_;
+  const LlamaTensors tensors_;
+  const LinearForm form_;
+  std::optional<Rotation> rotation_;  // of the residual stream, if the model is rotated
+  int64_t qk_hadamard_ = 1;
+};
+
+// True if kBlocks can take every matrix: all are in the blocks of a GGUF file.
+bool AreInBlocks(const LlamaTensors& tensors);
+
+}  // namespace lectern
