@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Fails if Markdown names a file of the repository that does not exist, or a heading that a page does not have.
+"""Fails if Markdown names a file of the repository that does not exist, or a heading that a page does not have;
+also if README.md has more than 150 lines.
 
     links_test.py SOURCE_DIR
 
@@ -12,6 +13,7 @@ import re
 import subprocess
 import sys
 
+README_LINES = 150
 LINK = re.compile(r'\]\(([^)\s]+)\)')
 QUOTED = re.compile(r'`([^`\n]+)`')
 PAGE = re.compile(r'\bdocs/[\w/.-]+\.(?:md|svg|png|txt)(?:#[\w-]+)?')
@@ -128,6 +130,8 @@ def main():
         problems = set(problems_of_text(text, tree))
         if name.endswith('.md'):
             problems |= set(problems_of_page(name, text, tree))
+        if name == 'README.md' and text.count('\n') > README_LINES:
+            problems.add((README_LINES, name, 'reference belongs in docs/reference'))
         for line, target, problem in sorted(problems):
             found += 1
             print(f'{name}:{line}: {target}: {problem}')
