@@ -38,6 +38,20 @@ function(lectern_library name)
   add_library(lectern::${name} ALIAS ${target})
 endfunction()
 
+# lectern_isa_flags(SOURCES...): compiles the sources of the current folder whose names end in _avx2.cc
+# or _avx512.cc for that instruction set.
+function(lectern_isa_flags)
+  set(avx2_flags -mavx2 -mfma -mf16c)
+  # GCC 12 takes its own intrinsics for uninitialised variables (bug 105593).
+  set(avx512_flags -mavx512f -mavx512bw -mavx512dq -mavx512vl -mavx512vnni -mfma -mf16c
+                   -mprefer-vector-width=512 -Wno-maybe-uninitialized -Wno-uninitialized)
+  foreach(source IN LISTS ARGN)
+    if(source MATCHES "_(avx2|avx512)\\.cc$")
+      set_property(SOURCE ${source} APPEND PROPERTY COMPILE_OPTIONS "${${CMAKE_MATCH_1}_flags}")
+    endif()
+  endforeach()
+endfunction()
+
 # lectern_module(NAME SOURCES a.cc ... DEPS ...): a library that programs load while they run,
 # build/PRESET/bin/liblectern_NAME.so.
 function(lectern_module name)

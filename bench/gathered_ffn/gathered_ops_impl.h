@@ -1,16 +1,21 @@
-// The products of ffn_ops_table.h: dots and mix. Include it as simd.h.
+// The products of gathered_ops.h, compiled once for each instruction set. Include it as simd.h.
 #pragma once
 
 #include <cstdint>
 
-#include "kernels/ffn/ffn_ops_table.h"
+#include "bench/gathered_ffn/gathered_ops.h"
 #include "kernels/runtime/simd.h"
 
-namespace lectern::kernels {
+namespace lectern::bench {
 namespace {
 
-// What the register files hold beside the operands: rows x units (or vectors of columns) of
-// accumulators.
+using kernels::Floats;
+using kernels::kLanes;
+using kernels::Load;
+using kernels::Store;
+
+// Accumulators that fit into the registers next to the operands: rows x units, or rows x vectors of
+// columns.
 #if defined(__AVX512F__)
 constexpr int kTileRows = 6, kTileVectors = 4;
 #elif defined(__AVX2__)
@@ -20,11 +25,11 @@ constexpr int kTileRows = 4, kTileVectors = 2;
 #endif
 constexpr int kDotRows = kLanes == 16 ? 6 : 2;
 constexpr int kDotUnits = 4;
-// Units that all rows meet before the next: their weights stay in the L1 cache.
+// All rows pass over this many units before the next ones, whose weights stay in the L1 cache.
 constexpr int kDotGroup = 8;
-// Likewise for Mix: all rows and columns meet so many units before the next ones (L2 cache, and few
-// enough pages).
-constexpr int64_t kMixUnits = 64;
+// All rows and columns pass over this many units before the next ones: few enough for the L2 cache
+// and the TLB.
+constexpr int64_t kWeighedUnits = 64;
 
 using Quad = float __attribute__((vector_size(16)));
 
@@ -54,7 +59,7 @@ LECTERN_INLINE Quad SumFour(Floats a, Floats b, Floats c, Floats d) {
   return __builtin_shufflevector(ab, cd, 0, 1, 4, 5) + __builtin_shufflevector(ab, cd, 2, 3, 6, 7);
 }
 
-// The rows of kDotUnits units, and those to ask the memory for.
+// The weights of kDotUnits units, and those to prefetch.
 struct UnitRows {
   const float* now[kDotUnits];
   const float* later[kDotUnits];
@@ -69,7 +74,7 @@ LECTERN_INLINE void StoreSums(const Floats* sum, int64_t count, float* out) {
   }
 }
 
-// One row waits for its weights, which come fastest as one stream: unit after unit.
+// One row waits for its weights, which arrive fastest as one stream: unit after unit.
 LECTERN_INLINE void DotSingle(const float* x, int64_t width, const UnitRows& units, int64_t count,
                               float* out) {
   Floats sum[kDotUnits] = {};
@@ -118,9 +123,9 @@ LECTERN_INLINE void DotTile(const float* x, int64_t width, const UnitRows& units
   }
 }
 
-// The rows from `row` on with the units of `group`, in tiles of at most kRows.
+// Multiplies the rows from `row` on with the units of `group`, in tiles of at most kRows.
 template <int kRows>
-void DotRows(const FfnDots& job, FfnRange group, int64_t row) {
+void DotRows(const DotProducts& job, IndexRange group, int64_t row) {
   const auto row_of = [&job](int64_t position) {
     const int64_t p = position < job.range.end ? position : job.range.end - 1;
     return job.w + (job.units == nullptr ? p : job.units[p]) * job.width;
@@ -146,18 +151,18 @@ void DotRows(const FfnDots& job, FfnRange group, int64_t row) {
   }
 }
 
-void Dots(const FfnDots& job) {
+void ComputeDotProducts(const DotProducts& job) {
   for (int64_t p = job.range.begin; p < job.range.end; p += kDotGroup) {
     const int64_t end = p + kDotGroup < job.range.end ? p + kDotGroup : job.range.end;
     DotRows<kDotRows>(job, {p, end}, 0);
   }
 }
 
-// y[c] += hidden[0] * row 0 [c] + ... over the columns, kept in the cache: for a row that keeps its
-// own units, and for what a tile leaves over.
+// y[c] += hidden[0] * row 0 [c] + ... over the columns, which stay in the cache. For a single row,
+// and for the columns that no tile covers.
 template <int kUnits>
 LECTERN_INLINE void AddUnits(const float* hidden, const float* const* rows,
-                             const float* const* next, FfnRange columns, float* y) {
+                             const float* const* next, IndexRange columns, float* y) {
   int64_t c = columns.begin;
   for (; c + kLanes <= columns.end; c += kLanes) {
     if (next != nullptr) {
@@ -178,7 +183,7 @@ LECTERN_INLINE void AddUnits(const float* hidden, const float* const* rows,
   }
 }
 
-void MixRow(const FfnMix& job, const float* hidden, FfnRange columns, float* y) {
+void WeighRow(const WeightedRows& job, const float* hidden, IndexRange columns, float* y) {
   constexpr int kUnits = 4;
   if (job.positions.begin == 0) {
     for (int64_t c = columns.begin; c < columns.end; ++c) y[c] = 0.0f;
@@ -202,9 +207,10 @@ void MixRow(const FfnMix& job, const float* hidden, FfnRange columns, float* y) 
   }
 }
 
-// Units [units.begin, units.end) on top of y, or on 0 for the first.
+// Adds units [units.begin, units.end) to y, or to 0 if they are the first.
 template <int kRows>
-LECTERN_INLINE void MixTile(const FfnMix& job, FfnRange units, int64_t row, int64_t column) {
+LECTERN_INLINE void WeighTile(const WeightedRows& job, IndexRange units, int64_t row,
+                              int64_t column) {
   Floats sum[kRows][kTileVectors] = {};
   float* y = job.y + row * job.width + column;
   if (units.begin > 0) {
@@ -216,7 +222,8 @@ LECTERN_INLINE void MixTile(const FfnMix& job, FfnRange units, int64_t row, int6
   }
   const float* hidden = job.hidden + row * job.hidden_stride;
   const float* down = job.down + units.begin * job.width + column;
-  const int64_t later = units.end + kMixUnits <= job.positions.end ? kMixUnits * job.width : 0;
+  const int64_t later =
+      units.end + kWeighedUnits <= job.positions.end ? kWeighedUnits * job.width : 0;
   for (int64_t p = units.begin; p < units.end; ++p, down += job.width) {
     Floats v[kTileVectors];
 #pragma GCC unroll 4
@@ -239,32 +246,34 @@ LECTERN_INLINE void MixTile(const FfnMix& job, FfnRange units, int64_t row, int6
 }
 
 template <int kRows>
-void MixRows(const FfnMix& job, FfnRange units, int64_t row, int64_t column) {
-  for (; row + kRows <= job.rows; row += kRows) MixTile<kRows>(job, units, row, column);
+void WeighRows(const WeightedRows& job, IndexRange units, int64_t row, int64_t column) {
+  for (; row + kRows <= job.rows; row += kRows) WeighTile<kRows>(job, units, row, column);
   if constexpr (kRows > 1) {
-    if (row < job.rows) MixRows<kRows - 1>(job, units, row, column);
+    if (row < job.rows) WeighRows<kRows - 1>(job, units, row, column);
   }
 }
 
-void Mix(const FfnMix& job) {
+void AddWeightedRows(const WeightedRows& job) {
   constexpr int64_t kTileColumns = kTileVectors * kLanes;
   int64_t column = job.columns.begin;
   if (job.rows > 1) {
     const int64_t tiled = (job.columns.end - column) / kTileColumns * kTileColumns;
-    const FfnRange all = job.positions;
-    for (int64_t p = all.begin; p < all.end; p += kMixUnits) {
-      const int64_t end = p + kMixUnits < all.end ? p + kMixUnits : all.end;
+    const IndexRange all = job.positions;
+    for (int64_t p = all.begin; p < all.end; p += kWeighedUnits) {
+      const int64_t end = p + kWeighedUnits < all.end ? p + kWeighedUnits : all.end;
       for (int64_t c = 0; c < tiled; c += kTileColumns) {
-        MixRows<kTileRows>(job, {p, end}, 0, column + c);
+        WeighRows<kTileRows>(job, {p, end}, 0, column + c);
       }
     }
     column += tiled;
   }
   for (int64_t row = 0; row < job.rows; ++row) {
-    MixRow(job, job.hidden + row * job.hidden_stride, {column, job.columns.end},
-           job.y + row * job.width);
+    WeighRow(job, job.hidden + row * job.hidden_stride, {column, job.columns.end},
+             job.y + row * job.width);
   }
 }
 
+constexpr GatheredOps kOps = {ComputeDotProducts, AddWeightedRows};
+
 }  // namespace
-}  // namespace lectern::kernels
+}  // namespace lectern::bench

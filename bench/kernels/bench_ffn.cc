@@ -1,9 +1,9 @@
 // TopKFeedForward at the shapes of SmolLM2-135M (576 x 1536, SwiGLU) and T5-base (768 x 3072,
 // ReLU), one row (decode) and 64: all units ("kept:1/1") against the kept shares 1/2 to 1/64.
 //   row       time for one row
-//   needed    bytes of weights that the kept units need for one row, per second
+//   needed    bytes per second of the weights that the kept units need, for one row
 // The weights come from memory: as many layers as the models have take turns, 0.3 and 0.45 GB.
-// BM_TopKFfn is the selection alone, as the Llama forward pass uses it.
+// BM_TopKFfn is the selection alone, which the forward passes of the models use.
 #include <benchmark/benchmark.h>
 
 #include <cmath>
@@ -12,11 +12,17 @@
 #include <thread>
 #include <vector>
 
-#include "kernels/ffn/sparse_ffn.h"
+#include "bench/gathered_ffn/gathered_ffn.h"
+#include "kernels/ffn/topk_ffn.h"
 #include "tests/kernels/normal_values.h"
 
 namespace lectern::kernels {
 namespace {
+
+using bench::FeedForwardWeights;
+using bench::TopKFeedForward;
+using bench::UnitRank;
+using bench::UnitSelection;
 
 ExecutionContext AllThreads(Isa isa) {
   ExecutionContext context;
@@ -71,12 +77,12 @@ const std::vector<Layer>& LayersOf(const Shape& shape) {
 }
 
 // Share of the weights that one row needs.
-double Needed(const Shape& s, FfnRank rank, double kept) {
-  const double full = s.gated && rank == FfnRank::kProduct ? 2 : 1;
+double Needed(const Shape& s, UnitRank rank, double kept) {
+  const double full = s.gated && rank == UnitRank::kProduct ? 2 : 1;
   return (full + (s.Matrices() - full) * kept) / s.Matrices();
 }
 
-void BM_FeedForward(benchmark::State& state, const Shape& shape, FfnRank rank, Isa isa) {
+void BM_FeedForward(benchmark::State& state, const Shape& shape, UnitRank rank, Isa isa) {
   if (isa > BestIsa()) return state.SkipWithError("this CPU lacks the instructions");
   const int64_t rows = state.range(0), one_in = state.range(1);
   constexpr int64_t kInputs = 64;
@@ -88,7 +94,7 @@ void BM_FeedForward(benchmark::State& state, const Shape& shape, FfnRank rank, I
   for (auto _ : state) {
     const Layer& layer = layers[next % shape.layers];
     const int64_t first = next++ * 7 * rows % kInputs;
-    const FfnSelection selection{.k = shape.units / one_in, .rank = rank};
+    const UnitSelection selection{.k = shape.units / one_in, .rank = rank};
     if (!Ok(TopKFeedForward(x.data() + first * shape.width, rows, layer.weights, selection,
                             y.data(), context))) {
       std::abort();
@@ -137,13 +143,13 @@ void Selections(benchmark::internal::Benchmark* benchmark) {
   }
 }
 
-#define LECTERN_BENCH_FFN(name, isa)                                                            \
-  BENCHMARK_CAPTURE(BM_FeedForward, smollm2_gate_abs_##name, kSmolLm2, FfnRank::kGateAbs, isa)  \
-      ->Apply(Shares);                                                                          \
-  BENCHMARK_CAPTURE(BM_FeedForward, smollm2_product_##name, kSmolLm2, FfnRank::kProduct, isa)   \
-      ->Apply(Shares);                                                                          \
-  BENCHMARK_CAPTURE(BM_FeedForward, t5_pre_##name, kT5Base, FfnRank::kPre, isa)->Apply(Shares); \
-  BENCHMARK_CAPTURE(BM_TopKFfn, product_##name, FfnRank::kProduct, isa)->Apply(Selections);     \
+#define LECTERN_BENCH_FFN(name, isa)                                                             \
+  BENCHMARK_CAPTURE(BM_FeedForward, smollm2_gate_abs_##name, kSmolLm2, UnitRank::kGateAbs, isa)  \
+      ->Apply(Shares);                                                                           \
+  BENCHMARK_CAPTURE(BM_FeedForward, smollm2_product_##name, kSmolLm2, UnitRank::kProduct, isa)   \
+      ->Apply(Shares);                                                                           \
+  BENCHMARK_CAPTURE(BM_FeedForward, t5_pre_##name, kT5Base, UnitRank::kPre, isa)->Apply(Shares); \
+  BENCHMARK_CAPTURE(BM_TopKFfn, product_##name, FfnRank::kProduct, isa)->Apply(Selections);      \
   BENCHMARK_CAPTURE(BM_TopKFfn, gate_abs_##name, FfnRank::kGateAbs, isa)->Apply(Selections);
 
 LECTERN_BENCH_FFN(avx512, Isa::kAvx512)

@@ -10,8 +10,8 @@
 #include <cmath>
 #include <tuple>
 
+#include "bench/gathered_ffn/gathered_ffn.h"
 #include "bench/paper/inputs.h"
-#include "kernels/ffn/sparse_ffn.h"
 
 namespace lectern::bench {
 namespace {
@@ -58,15 +58,15 @@ class FeedForward : public Workload {
   }
 
   void RunKernel() {
-    const kernels::FeedForwardWeights weights{.width = shape_.Width(),
-                                              .units = shape_.units,
-                                              .out_width = shape_.Width(),
-                                              .gate = up_.data_ptr<float>(),
-                                              .down = down_.data_ptr<float>(),
-                                              .activation = kernels::FfnActivation::kRelu};
-    Require(kernels::TopKFeedForward(x_.data_ptr<float>(), shape_.tokens, weights,
-                                     {.k = shape_.kept, .rank = kernels::FfnRank::kPre},
-                                     y_.data_ptr<float>(), {.num_threads = shape_.threads}));
+    const FeedForwardWeights weights{.width = shape_.Width(),
+                                     .units = shape_.units,
+                                     .out_width = shape_.Width(),
+                                     .gate = up_.data_ptr<float>(),
+                                     .down = down_.data_ptr<float>(),
+                                     .activation = kernels::FfnActivation::kRelu};
+    Require(TopKFeedForward(x_.data_ptr<float>(), shape_.tokens, weights,
+                            {.k = shape_.kept, .rank = UnitRank::kPre}, y_.data_ptr<float>(),
+                            {.num_threads = shape_.threads}));
   }
 
   const Method method_;

@@ -1,4 +1,4 @@
-// The middle of a feed-forward layer whose products are made elsewhere: out = f(z) * up, or f(z).
+// The activation of a feed-forward layer: out = f(z) * up in a gated layer, f(z) in an ungated one.
 #pragma once
 
 #include <cstdint>
@@ -9,7 +9,7 @@
 
 namespace lectern::kernels {
 
-// z, up, out: [rows, cols] with row strides in floats; up may be null (an ungated layer); out may
+// z, up, out: [rows, cols] with row strides in floats; up is null in an ungated layer; out may
 // be z.
 LaunchStatus Activate(FfnActivation activation, const float* z, int64_t z_stride, const float* up,
                       int64_t up_stride, int64_t rows, int64_t cols, float* out, int64_t out_stride,

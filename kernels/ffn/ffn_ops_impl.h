@@ -1,4 +1,4 @@
-// The row-wise loops of ffn_ops_table.h: activations, keys, selection. Include it as simd.h.
+// The loops of ffn_ops_table.h, compiled once for each instruction set. Include it as simd.h.
 #pragma once
 
 #include <cstdint>
@@ -9,8 +9,8 @@
 namespace lectern::kernels {
 namespace {
 
-// erfc(t) e^(t^2) for t >= 0: w (c0 + c1 w + ...), w = 2 / (2 + t). Our own minimax fit (Remez) of
-// the relative error on [0, 9.4], below 5e-8; beyond, e^(-t^2) is 0 here.
+// erfc(t) e^(t^2) for t >= 0: w (c0 + c1 w + ...), w = 2 / (2 + t). A minimax fit (Remez) of the
+// relative error on [0, 9.4], below 5e-8; beyond, e^(-t^2) is 0 here.
 LECTERN_INLINE Floats ScaledErfc(Floats t) {
   const Floats w = 2.0f / (t + 2.0f);
   Floats p = w * -0.0588470399f + 0.28348732f;
@@ -67,11 +67,10 @@ void Activate(FfnActivation activation, const float* z, const float* up, int64_t
   }
 }
 
-void Keys(const float* value, const float* weight, bool magnitude, int64_t count, int32_t* keys) {
+void Keys(const float* value, bool magnitude, int64_t count, int32_t* keys) {
   const Ints kept_bits = Ints{} + (magnitude ? 0x7fffffff : -1);
   for (int64_t i = 0; i < count; i += kLanes) {
     Floats v = Load(value + i, count - i);
-    if (weight != nullptr) v *= Load(weight + i, count - i);
     Ints bits;
     __builtin_memcpy(&bits, &v, sizeof(v));
     bits &= kept_bits;
@@ -98,8 +97,8 @@ int64_t CountAtLeast(const int32_t* keys, int64_t count, int32_t bound) {
   return total;
 }
 
-// Bisection: between the values while the two ends are far apart (ranks are spread evenly, their
-// bits are not), between the bits when that no longer moves.
+// Bisects the values while the two ends are far apart (ranks are spread evenly, their bits are
+// not), and the bits when that makes no more progress.
 FfnCut FindCut(const int32_t* keys, int64_t count, int64_t k) {
   int32_t smallest = keys[0], largest = keys[0];
   for (int64_t i = 1; i < count; ++i) {
@@ -121,23 +120,6 @@ FfnCut FindCut(const int32_t* keys, int64_t count, int64_t k) {
   return {static_cast<int32_t>(low), from_low > k ? k - from_high : count};
 }
 
-int64_t ListKept(const int32_t* keys, int64_t count, FfnCut cut, int32_t* units) {
-  int64_t kept = 0;
-  if (cut.ties >= count) {
-    for (int64_t i = 0; i < count; ++i) {
-      units[kept] = static_cast<int32_t>(i);
-      kept += keys[i] >= cut.key;
-    }
-    return kept;
-  }
-  for (int64_t i = 0; i < count; ++i) {
-    if (keys[i] > cut.key || (keys[i] == cut.key && cut.ties-- > 0)) {
-      units[kept++] = static_cast<int32_t>(i);
-    }
-  }
-  return kept;
-}
-
 void ZeroDropped(const int32_t* keys, int64_t count, FfnCut cut, float* values) {
   int64_t i = 0;
   if (cut.ties >= count) {
@@ -150,6 +132,8 @@ void ZeroDropped(const int32_t* keys, int64_t count, FfnCut cut, float* values) 
     if (keys[i] < cut.key || (keys[i] == cut.key && cut.ties-- <= 0)) values[i] = 0.0f;
   }
 }
+
+constexpr FfnOps kOps = {Activate, Keys, FindCut, ZeroDropped};
 
 }  // namespace
 }  // namespace lectern::kernels

@@ -1,4 +1,5 @@
-// The middle of SwiGLU (Shazeer 2020, arXiv 2002.05202): out = silu(gate) * up, element by element.
+// The activation of SwiGLU (Shazeer 2020, arXiv 2002.05202): out = silu(gate) * up, element by
+// element.
 #pragma once
 
 #include <cstdint>

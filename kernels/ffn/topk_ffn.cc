@@ -13,7 +13,6 @@ LaunchStatus TopKFfn(const float* gate, int64_t gate_stride, FfnActivation activ
   if (rows < 0 || cols <= 0 || activated_stride < cols) return LaunchStatus::kBadShape;
   if (k <= 0) return LaunchStatus::kBadArgument;
   if (LaunchStatus status = CheckContext(context); !Ok(status)) return status;
-  if (rank == FfnRank::kNorm || rank == FfnRank::kGateNorm) return LaunchStatus::kUnsupported;
   if (k >= cols || rows == 0) return LaunchStatus::kOk;
   if (activated == nullptr) return LaunchStatus::kBadArgument;
   if (rank != FfnRank::kProduct && (gate == nullptr || gate_stride < cols)) {
@@ -30,7 +29,7 @@ LaunchStatus TopKFfn(const float* gate, int64_t gate_stride, FfnActivation activ
         ops.activate(activation, ranked, nullptr, cols, acted.get());
         ranked = acted.get();
       }
-      ops.keys(ranked, nullptr, rank != FfnRank::kPre, cols, keys.get());
+      ops.keys(ranked, rank != FfnRank::kPre, cols, keys.get());
       ops.zero_dropped(keys.get(), cols, ops.find_cut(keys.get(), cols, k), values);
     }
   });

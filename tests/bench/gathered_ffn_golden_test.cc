@@ -1,5 +1,5 @@
-// golden/topk_ff on every instruction set of this machine: all rows in one call, and each row
-// alone, which reads only the kept units.
+// Reproduces golden/topk_ff with the gathered layer on every instruction set of this machine: all
+// rows in one call, and each row alone, which reads only the kept units.
 //
 // Outputs are held to the tolerance of the file (ten times the error of an independent fp32
 // computation). Kept units must be the same: the cases keep ranks apart by 1e-5 of the largest one,
@@ -8,33 +8,35 @@
 
 #include <set>
 
-#include "kernels/ffn/sparse_ffn.h"
+#include "bench/gathered_ffn/gathered_ffn.h"
+#include "tests/kernels/ffn/topk_ff_case.h"
 #include "tests/kernels/isa_test.h"
 #include "tests/testing/golden.h"
 
-namespace lectern::kernels {
+namespace lectern::bench {
 namespace {
+
+using kernels::ActivationOf;
+using kernels::AllIsas;
+using kernels::DotProduct;
+using kernels::ExecutionContext;
+using kernels::FfnActivation;
+using kernels::IsaName;
+using kernels::IsaTest;
+using kernels::Ok;
 
 using test::GoldenCase;
 using test::GoldenTensor;
 using test::GoldenTensors;
 
-class TopKFfnGoldenTest : public IsaTest {};
+class GatheredFfnGoldenTest : public IsaTest {};
 
-FfnActivation ActivationOf(const std::string& name) {
-  if (name == "relu") return FfnActivation::kRelu;
-  if (name == "gelu") return FfnActivation::kGelu;
-  if (name == "gelu_tanh") return FfnActivation::kGeluTanh;
-  EXPECT_EQ(name, "silu");
-  return FfnActivation::kSilu;
-}
-
-FfnRank RankOf(const std::string& rule) {
-  if (rule == "pre" || rule == "gate_pre") return FfnRank::kPre;
-  if (rule == "abs" || rule == "gate_abs") return FfnRank::kGateAbs;
-  if (rule == "product") return FfnRank::kProduct;
+UnitRank RankOf(const std::string& rule) {
+  if (rule == "pre" || rule == "gate_pre") return UnitRank::kPre;
+  if (rule == "abs" || rule == "gate_abs") return UnitRank::kGateAbs;
+  if (rule == "product") return UnitRank::kProduct;
   EXPECT_EQ(rule, "norm");
-  return FfnRank::kNorm;
+  return UnitRank::kNorm;
 }
 
 class CaseRunner {
@@ -68,7 +70,7 @@ class CaseRunner {
     const std::string suffix = dense ? "dense" : rule + ".k" + std::to_string(k);
     std::vector<int32_t> kept(dense ? 0 : rows() * k, -2), alone(dense ? 0 : k);
     std::vector<float> y(rows() * weights_.out_width), y_alone(weights_.out_width);
-    FfnSelection selection{.k = k, .rank = RankOf(rule), .kept_units = kept.data()};
+    UnitSelection selection{.k = k, .rank = RankOf(rule), .kept_units = kept.data()};
     ASSERT_TRUE(
         Ok(TopKFeedForward(x_.f32.data(), rows(), weights_, selection, y.data(), context_)));
     EXPECT_EQ(test::CompareValues(y, data_["y." + suffix].f64, case_.ToleranceOf("y." + suffix)),
@@ -87,24 +89,16 @@ class CaseRunner {
     }
   }
 
-  double PreActivation(int64_t row, int32_t unit) const {
-    double z = 0;
-    for (int64_t i = 0; i < weights_.width; ++i) {
-      z += static_cast<double>(x_.f32[row * weights_.width + i]) *
-           weights_.gate[unit * weights_.width + i];
-    }
-    return z;
-  }
-
-  // With a ReLU only the units it lets through count.
+  // With a ReLU only the units that it lets through count.
   void ExpectSameUnits(const std::vector<int32_t>& got, const GoldenTensor& want, int64_t k) {
+    const bool relu = weights_.activation == FfnActivation::kRelu;
+    const GoldenTensor& gate = data_[weights_.up == nullptr ? "w_in" : "w_gate"];
     for (int64_t row = 0; row < rows(); ++row) {
       std::set<int32_t> got_set, want_set;
       for (int64_t p = row * k; p < (row + 1) * k; ++p) {
         if (got[p] >= 0) got_set.insert(got[p]);
-        const bool counts =
-            weights_.activation != FfnActivation::kRelu || PreActivation(row, want.i32[p]) > 0;
-        if (counts) want_set.insert(want.i32[p]);
+        const int32_t unit = want.i32[p];
+        if (!relu || DotProduct(x_, row, gate, unit) > 0) want_set.insert(unit);
       }
       EXPECT_EQ(got_set, want_set) << "row " << row;
     }
@@ -117,7 +111,7 @@ class CaseRunner {
   FeedForwardWeights weights_;
 };
 
-TEST_P(TopKFfnGoldenTest, Reproduces) {
+TEST_P(GatheredFfnGoldenTest, Reproduces) {
   const std::vector<GoldenCase> cases = test::GoldenCases("topk_ff");
   LECTERN_REQUIRE_FILE(!cases.empty(), "topk_ff/cases.json");
   for (const GoldenCase& c : cases) {
@@ -128,7 +122,7 @@ TEST_P(TopKFfnGoldenTest, Reproduces) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, TopKFfnGoldenTest, testing::ValuesIn(AllIsas()), IsaName);
+INSTANTIATE_TEST_SUITE_P(All, GatheredFfnGoldenTest, testing::ValuesIn(AllIsas()), IsaName);
 
 }  // namespace
-}  // namespace lectern::kernels
+}  // namespace lectern::bench

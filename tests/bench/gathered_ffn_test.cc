@@ -1,6 +1,6 @@
-// The top-k feed-forward layer against double precision, and its promises: ties, NaN, ReLU, rows
-// that depend on themselves alone, bad arguments.
-#include "kernels/ffn/sparse_ffn.h"
+// Compares the gathered feed-forward layer with double precision and checks its contract: ties,
+// NaN, ReLU, rows that depend on themselves alone, bad arguments.
+#include "bench/gathered_ffn/gathered_ffn.h"
 
 #include <gtest/gtest.h>
 
@@ -12,12 +12,20 @@
 
 #include "tests/kernels/isa_test.h"
 
-namespace lectern::kernels {
+namespace lectern::bench {
 namespace {
 
+using kernels::AllIsas;
+using kernels::ExecutionContext;
+using kernels::FfnActivation;
+using kernels::IsaName;
+using kernels::IsaTest;
+using kernels::LaunchStatus;
+using kernels::Ok;
+
 constexpr double kEps = 0x1p-24;  // half a unit in the last place
-constexpr FfnRank kAllRanks[] = {FfnRank::kPre, FfnRank::kGateAbs, FfnRank::kProduct,
-                                 FfnRank::kNorm, FfnRank::kGateNorm};
+constexpr UnitRank kAllRanks[] = {UnitRank::kPre, UnitRank::kGateAbs, UnitRank::kProduct,
+                                  UnitRank::kNorm};
 constexpr FfnActivation kAllActivations[] = {FfnActivation::kIdentity, FfnActivation::kRelu,
                                              FfnActivation::kGelu, FfnActivation::kGeluTanh,
                                              FfnActivation::kSilu};
@@ -61,14 +69,14 @@ struct Problem {
   }
 };
 
-std::vector<float> Forward(const Problem& p, const FfnSelection& selection,
+std::vector<float> Forward(const Problem& p, const UnitSelection& selection,
                            const ExecutionContext& context) {
   std::vector<float> y(p.rows * p.weights.out_width, -99);
   EXPECT_TRUE(Ok(TopKFeedForward(p.x.data(), p.rows, p.weights, selection, y.data(), context)));
   return y;
 }
 
-// A value and a bound of what fp32 may make of it.
+// A value and a bound of its error in fp32.
 struct Bounded {
   double value = 0;
   double error = 0;
@@ -107,7 +115,7 @@ struct Unit {
   Bounded hidden, rank;
 };
 
-std::vector<Unit> Units(const Problem& p, int64_t row, FfnRank rank) {
+std::vector<Unit> Units(const Problem& p, int64_t row, UnitRank rank) {
   const FeedForwardWeights& w = p.weights;
   std::vector<Unit> units(w.units);
   for (int64_t u = 0; u < w.units; ++u) {
@@ -116,17 +124,10 @@ std::vector<Unit> Units(const Problem& p, int64_t row, FfnRank rank) {
     const Bounded f = Activate(w.activation, z);
     const Bounded up = w.up == nullptr ? Bounded{1, 0} : Dot(x, w.up + u * w.width, w.width);
     units[u].hidden = Times(f, up);
-    Bounded r = rank == FfnRank::kPre                                     ? z
-                : rank == FfnRank::kGateAbs || rank == FfnRank::kGateNorm ? f
-                                                                          : units[u].hidden;
-    if (rank != FfnRank::kPre) r.value = std::fabs(r.value);
+    Bounded r = rank == UnitRank::kPre ? z : rank == UnitRank::kGateAbs ? f : units[u].hidden;
+    if (rank != UnitRank::kPre) r.value = std::fabs(r.value);
     double norm = 1;
-    if (rank == FfnRank::kNorm || rank == FfnRank::kGateNorm) {
-      norm = NormOf(w.down + u * w.out_width, w.out_width);
-    }
-    if (rank == FfnRank::kGateNorm && w.up != nullptr) {
-      norm *= NormOf(w.up + u * w.width, w.width);
-    }
+    if (rank == UnitRank::kNorm) norm = NormOf(w.down + u * w.out_width, w.out_width);
     units[u].rank = Times(r, {norm, kEps * norm});
   }
   return units;
@@ -156,15 +157,15 @@ void ExpectRow(const Problem& p, int64_t row, const std::vector<Unit>& units,
   }
 }
 
-class SparseFfnTest : public IsaTest {};
+class GatheredFfnTest : public IsaTest {};
 
-TEST_P(SparseFfnTest, AgreesWithDoublePrecision) {
+TEST_P(GatheredFfnTest, AgreesWithDoublePrecision) {
   const int64_t shapes[][4] = {{1, 5, 3, 1}, {3, 64, 160, 48}, {29, 33, 75, 70}, {2, 17, 131, 129}};
   for (const auto& [rows, width, count, out_width] : shapes) {
     for (const FfnActivation activation : kAllActivations) {
       for (const bool gated : {false, true}) {
         const Problem p(rows, width, count, out_width, gated, activation);
-        for (const FfnRank rank : kAllRanks) {
+        for (const UnitRank rank : kAllRanks) {
           for (const int64_t k : {int64_t{0}, int64_t{1}, count / 8, count / 2, count - 1, count}) {
             SCOPED_TRACE(testing::Message() << "rows " << rows << " gated " << gated << " rank "
                                             << static_cast<int>(rank) << " k " << k
@@ -194,7 +195,7 @@ TEST_P(SparseFfnTest, AgreesWithDoublePrecision) {
 }
 
 // Activations at every size, through a layer of one input and one output.
-TEST_P(SparseFfnTest, ActivationsAreAccurateFarFromZero) {
+TEST_P(GatheredFfnTest, ActivationsAreAccurateFarFromZero) {
   const float one = 1;
   for (const FfnActivation activation : kAllActivations) {
     const FeedForwardWeights w{1, 1, 1, &one, nullptr, &one, activation};
@@ -211,12 +212,12 @@ TEST_P(SparseFfnTest, ActivationsAreAccurateFarFromZero) {
   }
 }
 
-TEST_P(SparseFfnTest, RowsDependOnThemselvesAlone) {
+TEST_P(GatheredFfnTest, RowsDependOnThemselvesAlone) {
   for (const FfnActivation activation : {FfnActivation::kSilu, FfnActivation::kRelu}) {
-    for (const FfnRank rank : kAllRanks) {
+    for (const UnitRank rank : kAllRanks) {
       for (const int64_t k : {0, 9, 60, 100}) {
         const Problem p(53, 40, 130, 84, true, activation);
-        const FfnSelection selection{.k = k, .rank = rank};
+        const UnitSelection selection{.k = k, .rank = rank};
         const std::vector<float> together = Forward(p, selection, Context(1));
         EXPECT_EQ(Forward(p, selection, Context(2)), together);
         EXPECT_EQ(Forward(p, selection, Context(5)), together);
@@ -234,7 +235,7 @@ TEST_P(SparseFfnTest, RowsDependOnThemselvesAlone) {
   }
 }
 
-TEST_P(SparseFfnTest, TiesKeepTheLowerUnit) {
+TEST_P(GatheredFfnTest, TiesKeepTheLowerUnit) {
   for (const bool gated : {false, true}) {
     for (const int64_t rows : {1, 4}) {
       Problem p(rows, 8, 70, 8, gated, FfnActivation::kSilu);
@@ -242,7 +243,7 @@ TEST_P(SparseFfnTest, TiesKeepTheLowerUnit) {
       for (const int64_t k : {1, 16, 17, 69}) {
         std::vector<int32_t> units(rows * k), want(k);
         std::iota(want.begin(), want.end(), 0);
-        Forward(p, {.k = k, .rank = FfnRank::kGateAbs, .kept_units = units.data()}, Context());
+        Forward(p, {.k = k, .rank = UnitRank::kGateAbs, .kept_units = units.data()}, Context());
         for (int64_t row = 0; row < rows; ++row) {
           EXPECT_TRUE(std::equal(want.begin(), want.end(), units.begin() + row * k));
         }
@@ -251,13 +252,13 @@ TEST_P(SparseFfnTest, TiesKeepTheLowerUnit) {
   }
 }
 
-TEST_P(SparseFfnTest, ReluIsExactOnceAllLiveUnitsFit) {
+TEST_P(GatheredFfnTest, ReluIsExactOnceAllLiveUnitsFit) {
   for (const bool gated : {false, true}) {
     const Problem p(5, 32, 200, 40, gated, FfnActivation::kRelu);
     const std::vector<float> dense = Forward(p, {}, Context());
-    for (const FfnRank rank : kAllRanks) {
+    for (const UnitRank rank : kAllRanks) {
       std::vector<int32_t> units(5 * 150);
-      const FfnSelection selection{.k = 150, .rank = rank, .kept_units = units.data()};
+      const UnitSelection selection{.k = 150, .rank = rank, .kept_units = units.data()};
       EXPECT_EQ(Forward(p, selection, Context()), dense);
       EXPECT_EQ(units[149], -1) << "a unit that contributes nothing is listed";
     }
@@ -265,7 +266,7 @@ TEST_P(SparseFfnTest, ReluIsExactOnceAllLiveUnitsFit) {
 }
 
 // NaN in one row stays there; in one unit it is avoided while others can be kept.
-TEST_P(SparseFfnTest, NanRanksLowestAndStaysInItsRow) {
+TEST_P(GatheredFfnTest, NanRanksLowestAndStaysInItsRow) {
   Problem p(4, 16, 50, 20, true, FfnActivation::kSilu);
   const std::vector<float> before = Forward(p, {.k = 10}, Context());
   p.x[2 * 16 + 3] = std::numeric_limits<float>::quiet_NaN();
@@ -288,17 +289,7 @@ TEST_P(SparseFfnTest, NanRanksLowestAndStaysInItsRow) {
   }
 }
 
-TEST_P(SparseFfnTest, NormsMayBeGiven) {
-  const Problem p(3, 24, 90, 30, true, FfnActivation::kSilu);
-  for (const FfnRank rank : kAllRanks) {
-    std::vector<float> norms(90);
-    ASSERT_TRUE(Ok(FfnUnitNorms(p.weights, rank, norms.data(), Context(2))));
-    EXPECT_EQ(Forward(p, {.k = 11, .rank = rank, .unit_norms = norms.data()}, Context()),
-              Forward(p, {.k = 11, .rank = rank}, Context()));
-  }
-}
-
-TEST_P(SparseFfnTest, RefusesBadArguments) {
+TEST_P(GatheredFfnTest, RefusesBadArguments) {
   const Problem p(1, 4, 4, 4, true, FfnActivation::kSilu);
   float y[4];
   const auto call = [&](const FeedForwardWeights& w, int64_t rows = 1) {
@@ -318,11 +309,9 @@ TEST_P(SparseFfnTest, RefusesBadArguments) {
   EXPECT_EQ(TopKFeedForward(nullptr, 1, p.weights, {}, y, Context()), LaunchStatus::kBadArgument);
   EXPECT_EQ(TopKFeedForward(p.x.data(), 1, p.weights, {}, y, Context(0)),
             LaunchStatus::kBadArgument);
-  EXPECT_EQ(FfnUnitNorms(p.weights, FfnRank::kNorm, nullptr, Context()),
-            LaunchStatus::kBadArgument);
 }
 
-INSTANTIATE_TEST_SUITE_P(All, SparseFfnTest, testing::ValuesIn(AllIsas()), IsaName);
+INSTANTIATE_TEST_SUITE_P(All, GatheredFfnTest, testing::ValuesIn(AllIsas()), IsaName);
 
 }  // namespace
-}  // namespace lectern::kernels
+}  // namespace lectern::bench
