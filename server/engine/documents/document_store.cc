@@ -3,42 +3,38 @@
 #include <algorithm>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
 #include "base/error_details.h"
-#include "base/hashing/sha256.h"
 #include "base/status_macros.h"
+#include "server/engine/documents/document_listing.h"
 
 namespace lectern {
 namespace {
 
 constexpr size_t kMaxReads = 4;
-constexpr size_t kRememberedIds = 4096;
 // How exactly the disk knows of a document's last use.
 constexpr absl::Duration kUseGrain = absl::Minutes(1);
-constexpr uint32_t kDefaultPageSize = 100;
-constexpr uint32_t kMaxPageSize = 1000;
-
-std::shared_ptr<const DocumentKv> FindPolicy(
-    const std::vector<std::shared_ptr<const DocumentKv>>& reads, ReadingMode reading,
-    const AttentionPolicy& policy) {
-  for (const auto& read : reads) {
-    if (read->reading == reading && read->policy == policy) return read;
-  }
-  return nullptr;
-}
-
-CacheMeta MetaOf(const DocumentContent& content, ReadingMode reading) {
-  const ModelInfo& info = content.model->info();
-  return {.identity = {.id = content.id, .fingerprint = info.fingerprint},
-          .model = info.name,
-          .sha256 = content.sha256,
-          .text_bytes = content.text.size(),
-          .tokens = content.encoding.ids.size(),
-          .chunks = content.chunks.size(),
-          .reading = reading};
-}
-
 }  // namespace
+
+DocumentStore::DocumentStore(const Clock* clock, ServerMetrics* metrics,
+                             DocumentStoreOptions options)
+    : clock_(clock),
+      metrics_(metrics),
+      options_(std::move(options)),
+      cache_(options_.cache.directory.empty()
+                 ? nullptr
+                 : std::make_unique<DocumentCache>(options_.cache, options_.models, metrics)),
+      quotas_(options_.tenant_limits) {
+  if (cache_ == nullptr) return;
+  SaverClient* const client = this;
+  saver_ = std::make_unique<DocumentSaver>(cache_.get(), client, metrics);
+  saver_->Start();
+}
+
+DocumentStore::~DocumentStore() {
+  if (saver_ != nullptr) saver_->Stop();
+}
+
+bool DocumentStore::Flush() { return saver_ == nullptr || saver_->Flush(); }
 
 DocumentStore::Reservation& DocumentStore::Reservation::operator=(Reservation&& other) noexcept {
   if (this == &other) return *this;
@@ -52,71 +48,27 @@ DocumentStore::Reservation& DocumentStore::Reservation::operator=(Reservation&& 
 void DocumentStore::Reservation::Release() {
   if (store_ == nullptr) return;
   MutexLock lock(&store_->mutex_);
-  const auto usage = store_->reserved_.find(owner_);
-  usage->second.bytes -= bytes_;
-  if (--usage->second.documents == 0) store_->reserved_.erase(usage);
+  store_->quotas_.Release(owner_, bytes_);
   store_ = nullptr;
 }
 
-bool DocumentStore::Entry::pinned() const {
-  return std::any_of(meta.holdings.begin(), meta.holdings.end(),
-                     [](const auto& holding) { return holding.second.pinned; });
-}
-
-uint64_t DocumentStore::Entry::bytes() const {
-  uint64_t bytes = 0;
-  for (const auto& read : reads) bytes += read->bytes();
-  return bytes;
-}
-
-uint64_t DocumentStore::Entry::held_bytes() const {
-  uint64_t bytes = 0;
-  for (const auto& read : reads) {
-    if (!IsSaved(*read)) bytes += read->bytes();
-  }
-  for (const StoredRead& read : saved) bytes += read.device_bytes;
-  return bytes;
-}
-
-bool DocumentStore::Entry::IsSaved(const DocumentKv& read) const {
-  return std::any_of(saved.begin(), saved.end(), [&](const StoredRead& stored) {
-    return stored.reading == read.reading && stored.policy == read.policy;
-  });
+// A document that was deleted while the lease was held, or deleted and uploaded again, is not
+// found.
+DocumentEntry* DocumentStore::EntryOf(const Lease& lease) {
+  const auto found = entries_.find(lease.id_);
+  const bool same = found != entries_.end() && found->second.hold == lease.hold_;
+  return same ? &found->second : nullptr;
 }
 
 std::shared_ptr<const DocumentKv> DocumentStore::Find(const Lease& lease, ReadingMode reading,
-                                                      const AttentionPolicy& policy) const {
+                                                      const AttentionPolicy& policy) {
   MutexLock lock(&mutex_);
-  const auto entry = entries_.find(lease.id_);
-  const bool same = entry != entries_.end() && entry->second.hold == lease.hold_;
-  return FindPolicy(same ? entry->second.reads : lease.reads_, reading, policy);
-}
-
-DocumentInfo DocumentStore::InfoOf(const Entry& entry, const Holding& holding) {
-  DocumentInfo info{.id = entry.meta.identity.id,
-                    .title = holding.title,
-                    .model = entry.meta.model,
-                    .bytes = entry.meta.text_bytes,
-                    .tokens = entry.meta.tokens,
-                    .chunks = static_cast<uint32_t>(
-                        entry.meta.reading == ReadingMode::kChunks ? entry.meta.chunks : 1),
-                    .device_bytes = entry.bytes(),
-                    .sha256 = entry.meta.sha256,
-                    .create_time = holding.created,
-                    .last_use_time = entry.last_used,
-                    .expire_time = holding.expires,
-                    .pinned = holding.pinned,
-                    .reading = entry.meta.reading};
-  for (const auto& read : entry.reads) info.read_under.push_back(read->policy);
-  for (const StoredRead& read : entry.saved) {
-    if (FindPolicy(entry.reads, read.reading, read.policy) != nullptr) continue;
-    info.read_under.push_back(read.policy);
-  }
-  return info;
+  const DocumentEntry* const entry = EntryOf(lease);
+  return FindKv(entry != nullptr ? entry->reads : lease.reads_, reading, policy);
 }
 
 absl::Status DocumentStore::Missing(const std::string& id, const std::string& owner) const {
-  const bool was_here = gone_.contains({owner, id});
+  const bool was_here = quotas_.IsGone(owner, id);
   metrics_->DocumentLookup(was_here ? LookupResult::kEvicted : LookupResult::kMiss);
   return MakeError(
       absl::StatusCode::kNotFound,
@@ -126,8 +78,7 @@ absl::Status DocumentStore::Missing(const std::string& id, const std::string& ow
        .resource_name = id});
 }
 
-DocumentStore::Entries::iterator DocumentStore::FindLive(const std::string& id,
-                                                         const std::string& owner) {
+DocumentEntries::iterator DocumentStore::FindLive(const std::string& id, const std::string& owner) {
   Expire(clock_->Now());
   const auto entry = entries_.find(id);
   if (entry == entries_.end() || !entry->second.meta.holdings.contains(owner))
@@ -135,58 +86,32 @@ DocumentStore::Entries::iterator DocumentStore::FindLive(const std::string& id,
   return entry;
 }
 
-DocumentStore::Holding& DocumentStore::Hold(Entry& entry, const DocumentOptions& options) {
+Ownership& DocumentStore::Hold(DocumentEntry& entry, const DocumentOptions& options) {
   const absl::Time now = clock_->Now();
-  const auto [at, is_new] = entry.meta.holdings.try_emplace(
-      options.owner, Holding{.title = options.title, .created = now, .expires = now});
-  Holding& holding = at->second;
+  Ownership& holding =
+      entry.meta.holdings
+          .try_emplace(options.owner,
+                       Ownership{.title = options.title, .created = now, .expires = now})
+          .first->second;
   holding.pinned |= options.pinned;
   holding.expires =
       std::max(holding.expires, options.ttl == absl::InfiniteDuration() ? absl::InfiniteFuture()
                                                                         : now + options.ttl);
   next_expiry_ = std::min(next_expiry_, holding.expires);
   entry.last_used = now;
-  const Gone gone{options.owner, entry.meta.identity.id};
-  if (is_new && gone_.erase(gone) > 0) std::erase(gone_order_, gone);
+  quotas_.SetHeld(options.owner, entry.meta.identity.id);
   SetUnsaved(entry.meta.identity.id);
   return holding;
 }
 
-DocumentStore::Usage DocumentStore::UsageOf(const std::string& owner) const {
-  Usage usage;
-  if (const auto reserved = reserved_.find(owner); reserved != reserved_.end()) {
-    usage = reserved->second;
-  }
-  for (const auto& [id, entry] : entries_) {
-    if (!entry.meta.holdings.contains(owner)) continue;
-    usage.bytes += entry.held_bytes();
-    ++usage.documents;
-  }
-  return usage;
+absl::Status DocumentStore::CheckQuota(const std::string& owner, uint64_t bytes) const {
+  const absl::Status checked = quotas_.Check(entries_, owner, bytes);
+  if (!checked.ok()) metrics_->Rejected(AdmissionReason::kClientQuota);
+  return checked;
 }
 
-absl::Status DocumentStore::CheckQuota(const std::string& owner, uint64_t bytes) const {
-  const TenantLimits& limits = options_.tenant_limits;
-  if (limits.bytes == 0 && limits.documents == 0) return absl::OkStatus();
-  const Usage usage = UsageOf(owner);
-  const bool bytes_fit = limits.bytes == 0 || usage.bytes + bytes <= limits.bytes;
-  const bool documents_fit = limits.documents == 0 || usage.documents < limits.documents;
-  if (bytes_fit && documents_fit) return absl::OkStatus();
-  metrics_->Rejected(AdmissionReason::kClientQuota);
-  // Waiting does not help: no retry_after.
-  return MakeError(absl::StatusCode::kResourceExhausted,
-                   bytes_fit
-                       ? absl::StrCat("the tenant holds ", usage.documents, " of at most ",
-                                      limits.documents, " documents; delete some")
-                       : absl::StrCat("the document's keys and values take ", bytes,
-                                      " bytes, the tenant ", "holds ", usage.bytes, " of at most ",
-                                      limits.bytes, "; delete some documents"),
-                   {.reason = "CLIENT_QUOTA",
-                    .metadata = {{"bytes", absl::StrCat(bytes)},
-                                 {"bytes_used", absl::StrCat(usage.bytes)},
-                                 {"bytes_limit", absl::StrCat(limits.bytes)},
-                                 {"documents_used", absl::StrCat(usage.documents)},
-                                 {"documents_limit", absl::StrCat(limits.documents)}}});
+void DocumentStore::SetUnsaved(const std::string& id) {
+  if (saver_ != nullptr) saver_->SetUnsaved(id);
 }
 
 void DocumentStore::Publish() const {
@@ -199,25 +124,18 @@ void DocumentStore::Publish() const {
   metrics_->SetDocuments(resident, bytes);
 }
 
-void DocumentStore::Forget(const std::string& id, const std::string& owner) {
-  if (!gone_.insert({owner, id}).second) return;
-  gone_order_.emplace_back(owner, id);
-  if (gone_order_.size() > kRememberedIds) {
-    gone_.erase(gone_order_.front());
-    gone_order_.pop_front();
-  }
-}
-
-void DocumentStore::Remove(Entries::iterator entry, EvictionReason reason) {
+void DocumentStore::Remove(DocumentEntries::iterator entry, EvictionReason reason) {
   if (entry->second.content != nullptr) metrics_->DocumentEvicted(reason);
   if (entry->second.on_disk) metrics_->DocumentEvicted(reason, CacheTier::kDisk);
-  if (cache_ != nullptr) removals_.insert(entry->first);
-  for (const auto& [owner, holding] : entry->second.meta.holdings) Forget(entry->first, owner);
+  if (saver_ != nullptr) saver_->SetRemoved(entry->first);
+  for (const auto& [owner, holding] : entry->second.meta.holdings) {
+    quotas_.SetGone(owner, entry->first);
+  }
   entries_.erase(entry);
   Publish();
 }
 
-DocumentStore::Lease DocumentStore::LeaseOf(const Entry& entry) {
+DocumentStore::Lease DocumentStore::LeaseOf(const DocumentEntry& entry) {
   Lease lease;
   lease.id_ = entry.meta.identity.id;
   lease.model_ = entry.model;
@@ -235,7 +153,7 @@ absl::StatusOr<DocumentStore::Lease> DocumentStore::Use(const std::string& id,
   const auto entry = FindLive(id, owner);
   if (entry == entries_.end()) return Missing(id, owner);
   metrics_->DocumentLookup(LookupResult::kHit);
-  Entry& document = entry->second;
+  DocumentEntry& document = entry->second;
   document.last_used = clock_->Now();
   if (document.last_used - document.last_saved > kUseGrain) SetUnsaved(id);
   return LeaseOf(document);
@@ -253,9 +171,7 @@ absl::StatusOr<DocumentStore::Reservation> DocumentStore::Reserve(const std::str
   Reservation reservation;
   if (FindLive(id, owner) != entries_.end()) return reservation;
   LECTERN_RETURN_IF_ERROR(CheckQuota(owner, bytes));
-  Usage& reserved = reserved_[owner];
-  reserved.bytes += bytes;
-  ++reserved.documents;
+  quotas_.Reserve(owner, bytes);
   reservation.store_ = this;
   reservation.owner_ = owner;
   reservation.bytes_ = bytes;
@@ -266,13 +182,13 @@ DocumentInfo DocumentStore::Put(std::shared_ptr<const DocumentContent> content,
                                 std::shared_ptr<const DocumentKv> read,
                                 const DocumentOptions& options) {
   MutexLock lock(&mutex_);
-  Entry& entry = entries_[content->id];
+  DocumentEntry& entry = entries_[content->id];
   if (entry.model == nullptr) {
     entry.meta = MetaOf(*content, read->reading);
     entry.model = content->model;
   }
   if (entry.content == nullptr) entry.content = std::move(content);
-  const Holding& holding = Hold(entry, options);
+  const Ownership& holding = Hold(entry, options);
   AddReadTo(entry, std::move(read));
   Publish();
   return InfoOf(entry, holding);
@@ -284,15 +200,15 @@ absl::StatusOr<std::optional<DocumentInfo>> DocumentStore::Renew(const std::stri
   Expire(clock_->Now());
   const auto entry = entries_.find(id);
   if (entry == entries_.end()) return std::nullopt;
-  Entry& document = entry->second;
+  DocumentEntry& document = entry->second;
   if (!document.meta.holdings.contains(options.owner)) {
     LECTERN_RETURN_IF_ERROR(CheckQuota(options.owner, document.held_bytes()));
   }
   return InfoOf(document, Hold(document, options));
 }
 
-void DocumentStore::AddReadTo(Entry& entry, std::shared_ptr<const DocumentKv> read) {
-  if (FindPolicy(entry.reads, read->reading, read->policy) != nullptr) return;
+void DocumentStore::AddReadTo(DocumentEntry& entry, std::shared_ptr<const DocumentKv> read) {
+  if (FindKv(entry.reads, read->reading, read->policy) != nullptr) return;
   if (!entry.IsSaved(*read)) SetUnsaved(entry.meta.identity.id);
   if (entry.reads.size() >= kMaxReads) entry.reads.erase(entry.reads.begin());
   entry.reads.push_back(std::move(read));
@@ -303,11 +219,10 @@ void DocumentStore::AddRead(const std::string& id, std::shared_ptr<const Documen
   const auto entry = entries_.find(id);
   if (entry == entries_.end()) return;
   if (entry->second.content == nullptr) return;  // it has left memory meanwhile
-  const bool more = FindPolicy(entry->second.reads, read->reading, read->policy) == nullptr &&
+  const bool more = FindKv(entry->second.reads, read->reading, read->policy) == nullptr &&
                     !entry->second.IsSaved(*read);
-  const uint64_t limit = more ? options_.tenant_limits.bytes : 0;
   for (const auto& [owner, holding] : entry->second.meta.holdings) {
-    if (limit != 0 && UsageOf(owner).bytes + read->bytes() > limit) return;
+    if (more && !quotas_.AllowsMore(entries_, owner, read->bytes())) return;
   }
   AddReadTo(entry->second, std::move(read));
   Publish();
@@ -323,36 +238,11 @@ absl::StatusOr<DocumentInfo> DocumentStore::Get(const std::string& id, const std
 absl::StatusOr<DocumentPage> DocumentStore::List(uint32_t page_size, const std::string& page_token,
                                                  const std::string& model,
                                                  const std::string& owner) {
-  // The token is the id of the last document of the page before; ids have one form.
-  if (!page_token.empty() && !IsDocumentId(page_token)) {
-    return MakeError(absl::StatusCode::kInvalidArgument, "page_token is not one of this server's",
-                     {.reason = "INVALID_REQUEST",
-                      .field_violations = {{"page_token", "must come from a previous page"}}});
-  }
-  if (page_size > kMaxPageSize) {
-    return MakeError(
-        absl::StatusCode::kInvalidArgument,
-        absl::StrCat("page_size must be at most ", kMaxPageSize),
-        {.reason = "INVALID_REQUEST",
-         .field_violations = {{"page_size", absl::StrCat("must be 0 to ", kMaxPageSize)}}});
-  }
-  if (page_size == 0) page_size = kDefaultPageSize;
+  const ListRequest request{page_size, page_token, model, owner};
+  LECTERN_RETURN_IF_ERROR(CheckListRequest(request));
   MutexLock lock(&mutex_);
   Expire(clock_->Now());
-  DocumentPage page;
-  for (const auto& [id, entry] : entries_) {
-    if (!model.empty() && entry.meta.model != model) continue;
-    const auto holding = entry.meta.holdings.find(owner);
-    if (holding == entry.meta.holdings.end()) continue;
-    ++page.total;
-    if (!page_token.empty() && id <= page_token) continue;
-    if (page.documents.size() == page_size) {
-      page.next_page_token = page.documents.back().id;
-      continue;  // only counted
-    }
-    page.documents.push_back(InfoOf(entry, holding->second));
-  }
-  return page;
+  return ListPage(entries_, request);
 }
 
 absl::StatusOr<uint64_t> DocumentStore::Delete(const std::string& id, const std::string& owner) {
@@ -361,43 +251,18 @@ absl::StatusOr<uint64_t> DocumentStore::Delete(const std::string& id, const std:
     MutexLock lock(&mutex_);
     const auto entry = FindLive(id, owner);
     if (entry == entries_.end()) return Missing(id, owner);
-    Entry& document = entry->second;
+    DocumentEntry& document = entry->second;
     document.meta.holdings.erase(owner);
     if (document.meta.holdings.empty()) {
-      if (document.hold.use_count() == 1) freed = document.bytes();
+      if (!document.in_use()) freed = document.bytes();
       Remove(entry, EvictionReason::kDeleted);
     }
   }
-  if (cache_ == nullptr) return freed;
-  const absl::Status status = SyncOwners(id);
-  PublishDisk();
+  if (saver_ == nullptr) return freed;
+  const absl::Status status = saver_->SaveOwners(id);
+  saver_->Publish();
   LECTERN_RETURN_IF_ERROR(status);
   return freed;
-}
-
-bool DocumentStore::EvictOne() {
-  MutexLock lock(&mutex_);
-  auto oldest = entries_.end();
-  for (auto entry = entries_.begin(); entry != entries_.end(); ++entry) {
-    if (entry->second.content == nullptr || entry->second.pinned() ||
-        entry->second.hold.use_count() > 1) {
-      continue;
-    }
-    if (oldest == entries_.end() || entry->second.last_used < oldest->second.last_used) {
-      oldest = entry;
-    }
-  }
-  if (oldest == entries_.end()) return false;
-  metrics_->KvCacheEvicted(oldest->second.model->info().name, oldest->second.reads.size());
-  if (oldest->second.on_disk) {
-    metrics_->DocumentEvicted(EvictionReason::kPressure);
-    oldest->second.content = nullptr;
-    oldest->second.reads.clear();
-    Publish();
-  } else {
-    Remove(oldest, EvictionReason::kPressure);
-  }
-  return true;
 }
 
 void DocumentStore::Expire(absl::Time now) {
@@ -409,7 +274,7 @@ void DocumentStore::Expire(absl::Time now) {
     const size_t before = holdings.size();
     std::erase_if(holdings, [&](const auto& holding) ABSL_NO_THREAD_SAFETY_ANALYSIS {
       if (holding.second.expires <= now) {
-        Forget(entry->first, holding.first);
+        quotas_.SetGone(holding.first, entry->first);
         return true;
       }
       next_expiry_ = std::min(next_expiry_, holding.second.expires);
@@ -429,7 +294,7 @@ void DocumentStore::DropExpired() {
 bool DocumentStore::AnyInUse() const {
   MutexLock lock(&mutex_);
   return std::any_of(entries_.begin(), entries_.end(),
-                     [](const auto& entry) { return entry.second.hold.use_count() > 1; });
+                     [](const auto& entry) { return entry.second.in_use(); });
 }
 
 uint64_t DocumentStore::size() const {

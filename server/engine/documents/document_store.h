@@ -13,13 +13,9 @@
 #pragma once
 
 #include <cstdint>
-#include <deque>
-#include <map>
 #include <memory>
 #include <optional>
-#include <set>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -29,7 +25,10 @@
 #include "base/mutex.h"
 #include "server/engine/api.h"
 #include "server/engine/documents/disk/document_cache.h"
+#include "server/engine/documents/disk/document_saver.h"
 #include "server/engine/documents/document.h"
+#include "server/engine/documents/document_entry.h"
+#include "server/engine/documents/owner_quotas.h"
 #include "server/metrics/server_metrics.h"
 
 namespace lectern {
@@ -50,12 +49,12 @@ struct DocumentStoreOptions {
 
 // Thread-safe. What takes an owner answers NOT_FOUND (DOCUMENT_NOT_FOUND, or DOCUMENT_EVICTED if
 // that owner's document was here once) where the owner has no such document.
-class DocumentStore {
+class DocumentStore : private SaverClient {
  public:
   // Reads the headers of the cache folder: from then on the documents there are held.
   DocumentStore(const Clock* clock, ServerMetrics* metrics, DocumentStoreOptions options = {});
   // Writes what is not yet on disk, unless the disk fails.
-  ~DocumentStore();
+  ~DocumentStore() override;
   DocumentStore(const DocumentStore&) = delete;
   DocumentStore& operator=(const DocumentStore&) = delete;
 
@@ -109,8 +108,7 @@ class DocumentStore {
   // The document's pages of that reading under `policy`, or null. Sees pages that were added after
   // Use().
   std::shared_ptr<const DocumentKv> Find(const Lease& lease, ReadingMode reading,
-                                         const AttentionPolicy& policy) const
-      ABSL_LOCKS_EXCLUDED(mutex_);
+                                         const AttentionPolicy& policy) ABSL_LOCKS_EXCLUDED(mutex_);
   bool Has(const std::string& id, const std::string& owner) ABSL_LOCKS_EXCLUDED(mutex_);
 
   // Brings a document's text back from disk and prepares it; at once if it is in memory. Blocks on
@@ -118,7 +116,7 @@ class DocumentStore {
   // document has gone.
   absl::Status MakeResident(Lease& lease) ABSL_LOCKS_EXCLUDED(mutex_);
   // Pages that FindOrLoad() may find on disk.
-  bool IsOnDisk(const Lease& lease, ReadingMode reading, const AttentionPolicy& policy) const
+  bool IsOnDisk(const Lease& lease, ReadingMode reading, const AttentionPolicy& policy)
       ABSL_LOCKS_EXCLUDED(mutex_);
   // What Find() finds, else what is on disk, read into pages of `allocate`, else null: then the
   // caller has to compute the pages. Blocks on the disk. Errors are the allocator's. `lease` must
@@ -173,92 +171,50 @@ class DocumentStore {
   uint64_t size() const ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
-  using Holding = Ownership;
-  struct Entry {
-    CacheMeta meta;  // its holdings are never empty
-    std::shared_ptr<const Model> model;
-    std::shared_ptr<const DocumentContent> content;  // null: on disk alone
-    std::vector<std::shared_ptr<const DocumentKv>> reads;
-    bool on_disk = false;
-    std::vector<StoredRead> saved;
-    absl::Time last_used;
-    absl::Time last_saved;                                 // the use that the disk knows of
-    std::shared_ptr<int> hold = std::make_shared<int>(0);  // its use count less one: leases
-
-    bool pinned() const;
-    uint64_t bytes() const;       // in memory
-    uint64_t held_bytes() const;  // in memory, or on disk and in memory when it is asked
-    bool IsSaved(const DocumentKv& read) const;
-  };
-  struct Usage {
-    uint64_t bytes = 0;
-    uint64_t documents = 0;
-  };
-  using Entries = std::map<std::string, Entry>;
-
-  static DocumentInfo InfoOf(const Entry& entry, const Holding& holding);
-  static Lease LeaseOf(const Entry& entry);
+  static Lease LeaseOf(const DocumentEntry& entry);
   absl::Status Missing(const std::string& id, const std::string& owner) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // The document, if `owner` has it and it has not expired.
-  Entries::iterator FindLive(const std::string& id, const std::string& owner)
+  DocumentEntries::iterator FindLive(const std::string& id, const std::string& owner)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  Usage UsageOf(const std::string& owner) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // The document of a lease, unless it has been deleted.
+  DocumentEntry* EntryOf(const Lease& lease) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status CheckQuota(const std::string& owner, uint64_t bytes) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  Holding& Hold(Entry& entry, const DocumentOptions& options) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void AddReadTo(Entry& entry, std::shared_ptr<const DocumentKv> read)
+  Ownership& Hold(DocumentEntry& entry, const DocumentOptions& options)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void Forget(const std::string& id, const std::string& owner)
+  void AddReadTo(DocumentEntry& entry, std::shared_ptr<const DocumentKv> read)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void Remove(Entries::iterator entry, EvictionReason reason) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Remove(DocumentEntries::iterator entry, EvictionReason reason)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Ends the holdings that have expired, and the documents that nobody holds any more.
   void Expire(absl::Time now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void SetUnsaved(const std::string& id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Publish() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
-  // The disk (document_store_disk.cc).
-  struct Unsaved {
-    Lease lease;
-    bool text = false;
-    std::vector<std::shared_ptr<const DocumentKv>> reads;
-  };
-  void SetUnsaved(const std::string& id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  bool HasWork() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void SaveLoop() ABSL_LOCKS_EXCLUDED(mutex_);
-  absl::Status SaveNext() ABSL_LOCKS_EXCLUDED(mutex_);
-  void SetAvailable(const absl::Status& status) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  absl::Status OpenCache() ABSL_LOCKS_EXCLUDED(mutex_);
-  void Adopt(StoredDocument stored) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  absl::Status Save(const std::string& id) ABSL_LOCKS_EXCLUDED(mutex_);
-  absl::Status WriteFiles(const Unsaved& unsaved) ABSL_LOCKS_EXCLUDED(mutex_);
-  bool MakeRoom(uint64_t bytes, const std::string& id) ABSL_LOCKS_EXCLUDED(mutex_);
-  // Brings the disk's idea of a document's owners up to date: its meta file, or no files.
-  absl::Status SyncOwners(const std::string& id) ABSL_LOCKS_EXCLUDED(mutex_, owners_mutex_);
-  void PublishDisk() ABSL_LOCKS_EXCLUDED(mutex_, owners_mutex_);
+  // SaverClient (document_residency.cc).
+  void Adopt(std::vector<StoredDocument> found) override ABSL_LOCKS_EXCLUDED(mutex_);
+  std::optional<UnsavedDocument> GetUnsaved(const std::string& id) override
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  std::vector<StoredRead> SetSaved(const UnsavedDocument& saved) override
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  void SaveAgain(const std::string& id) override ABSL_LOCKS_EXCLUDED(mutex_);
+  std::optional<OwnersToSave> GetOwners(const std::string& id) override ABSL_LOCKS_EXCLUDED(mutex_);
+  std::optional<std::string> EvictFromDisk(const std::string& id) override
+      ABSL_LOCKS_EXCLUDED(mutex_);
+  uint64_t CountOnDisk() const override ABSL_LOCKS_EXCLUDED(mutex_);
 
   const Clock* const clock_;
   ServerMetrics* const metrics_;
   const DocumentStoreOptions options_;
   const std::unique_ptr<DocumentCache> cache_;  // null: memory alone
-  // Orders writes and removals of meta files, and what is published of the disk; taken before
-  // mutex_, never under it.
-  Mutex owners_mutex_;
   mutable Mutex mutex_;
-  Entries entries_ ABSL_GUARDED_BY(mutex_);
-  absl::Time next_expiry_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteFuture();  // no holding's before
-  std::map<std::string, Usage> reserved_ ABSL_GUARDED_BY(mutex_);            // by owner
-  // Owner and id of what has left, so that NOT_FOUND can say so; bounded.
-  using Gone = std::pair<std::string, std::string>;
-  std::deque<Gone> gone_order_ ABSL_GUARDED_BY(mutex_);
-  std::set<Gone> gone_ ABSL_GUARDED_BY(mutex_);
-
-  std::set<std::string> unsaved_ ABSL_GUARDED_BY(mutex_);   // ids with something to write
-  std::set<std::string> removals_ ABSL_GUARDED_BY(mutex_);  // ids with files to remove
-  bool opened_ ABSL_GUARDED_BY(mutex_) = false;
-  bool saving_ ABSL_GUARDED_BY(mutex_) = false;
-  bool unavailable_ ABSL_GUARDED_BY(mutex_) = false;
-  bool stopping_ ABSL_GUARDED_BY(mutex_) = false;
-  std::thread saver_;
+  DocumentEntries entries_ ABSL_GUARDED_BY(mutex_);
+  OwnerQuotas quotas_ ABSL_GUARDED_BY(mutex_);
+  // No holding expires before it.
+  absl::Time next_expiry_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteFuture();
+  // Null: memory alone, or the folder is being opened. Set once, by the constructor.
+  std::unique_ptr<DocumentSaver> saver_;
 };
 
 }  // namespace lectern

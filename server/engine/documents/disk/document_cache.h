@@ -94,6 +94,7 @@ class DocumentCache {
   bool Has(const std::string& id) const ABSL_LOCKS_EXCLUDED(mutex_);
   uint64_t bytes() const ABSL_LOCKS_EXCLUDED(mutex_);
   uint64_t max_bytes() const { return options_.max_bytes; }
+  const std::string& directory() const { return options_.directory; }
   absl::Duration least_retry() const { return options_.least_retry; }
   // Of the files of a text and of pages, headers included.
   static uint64_t TextFileBytes(uint64_t text_bytes);
