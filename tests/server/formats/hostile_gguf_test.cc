@@ -109,7 +109,7 @@ TEST(HostileGgufTest, Metadata) {
   const std::string long_name(kMaxGgufKeyBytes + 1, 'k');
   ExpectAllRefused({
       {"key twice", [](GgufParts& p) { p.keys.push_back(p.keys[3]); }, "llama.context_length",
-       "stands twice"},
+       "occurs twice"},
       {"empty key", [](GgufParts& p) { p.keys.emplace_back("", U32(1)); }, "key '#16'", "0 bytes"},
       {"long key", [&](GgufParts& p) { p.keys.emplace_back(long_name, U32(1)); }, "key '#16'",
        "65536 bytes"},
@@ -148,7 +148,7 @@ TEST(HostileGgufTest, Tensors) {
   const char* q = "blk.0.attn_q.weight";
   const char* norm = "output_norm.weight";
   ExpectAllRefused({
-      {"name twice", [=](GgufParts& p) { p.Tensor(q).name = norm; }, norm, "stands twice"},
+      {"name twice", [=](GgufParts& p) { p.Tensor(q).name = norm; }, norm, "occurs twice"},
       {"empty name", [=](GgufParts& p) { p.Tensor(q).name = ""; }, "tensor '#2'", "0 bytes"},
       {"long name", [=](GgufParts& p) { p.Tensor(q).name = std::string(65, 'q'); }, "tensor '#2'",
        "65 bytes"},

@@ -158,7 +158,7 @@ TEST(HostileSafetensorsTest, Indices) {
       {R"({"weight_map": {"a": ".safetensors"}})", kIndexName, "tensor 'a'", "file of the folder"},
       {R"({"weight_map": {"a": "x.bin"}})", kIndexName, "x.bin", "file of the folder"},
       {R"({"weight_map": {"a": "x.safetensors", "a": "x.safetensors"}})", kIndexName, "key 'a'",
-       "stands twice"},
+       "occurs twice"},
       {R"({"weight_map": {"a": "x.safetensors"}})", "x.safetensors", "tensor 'b'",
        "not in the index"},
       {R"({"weight_map": {"a": "x.safetensors", "b": "y.safetensors"}})", "x.safetensors",

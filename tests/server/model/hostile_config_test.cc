@@ -107,7 +107,7 @@ TEST(HostileConfigTest, Texts) {
       {"{\"a\": 1,}", "malformed"},
       {"{\"a\": NaN}", "malformed"},
       {"{\"a\": \"\xc3\"}", "malformed"},
-      {R"({"hidden_size": 1, "hidden_size": 2})", "key 'hidden_size' stands twice"},
+      {R"({"hidden_size": 1, "hidden_size": 2})", "key 'hidden_size' occurs twice"},
       {deep, "nested deeper than 8"},
       {large, "at most 1048576"},
   };
