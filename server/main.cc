@@ -8,16 +8,7 @@
 #include "server/app/options.h"
 #include "server/app/server.h"
 #include "server/app/shutdown.h"
-
-namespace {
-
-lectern::LogLevel LevelOf(const std::string& name) {
-  if (name == "debug") return lectern::LogLevel::kDebug;
-  if (name == "warning") return lectern::LogLevel::kWarning;
-  return name == "error" ? lectern::LogLevel::kError : lectern::LogLevel::kInfo;
-}
-
-}  // namespace
+#include "server/app/version.h"
 
 int main(int argc, char** argv) {
   lectern::ConfigureMalloc();
@@ -34,7 +25,7 @@ int main(int argc, char** argv) {
     std::printf("lectern-server %s\n", lectern::kVersion);
     return 0;
   }
-  lectern::InitLogging(options->log_json, LevelOf(options->log_level));
+  lectern::InitLogging(options->log.json, options->log.level);
   lectern::ShutdownSignals signals;
   return lectern::RunServer(*options, signals);
 }

@@ -32,9 +32,9 @@ absl::Status In(const std::string& path, const absl::Status& status) {
 absl::StatusOr<std::unique_ptr<Security>> Security::Create(const Options& options,
                                                            ServerMetrics* metrics) {
   std::unique_ptr<Security> security(new Security(options, metrics));
-  if (!options.tls_cert.empty()) LECTERN_RETURN_IF_ERROR(security->StartTls());
-  if (!options.auth_tokens.empty()) LECTERN_RETURN_IF_ERROR(security->StartTokens());
-  if (options.tls_cert.empty() && !IsLoopback(options.listen)) {
+  if (!options.security.tls_cert.empty()) LECTERN_RETURN_IF_ERROR(security->StartTls());
+  if (!options.security.auth_tokens.empty()) LECTERN_RETURN_IF_ERROR(security->StartTokens());
+  if (options.security.tls_cert.empty() && !IsLoopback(options.listen)) {
     LogWarning("plain text on an address that others may reach: put a proxy with TLS in front",
                {{"listen", options.listen}});
   }
@@ -46,16 +46,17 @@ std::shared_ptr<grpc::ServerCredentials> Security::credentials() {
 }
 
 absl::Status Security::StartTls() {
-  std::vector<std::string> paths = {options_.tls_cert, options_.tls_key};
-  if (!options_.tls_client_ca.empty()) paths.push_back(options_.tls_client_ca);
+  std::vector<std::string> paths = {options_.security.tls_cert, options_.security.tls_key};
+  if (!options_.security.tls_client_ca.empty()) paths.push_back(options_.security.tls_client_ca);
   const auto load = [this](const std::vector<std::string>& contents) -> absl::Status {
     const auto expiry = CheckKeyPair(contents[0], contents[1], absl::Now());
     LECTERN_RETURN_IF_ERROR(
-        In(absl::StrCat(options_.tls_cert, " and ", options_.tls_key), expiry.status()));
+        In(absl::StrCat(options_.security.tls_cert, " and ", options_.security.tls_key),
+           expiry.status()));
     const bool mutual = contents.size() > 2;
     if (mutual) {
       LECTERN_RETURN_IF_ERROR(
-          In(options_.tls_client_ca, CheckAuthorities(contents[2], absl::Now())));
+          In(options_.security.tls_client_ca, CheckAuthorities(contents[2], absl::Now())));
     }
     tls_.Set({.chain = contents[0],
               .key = contents[1],
@@ -75,9 +76,9 @@ absl::Status Security::StartTls() {
 
 absl::Status Security::StartTokens() {
   const auto load = [this](const std::vector<std::string>& contents) {
-    return In(options_.auth_tokens, tokens_.Load(contents[0]));
+    return In(options_.security.auth_tokens, tokens_.Load(contents[0]));
   };
-  LECTERN_ASSIGN_OR_RETURN(token_watch_, FileWatch::Start({.paths = {options_.auth_tokens},
+  LECTERN_ASSIGN_OR_RETURN(token_watch_, FileWatch::Start({.paths = {options_.security.auth_tokens},
                                                            .load = load,
                                                            .reloaded = [this](const auto& status) {
                                                              metrics_->TokensReloaded(status.ok());

@@ -32,7 +32,7 @@ class Security {
 
  private:
   Security(const Options& options, ServerMetrics* metrics)
-      : options_(options), metrics_(metrics), tls_(!options.tls_client_ca.empty()) {}
+      : options_(options), metrics_(metrics), tls_(!options.security.tls_client_ca.empty()) {}
   absl::Status StartTls();
   absl::Status StartTokens();
 

@@ -24,6 +24,7 @@
 #include "server/app/http_server.h"
 #include "server/app/security.h"
 #include "server/app/shutdown.h"
+#include "server/app/version.h"
 #include "server/engine/engine.h"
 #include "server/metrics/memory_limit.h"
 #include "server/metrics/server_metrics.h"
@@ -37,13 +38,15 @@
 namespace lectern {
 namespace {
 
-// A silent engine with work queued is dead, not busy, after this.
-constexpr absl::Duration kDeadEngine = absl::Seconds(60);
+// An engine that has work but makes no step for this long fails the readiness probe, then the
+// liveness probe.
 constexpr absl::Duration kStaleEngine = absl::Seconds(30);
-// gRPC waits for connections, too, and an idle client may not notice that it should hang up.
+constexpr absl::Duration kDeadEngine = absl::Seconds(60);
+// gRPC's shutdown also waits for idle connections, whose clients may not notice that they should
+// close them.
 constexpr absl::Duration kGrpcShutdownGrace = absl::Seconds(2);
-// So long, at least, new calls are refused with UNAVAILABLE, which clients try again elsewhere:
-// gRPC cancels a call that arrives while it shuts down, and what is cancelled nobody repeats.
+// Refuse new calls with UNAVAILABLE for at least this long so clients retry elsewhere; calls that
+// arrive during gRPC shutdown are CANCELLED, which clients do not retry.
 constexpr absl::Duration kMinRefusalTime = absl::Milliseconds(200);
 
 // Waits for the answer of the warm-up question.
@@ -67,14 +70,14 @@ class WarmUpSink : public AskSink {
   absl::Status status_;
 };
 
-// gRPC's largest number means never, and so does 0 here.
+// For gRPC, whose INT_MAX means unlimited. 0 here means that, too.
 int Milliseconds(absl::Duration duration) {
   const int64_t ms = absl::ToInt64Milliseconds(duration);
   return ms == 0 ? INT_MAX : static_cast<int>(std::min<int64_t>(ms, INT_MAX));
 }
 
 // How gRPC is set up; the reasons for each figure are in docs/guides/operations.md.
-void Configure(const Options& options, grpc::ServerBuilder& builder) {
+void Configure(const ConnectionOptions& options, grpc::ServerBuilder& builder) {
   builder.SetMaxReceiveMessageSize(static_cast<int>(options.max_message_bytes));
   builder.SetMaxSendMessageSize(static_cast<int>(options.max_message_bytes));
   builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_GZIP, false);
@@ -88,9 +91,9 @@ void Configure(const Options& options, grpc::ServerBuilder& builder) {
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 20'000);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 30'000);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_IDLE_MS, 15 * 60'000);
-  builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_MS, Milliseconds(options.connection_age));
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_MS, Milliseconds(options.max_age));
   builder.AddChannelArgument(GRPC_ARG_MAX_CONNECTION_AGE_GRACE_MS,
-                             Milliseconds(options.connection_age_grace));
+                             Milliseconds(options.max_age_grace));
   builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, 5'000);
 }
 
@@ -102,7 +105,8 @@ class Server {
   int Run(ShutdownSignals& signals) {
     if (const absl::Status status = Listen(); !status.ok()) return Fail(status, 1);
     if (const absl::Status status = OpenDevice(); !status.ok()) return Fail(status, 1);
-    if (const absl::Status status = LoadModels(); !status.ok()) return Fail(status, 3);
+    if (const absl::Status status = Load(); !status.ok()) return Fail(status, 3);
+    StartEngine();
     if (const absl::Status status = WarmUp(); !status.ok()) return Fail(status, 1);
     signals.StartDraining();
     serving_.Set(ServerState::kServing, "serving");
@@ -121,17 +125,18 @@ class Server {
     return names;
   }
   static int ThreadsOf(const Options& options) {
-    if (options.threads > 0) return options.threads;
+    if (options.load.threads > 0) return options.load.threads;
     return std::max(1, static_cast<int>(std::thread::hardware_concurrency()));
   }
 
-  // One line for the person, the same for the log's readers.
+  // Logs the failure and returns the exit code.
   int Fail(const absl::Status& status, int code) {
     LogError("cannot start", {{"error", std::string(status.message())}});
     if (grpc_ != nullptr) grpc_->Shutdown(absl::ToChronoTime(absl::Now()));
     return code;
   }
 
+  // Metrics and health first, so that probes see the server load its models.
   absl::Status Listen() {
     metrics_.SetBuild({.version = kVersion,
                        .isa = kernels::ToString(kernels::DefaultIsa()),
@@ -145,23 +150,29 @@ class Server {
                                                 {"/readyz", [this] { return ReadinessProbe(); }},
                                                 {"/livez", [this] { return LivenessProbe(); }}}));
     LECTERN_ASSIGN_OR_RETURN(security_, Security::Create(options_, &metrics_));
-    const RpcEnvironment environment{.metrics = &metrics_,
-                                     .version = kVersion,
-                                     .slow_reader_timeout = options_.slow_reader_timeout,
-                                     .log_prompts = options_.log_prompts,
-                                     .tokens = security_->tokens()};
+    LECTERN_RETURN_IF_ERROR(ListenGrpc());
+    return WritePorts();
+  }
+
+  absl::Status ListenGrpc() {
+    const RpcEnvironment environment{
+        .metrics = &metrics_,
+        .version = kVersion,
+        .slow_reader_timeout = options_.connections.slow_reader_timeout,
+        .log_prompts = options_.log.prompts,
+        .tokens = security_->tokens()};
     qa_ = NewDocumentQaService(
         &serving_, environment,
         {.isa = kernels::ToString(kernels::DefaultIsa()),
          .threads = static_cast<uint32_t>(threads_),
-         .max_message_bytes = static_cast<uint32_t>(options_.max_message_bytes)});
+         .max_message_bytes = static_cast<uint32_t>(options_.connections.max_message_bytes)});
     open_inference_ = NewOpenInferenceService(&serving_, environment);
     health_ = NewHealthService(&serving_, environment);
     unknown_ = NewUnknownMethodService(environment);
     grpc::EnableDefaultHealthCheckService(false);
     if (options_.reflection) grpc::reflection::InitProtoReflectionServerBuilderPlugin();
     grpc::ServerBuilder builder;
-    Configure(options_, builder);
+    Configure(options_.connections, builder);
     builder.AddListeningPort(options_.listen, security_->credentials(), &grpc_port_);
     builder.RegisterService(qa_.get());
     builder.RegisterService(open_inference_.get());
@@ -171,12 +182,12 @@ class Server {
     if (grpc_ == nullptr || grpc_port_ == 0) {
       return absl::UnavailableError(absl::StrCat("cannot listen on ", options_.listen));
     }
-    return WritePorts();
+    return absl::OkStatus();
   }
 
   absl::Status WritePorts() {
     if (options_.port_file.empty()) return absl::OkStatus();
-    // By rename, so that whoever waits for the file never sees half of it.
+    // Renamed into place, so that nobody who waits for the file reads half of it.
     const std::string temporary = options_.port_file + ".tmp";
     std::ofstream file(temporary);
     file << "{\"grpc\": " << grpc_port_ << ", \"http\": " << http_->port() << "}\n";
@@ -188,22 +199,22 @@ class Server {
   }
 
   absl::Status OpenDevice() {
-    if (options_.device != Options::Device::kCuda) return absl::OkStatus();
+    if (options_.device != DeviceKind::kCuda) return absl::OkStatus();
     LECTERN_ASSIGN_OR_RETURN(
         device_, Int8Device::OpenCuda([this](std::string_view code) { metrics_.CudaError(code); }));
     LogInfo("device opened", {{"device", device_->name()}});
     return absl::OkStatus();
   }
 
-  absl::Status LoadModels() {
+  absl::Status Load() {
     for (const auto& [name, path] : options_.models) {
       const absl::Time start = absl::Now();
-      LECTERN_ASSIGN_OR_RETURN(auto model, LoadModel({.name = name,
-                                                      .path = path,
-                                                      .numerics = options_.numerics,
-                                                      .threads = threads_,
-                                                      .device = device_,
-                                                      .default_policy = options_.policy}));
+      ModelLoadOptions load = options_.load;
+      load.name = name;
+      load.path = path;
+      load.threads = threads_;
+      load.device = device_;
+      LECTERN_ASSIGN_OR_RETURN(auto model, LoadModel(load));
       const ModelInfo& info = model->info();
       metrics_.SetModel(name, info.format, info.quantization, info.fingerprint.substr(0, 16));
       metrics_.SetModelLoadTime(name, "read", absl::Now() - start);
@@ -211,34 +222,20 @@ class Server {
                                {"family", info.family},
                                {"quantization", info.quantization},
                                {"numerics", info.numerics},
-                               {"window", absl::StrCat(info.context_length)},
+                               {"context_length", info.context_length},
                                {"duration", absl::FormatDuration(absl::Now() - start)}});
       models_.push_back(std::move(model));
     }
     return absl::OkStatus();
   }
 
+  void StartEngine() {
+    engine_ = Engine::Create(options_.engine, models_, &Clock::Real(), &metrics_);
+  }
+
+  // Asks every model one question, so that the first caller does not wait for what is set up once.
   absl::Status WarmUp() {
-    serving_.Set(ServerState::kWarmingUp, "a first answer is being made");
-    const EngineOptions engine_options{
-        .limits = {.max_document_bytes = options_.max_document_bytes,
-                   .max_new_tokens = options_.max_new_tokens,
-                   .default_max_new_tokens = options_.default_max_new_tokens,
-                   .queue_capacity = options_.queue_capacity,
-                   .queue_tokens = options_.queue_tokens,
-                   .queue_wait = options_.queue_wait,
-                   .running_questions = options_.max_running,
-                   .running_uploads = options_.max_uploads},
-        .kv_bytes = options_.kv_bytes,
-        .kv_populate = options_.kv_populate,
-        .upload_bytes = options_.upload_bytes,
-        .prefill_slice_tokens = options_.prefill_slice_tokens,
-        .default_ttl = options_.default_ttl,
-        .cache_dir = options_.cache_dir,
-        .cache_bytes = options_.cache_bytes,
-        .tenant_limits = {.bytes = options_.tenant_bytes, .documents = options_.tenant_documents},
-        .no_evidence_threshold = options_.no_evidence_threshold};
-    engine_ = Engine::Create(engine_options, models_, &Clock::Real(), &metrics_);
+    serving_.Set(ServerState::kWarmingUp, "answering a first question");
     for (const auto& model : models_) {
       const absl::Time start = absl::Now();
       const auto sink = std::make_shared<WarmUpSink>();
@@ -265,7 +262,7 @@ class Server {
     engine_->StopAccepting();
     const absl::Time refusing = absl::Now();
     if (!engine_->WaitUntilIdle(absl::Now() + options_.drain_timeout)) {
-      LogWarning("drain timeout, ending what still runs");
+      LogWarning("drain timeout expired; ending the calls that are still running");
     }
     engine_->Stop();
     absl::SleepFor(refusing + kMinRefusalTime - absl::Now());

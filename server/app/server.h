@@ -1,4 +1,4 @@
-// The composition root: everything the process consists of is made, started and stopped here.
+// The composition root: creates, starts and stops everything that the process consists of.
 #pragma once
 
 #include "server/app/options.h"
@@ -7,10 +7,9 @@ namespace lectern {
 
 class ShutdownSignals;
 
-inline constexpr char kVersion[] = "0.1.0";
-
-// Starts (metrics and health first, then models, then a warm-up answer), serves until a signal,
-// drains, and returns the process's exit code (options.h).
+// Listens (metrics and health first), loads the models, starts the engine, warms up, serves until a
+// signal, drains, and returns the exit code of the process (HelpText() in options.h lists them).
+// `options` and `signals` must outlive the call.
 int RunServer(const Options& options, ShutdownSignals& signals);
 
 }  // namespace lectern

@@ -148,6 +148,15 @@ struct Answer {
   ReadingMode reading = ReadingMode::kWhole;
 };
 
+// How much may wait and run at once.
+struct QueueLimits {
+  uint32_t waiting = 64;              // requests, uploads and questions together
+  uint64_t waiting_tokens = 1 << 20;  // tokens waiting for prefill
+  absl::Duration wait;                // at the measured rates; bulk jobs: a quarter; 0: no limit
+  uint32_t running_questions = 16;    // answered in one batch
+  uint32_t running_uploads = 2;
+};
+
 // Static limits of an engine; every one appears in the error that enforces it.
 struct EngineLimits {
   uint64_t max_document_bytes = uint64_t{64} << 20;
@@ -159,11 +168,7 @@ struct EngineLimits {
   uint32_t max_stop_strings = 8;
   uint32_t max_stop_bytes = 64;
   uint32_t max_title_bytes = 1024;
-  uint32_t queue_capacity = 64;     // requests that wait, uploads and questions together
-  uint64_t queue_tokens = 1 << 20;  // tokens that wait to be read
-  absl::Duration queue_wait;        // at the learned rates, for bulk a quarter; 0: no limit
-  uint32_t running_questions = 16;  // answered in one batch
-  uint32_t running_uploads = 2;     // read side by side
+  QueueLimits queue;
 };
 
 // What the documents of one owner may take; 0 = no limit of its own.

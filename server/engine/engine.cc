@@ -26,14 +26,6 @@ namespace {
 // How long the idle worker sleeps before it looks after expired documents and its heartbeat.
 constexpr absl::Duration kIdleTick = absl::Milliseconds(100);
 
-QueueLimits LimitsOf(const EngineLimits& limits) {
-  return {.waiting = limits.queue_capacity,
-          .waiting_tokens = limits.queue_tokens,
-          .wait = limits.queue_wait,
-          .running_questions = limits.running_questions,
-          .running_uploads = limits.running_uploads};
-}
-
 class EngineImpl : public Engine {
  public:
   EngineImpl(const EngineOptions& options, std::vector<std::shared_ptr<const Model>> models,
@@ -47,12 +39,12 @@ class EngineImpl : public Engine {
                {.tenant_limits = options.tenant_limits,
                 .cache = {.directory = options.cache_dir, .max_bytes = options.cache_bytes},
                 .models = models_}),
-        queue_(std::make_shared<JobQueue>(LimitsOf(options.limits), clock, metrics)),
+        queue_(std::make_shared<JobQueue>(options.limits.queue, clock, metrics)),
         scheduler_(clock, metrics, queue_, options.prefill_slice_tokens),
         allocator_(&pool_, &store_, &scheduler_),
         prefill_(clock, metrics, &store_, &allocator_, &scheduler_),
         uploads_(std::make_shared<UploadBudget>(options.upload_bytes)) {
-    metrics_->SetQueueCapacity(options.limits.queue_capacity);
+    metrics_->SetQueueCapacity(options.limits.queue.waiting);
     for (const auto& model : models_) {
       const absl::Status reserved =
           pool_.Reserve(model->info().page_bytes, options.kv_populate && model == models_.front());

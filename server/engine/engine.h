@@ -35,7 +35,7 @@ struct EngineOptions {
   std::string cache_dir;                              // documents on disk, too; empty = none
   uint64_t cache_bytes = uint64_t{16} << 30;          // of the files there
   TenantLimits tenant_limits;                         // of the documents of each owner
-  double no_evidence_threshold = 0;                   // question_coverage below it sets no_evidence
+  double no_evidence_threshold = 0.6;                 // question_coverage below it sets no_evidence
 };
 
 class Engine {

@@ -2,18 +2,12 @@
 
 namespace lectern {
 
-bool ParseNumerics(std::string_view word, ModelLoadOptions::Numerics& numerics) {
+std::vector<std::pair<std::string, ModelLoadOptions::Numerics>> NumericsWords() {
   using Numerics = ModelLoadOptions::Numerics;
-  constexpr std::pair<std::string_view, Numerics> kWords[] = {{"auto", Numerics::kAuto},
-                                                              {"blocks", Numerics::kBlocks},
-                                                              {"int8", Numerics::kInt8Rotated},
-                                                              {"f32", Numerics::kF32}};
-  for (const auto& [known, meaning] : kWords) {
-    if (word != known) continue;
-    numerics = meaning;
-    return true;
-  }
-  return false;
+  return {{"auto", Numerics::kAuto},
+          {"blocks", Numerics::kBlocks},
+          {"int8", Numerics::kInt8Rotated},
+          {"f32", Numerics::kF32}};
 }
 
 }  // namespace lectern

@@ -3,7 +3,8 @@
 
 #include <memory>
 #include <string>
-#include <string_view>
+#include <utility>
+#include <vector>
 
 #include "kernels/runtime/execution_context.h"
 #include "server/model/attention_policy.h"
@@ -32,8 +33,7 @@ struct ModelLoadOptions {
       .top_k = 128, .layer_k = {0}, .tail = AttentionPolicy::Tail::kMean, .dense_up_to = 1024};
 };
 
-// What programs call them: "auto", "blocks", "int8", "f32". False for another word; `numerics` is
-// then untouched.
-bool ParseNumerics(std::string_view word, ModelLoadOptions::Numerics& numerics);
+// The words that flags of programs use: "auto", "blocks", "int8", "f32".
+std::vector<std::pair<std::string, ModelLoadOptions::Numerics>> NumericsWords();
 
 }  // namespace lectern

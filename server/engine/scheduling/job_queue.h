@@ -89,15 +89,6 @@ class QueuedJob : public Job, public std::enable_shared_from_this<QueuedJob> {
   std::weak_ptr<JobQueue> queue_;  // set once, before others see the job
 };
 
-// How much may wait and run.
-struct QueueLimits {
-  uint32_t waiting = 64;
-  uint64_t waiting_tokens = 1 << 20;
-  absl::Duration wait;  // that jobs have before them in the queue, bulk ones a quarter; 0: no limit
-  uint32_t running_questions = 16;
-  uint32_t running_uploads = 2;
-};
-
 // Thread-safe.
 class JobQueue : public std::enable_shared_from_this<JobQueue> {
  public:

@@ -141,7 +141,7 @@ class DocumentQaService final : public v1::DocumentQA::CallbackService {
     const EngineStatus status = engine->status();
     out.set_requests_running(status.running);
     out.set_requests_waiting(status.waiting);
-    out.set_queue_capacity(engine->limits().queue_capacity);
+    out.set_queue_capacity(engine->limits().queue.waiting);
     out.set_documents(status.documents);
     out.set_kv_bytes_used(status.kv_bytes_used);
     out.set_kv_bytes_capacity(status.kv_bytes_capacity);

@@ -24,11 +24,12 @@ TEST(OptionsTest, ReadsBothSpellings) {
   ASSERT_TRUE(options.ok()) << options.status();
   ASSERT_EQ(options->models.size(), 2u);
   EXPECT_EQ(options->models[1].second, "/b=c.gguf");
-  EXPECT_EQ(options->threads, 3);
-  EXPECT_EQ(options->kv_bytes, uint64_t{2} << 30);
-  EXPECT_EQ(options->policy.layer_k, (std::vector<int64_t>{0, 64}));
-  EXPECT_EQ(options->policy.dense_up_to, 7);
-  EXPECT_EQ(options->policy.tail, AttentionPolicy::Tail::kNone);
+  EXPECT_EQ(options->load.threads, 3);
+  EXPECT_EQ(options->engine.kv_bytes, uint64_t{2} << 30);
+  const AttentionPolicy& policy = options->load.default_policy;
+  EXPECT_EQ(policy.layer_k, (std::vector<int64_t>{0, 64}));
+  EXPECT_EQ(policy.dense_up_to, 7);
+  EXPECT_EQ(policy.tail, AttentionPolicy::Tail::kNone);
   EXPECT_EQ(options->drain_timeout, absl::Seconds(90));
 }
 

@@ -192,7 +192,7 @@ TEST_F(EngineTest, DocumentsExpire) {
 }
 
 TEST_F(EngineTest, AFullQueueRefuses) {
-  options_.limits.queue_capacity = 2;
+  options_.limits.queue.waiting = 2;
   Start();
   const std::string id = Upload(Text(3)).id;
   model_->gate().Close();

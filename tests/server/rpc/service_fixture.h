@@ -88,7 +88,7 @@ class ServiceTest : public RpcFixture {
     model_ = std::make_shared<FakeModel>(options);
     EngineOptions engine_options;
     engine_options.limits.max_new_tokens = 500;
-    engine_options.limits.queue_capacity = 40;
+    engine_options.limits.queue.waiting = 40;
     engine_options.kv_bytes = 64 << 20;
     engine_ = Engine::Create(engine_options, {model_}, &Clock::Real(), &metrics_);
   }

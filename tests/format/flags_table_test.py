@@ -2,7 +2,7 @@
 """Fails if the table of docs/reference/flags.md is not the one of `lectern-server --help`, or if a file below
 deploy/ or the Dockerfile gives the server a flag that it does not have.
 
-    readme_flags_test.py FLAGS_MD LECTERN_SERVER [--print]
+    flags_table_test.py FLAGS_MD LECTERN_SERVER [--print]
 """
 import pathlib
 import re
