@@ -10,7 +10,6 @@
 #include <vector>
 
 #include "client/cli/commands.h"
-#include "client/cli/help.h"
 #include "client/cli/options.h"
 
 namespace {

@@ -99,6 +99,13 @@ TEST_F(CliTest, AskStreamsTextThenEvidenceThenTimings) {
   EXPECT_FALSE(fake_.ask.has_attention());
 }
 
+TEST_F(CliTest, QualityReachesTheServer) {
+  EXPECT_EQ(Run({"ask", "doc-1", "When?", "--quality=high"}), kExitOk);
+  EXPECT_EQ(fake_.ask.quality(), lectern::v1::AskRequest::QUALITY_HIGH);
+  EXPECT_EQ(Run({"ask", "doc-1", "When?"}), kExitOk);
+  EXPECT_EQ(fake_.ask.quality(), lectern::v1::AskRequest::QUALITY_UNSPECIFIED);
+}
+
 TEST_F(CliTest, AskAboutAFileUploadsItFirst) {
   EXPECT_EQ(Run({"ask", "--file=" + WriteFile("text"), "When?", "--exact"}), kExitOk);
   EXPECT_EQ(fake_.text, "text");
