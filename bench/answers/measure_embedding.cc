@@ -1,20 +1,15 @@
 // measure_embedding: what top-k attention and int8 cost a BERT encoder's sentence embeddings.
-//
-//   measure_embedding --model=DIR --texts=FILE [--least_tokens=1] [--threads=2]
-//
-// FILE is a JSON list of strings. The reference is fp32 with dense attention. Prints a JSON line
-// for each other numerics, k (0: dense) and tail, top-k in every layer: {"numerics", "k", "tail",
-// "texts", "mean_cosine", "least_cosine"}, over the texts of at least --least_tokens tokens.
+// --help describes the output and the flags.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <fstream>
-#include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
+#include "base/flags/flag_table.h"
 #include "bench/answers/asking.h"
 #include "bench/answers/embedding.h"
 
@@ -22,6 +17,14 @@ namespace lectern {
 namespace {
 
 using Numerics = ModelLoadOptions::Numerics;
+
+constexpr char kIntroduction[] =
+    R"(measure_embedding: what top-k attention and int8 cost a BERT encoder's sentence embeddings.
+
+The reference is fp32 with dense attention. Prints one JSON line for each other combination of
+numerics, k (0: dense) and tail, with top-k in every layer: {"numerics", "k", "tail", "texts",
+"mean_cosine", "least_cosine"}.
+)";
 
 std::vector<std::vector<float>> EmbedAll(const Embedder& embedder,
                                          const std::vector<std::string>& texts,
@@ -51,22 +54,29 @@ void PrintRow(const char* numerics, int64_t k, const char* tail,
       sum / static_cast<double>(reference.size()), least);
 }
 
-std::map<std::string, std::string> ParseFlags(int argc, char** argv) {
-  std::map<std::string, std::string> flags = {
-      {"model", ""}, {"texts", ""}, {"least_tokens", "1"}, {"threads", "2"}};
-  for (int i = 1; i < argc; ++i) {
-    const std::string word = argv[i];
-    const size_t equals = word.find('=');
-    const bool known = word.rfind("--", 0) == 0 && equals != std::string::npos &&
-                       flags.contains(word.substr(2, equals - 2));
-    if (!known) Fail("measure_embedding: unknown option " + word);
-    flags[word.substr(2, equals - 2)] = word.substr(equals + 1);
-  }
-  return flags;
+struct Options {
+  std::string model;
+  std::string texts;
+  uint64_t least_tokens = 1;
+  int threads = 2;
+};
+
+Options ParseOptions(int argc, char** argv) {
+  Options options;
+  flags::Table table({.name = "measure_embedding", .introduction = kIntroduction});
+  table.Add({
+      {"model", flags::Required(flags::Text(&options.model, "DIR")), "a BERT encoder's folder"},
+      {"texts", flags::Required(flags::Text(&options.texts, "FILE")), "a JSON list of strings"},
+      {"least_tokens", flags::Number(&options.least_tokens, 1, 1 << 20),
+       "leave out texts with fewer tokens"},
+      {"threads", flags::Number(&options.threads, 1, 1024), "threads per model step"},
+  });
+  flags::ParseOrExit(table, argc, argv);
+  return options;
 }
 
-std::unique_ptr<Embedder> Load(std::map<std::string, std::string>& flags, Numerics numerics) {
-  auto embedder = Embedder::Load(flags["model"], numerics, std::atoi(flags["threads"].c_str()));
+std::unique_ptr<Embedder> Load(const Options& options, Numerics numerics) {
+  auto embedder = Embedder::Load(options.model, numerics, options.threads);
   if (!embedder.ok()) Fail("measure_embedding: " + embedder.status().ToString());
   return *std::move(embedder);
 }
@@ -97,10 +107,9 @@ void PrintTopKRows(const char* numerics, const Embedder& embedder,
 }
 
 int Main(int argc, char** argv) {
-  auto flags = ParseFlags(argc, argv);
-  const auto f32 = Load(flags, Numerics::kF32), int8 = Load(flags, Numerics::kInt8Rotated);
-  const auto texts =
-      ReadTexts(flags["texts"], std::strtoull(flags["least_tokens"].c_str(), nullptr, 10), *f32);
+  const Options options = ParseOptions(argc, argv);
+  const auto f32 = Load(options, Numerics::kF32), int8 = Load(options, Numerics::kInt8Rotated);
+  const auto texts = ReadTexts(options.texts, options.least_tokens, *f32);
   const AttentionPolicy dense = AttentionPolicy::Exact();
   const auto reference = EmbedAll(*f32, texts, dense);
   PrintTopKRows("f32", *f32, texts, reference);

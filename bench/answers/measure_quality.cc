@@ -1,15 +1,5 @@
-// measure_quality: puts the questions of a set to the engine, in this process, and prints what came
-// back, one JSON object a line. bench/quality makes tables of it.
-//
-//   measure_quality --model=FILE --set=FILE [--policy=NAME] [--reading=auto|whole|chunks]
-//                   [--lengths=1k,4k] [--kinds=plain,...] [--limit=N] [--threads=2]
-//                   [--max_new_tokens=20] [--kv_bytes=N] [--no_evidence_threshold=0.6]
-//
-// A policy is exact, default, or topN (plain top-k: layer 0 too, what is dropped is dropped). The
-// set: {"docs": [{"id", "tokens", "sentences"}], "cases": [{"id", "doc", "depth", "question",
-// "answer" (null: it is not in the document), "sentence" and "insert_before_sentence", or
-// "inserts":
-// [{"sentence", "insert_before_sentence"}], "form": "plain" or what it is}]}.
+// measure_quality: asks the engine the questions of a set and prints the results. --help describes
+// the set and the flags.
 #include <algorithm>
 #include <cctype>
 #include <cstdio>
@@ -24,6 +14,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/flags/flag_table.h"
 #include "bench/answers/asking.h"
 #include "server/engine/engine.h"
 #include "server/metrics/server_metrics.h"
@@ -33,6 +24,15 @@ namespace lectern {
 namespace {
 
 using nlohmann::json;
+
+constexpr char kIntroduction[] =
+    R"(measure_quality: asks the engine the questions of a set, in this process, and prints the results,
+one JSON object per line. bench/quality makes tables of them.
+
+The set: {"docs": [{"id", "tokens", "sentences"}], "cases": [{"id", "doc", "depth", "question",
+"answer" (null: it is not in the document), "sentence" and "insert_before_sentence", or "inserts":
+[{"sentence", "insert_before_sentence"}], "form": "plain" or another form}]}.
+)";
 
 std::set<std::string> Words(const std::string& list) {
   std::set<std::string> words;
@@ -63,13 +63,6 @@ AttentionChoice ChoiceOf(const std::string& policy) {
   return choice;
 }
 
-ReadingMode ReadingOf(const std::string& name) {
-  if (name == "auto") return ReadingMode::kAuto;
-  if (name == "whole") return ReadingMode::kWhole;
-  if (name == "chunks") return ReadingMode::kChunks;
-  Fail("--reading=" + name);
-}
-
 std::string Lower(std::string text) {
   for (char& c : text) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
   return text;
@@ -81,28 +74,46 @@ std::string LengthName(uint64_t tokens) {
   return std::to_string(halves / 2) + (halves % 2 == 1 ? ".5k" : "k");
 }
 
-struct Flags {
-  std::map<std::string, std::string> values = {{"policy", "default"},
-                                               {"reading", "auto"},
-                                               {"threads", "2"},
-                                               {"limit", "0"},
-                                               {"lengths", ""},
-                                               {"kinds", ""},
-                                               {"kv_bytes", "3000000000"},
-                                               {"no_evidence_threshold", "0.6"},
-                                               {"max_new_tokens", "20"}};
-  const std::string& operator[](const std::string& name) { return values[name]; }
+struct Options {
+  ModelLoadOptions model{.name = "model"};
+  EngineOptions engine{.kv_bytes = 3'000'000'000};
+  std::string set;
+  std::string policy = "default";
+  ReadingMode reading = ReadingMode::kAuto;
+  std::string lengths;
+  std::string kinds;
+  int limit = 0;
+  uint32_t max_new_tokens = 20;
 };
 
-Flags ParseFlags(int argc, char** argv) {
-  Flags flags;
-  for (int i = 1; i < argc; ++i) {
-    const std::string word = argv[i];
-    const size_t equals = word.find('=');
-    if (word.rfind("--", 0) != 0 || equals == std::string::npos) Fail("unknown option " + word);
-    flags.values[word.substr(2, equals - 2)] = word.substr(equals + 1);
-  }
-  return flags;
+std::vector<std::pair<std::string, ReadingMode>> Readings() {
+  return {{"auto", ReadingMode::kAuto},
+          {"whole", ReadingMode::kWhole},
+          {"chunks", ReadingMode::kChunks}};
+}
+
+Options ParseOptions(int argc, char** argv) {
+  Options o;
+  flags::Table table({.name = "measure_quality", .introduction = kIntroduction});
+  table.Add({
+      {"model", flags::Required(flags::Text(&o.model.path, "FILE")), "the model"},
+      {"set", flags::Required(flags::Text(&o.set, "FILE")), "the question set, JSON"},
+      {"policy", flags::Text(&o.policy, "NAME"),
+       "default; exact; or topN: plain top-N in every layer, the dropped keys left out"},
+      {"reading", flags::Choice(&o.reading, Readings()), "how documents are read"},
+      {"lengths", flags::AnyText(&o.lengths, "LENGTH,LENGTH,..."),
+       "only documents of these lengths, e.g. 1k,4k", "all"},
+      {"kinds", flags::AnyText(&o.kinds, "FORM,FORM,..."), "only questions of these forms", "all"},
+      {"limit", flags::Number(&o.limit, 0, 1 << 30),
+       "at most this many questions per length and form; 0: all"},
+      {"threads", flags::Number(&o.model.threads, 1, 1024), "threads per model step"},
+      {"max_new_tokens", flags::Number(&o.max_new_tokens, 1, 1 << 20), "longest answer, in tokens"},
+      {"kv_bytes", flags::Bytes(&o.engine.kv_bytes), "memory for the KV cache"},
+      {"no_evidence_threshold", flags::Real(&o.engine.no_evidence_threshold, 0, 1, "SHARE"),
+       "as lectern-server's"},
+  });
+  flags::ParseOrExit(table, argc, argv);
+  return o;
 }
 
 struct Document {
@@ -133,7 +144,7 @@ Document DocumentOf(const json& prose, const json& item) {
   return document;
 }
 
-// Facts that stand in the first `most` spans of evidence.
+// The number of facts contained in the first `most` spans of evidence.
 size_t FactsIn(const Document& document, const Answer& answer, size_t most) {
   size_t found = 0;
   for (const std::string& fact : document.facts) {
@@ -148,15 +159,15 @@ size_t FactsIn(const Document& document, const Answer& answer, size_t most) {
 
 class Measurement {
  public:
-  Measurement(Flags& flags, Engine* engine)
-      : engine_(engine),
-        policy_(flags["policy"]),
-        reading_(flags["reading"]),
-        max_new_tokens_(static_cast<uint32_t>(std::atoi(flags["max_new_tokens"].c_str()))) {}
+  Measurement(const Options& options, Engine* engine) : options_(options), engine_(engine) {
+    for (const auto& [name, mode] : Readings()) {
+      if (mode == options.reading) reading_ = name;
+    }
+  }
 
   json Run(const json& prose, const json& item) {
     const Document document = DocumentOf(prose, item);
-    UploadOptions upload{.reading = ReadingOf(reading_), .attention = ChoiceOf(policy_)};
+    UploadOptions upload{.reading = options_.reading, .attention = ChoiceOf(options_.policy)};
     const absl::Duration start = Clock::Real().Steady();
     const DocumentInfo info = UploadAndWait(engine_, document.text, upload);
     const absl::Duration uploaded = Clock::Real().Steady();
@@ -164,14 +175,14 @@ class Measurement {
                    .question = item["question"],
                    .attention = upload.attention,
                    .reading = upload.reading,
-                   .max_new_tokens = max_new_tokens_};
+                   .max_new_tokens = options_.max_new_tokens};
     const Answer answer = AskAndWait(engine_, ask);
     (void)engine_->DeleteDocument(info.id, "");
     json row = {{"id", item["id"]},
                 {"length", LengthName(prose["tokens"])},
                 {"form", item.value("form", "plain")},
                 {"depth", item.value("depth", 0.0)},
-                {"policy", policy_},
+                {"policy", options_.policy},
                 {"reading", reading_},
                 {"reply", answer.text},
                 {"facts", document.facts.size()},
@@ -195,29 +206,23 @@ class Measurement {
   }
 
  private:
+  const Options& options_;
   Engine* const engine_;
-  const std::string policy_;
-  const std::string reading_;
-  const uint32_t max_new_tokens_;
+  std::string reading_;
 };
 
 int Main(int argc, char** argv) {
-  Flags flags = ParseFlags(argc, argv);
-  std::ifstream file(flags["set"]);
-  if (!file) Fail("cannot read --set=" + flags["set"]);
+  const Options options = ParseOptions(argc, argv);
+  std::ifstream file(options.set);
+  if (!file) Fail("cannot read --set=" + options.set);
   const json set = json::parse(file);
-  auto model = LoadModel(
-      {.name = "model", .path = flags["model"], .threads = std::atoi(flags["threads"].c_str())});
+  auto model = LoadModel(options.model);
   if (!model.ok()) Fail(model.status().ToString());
   ServerMetrics metrics({"model"});
-  EngineOptions options;
-  options.no_evidence_threshold = std::strtod(flags["no_evidence_threshold"].c_str(), nullptr);
-  options.kv_bytes = std::strtoull(flags["kv_bytes"].c_str(), nullptr, 10);
-  const auto engine = Engine::Create(options, {*model}, &Clock::Real(), &metrics);
-  Measurement measurement(flags, engine.get());
-  const auto lengths = Words(flags["lengths"]), kinds = Words(flags["kinds"]);
-  const int limit = std::atoi(flags["limit"].c_str());
-  std::map<std::string, int> taken;  // of each length and form
+  const auto engine = Engine::Create(options.engine, {*model}, &Clock::Real(), &metrics);
+  Measurement measurement(options, engine.get());
+  const auto lengths = Words(options.lengths), kinds = Words(options.kinds);
+  std::map<std::string, int> taken;  // by length and form
   for (const json& item : set["cases"]) {
     const auto prose = std::find_if(set["docs"].begin(), set["docs"].end(),
                                     [&](const json& d) { return d["id"] == item["doc"]; });
@@ -226,7 +231,7 @@ int Main(int argc, char** argv) {
     const std::string form = item.value("form", "plain");
     if (!lengths.empty() && !lengths.contains(length)) continue;
     if (!kinds.empty() && !kinds.contains(form)) continue;
-    if (limit > 0 && taken[length + form]++ >= limit) continue;
+    if (options.limit > 0 && taken[length + form]++ >= options.limit) continue;
     std::cout << measurement.Run(*prose, item).dump() << std::endl;
   }
   return 0;

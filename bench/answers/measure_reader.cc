@@ -1,13 +1,6 @@
-// measure_reader: puts questions about passages to a model, under one setting after the other, and
-// prints the replies, one JSON object a line. bench/unifiedqa makes a table of it.
-//
-//   measure_reader --model=FOLDER --data=FILE.jsonl --settings=dense,ffn16,attention8,...
-//                  [--limit=N] [--threads=2] [--numerics=auto|blocks|int8|f32]
-//                  [--max_new_tokens=48]
-//
-// A line of the data: {"id", "context", "question", ...}. A setting: dense; ffnK (K units of every
-// feed-forward layer by the signed rule of the paper, where the model offers it); attentionK (K
-// keys in every layer of every kind of attention, the rest dropped).
+// measure_reader: asks a model questions about passages and prints the replies. --help describes
+// the settings and flags.
+#include <cstdint>
 #include <cstdlib>
 #include <fstream>
 #include <iostream>
@@ -17,6 +10,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/flags/flag_table.h"
 #include "bench/answers/asking.h"
 #include "server/engine/engine.h"
 #include "server/metrics/server_metrics.h"
@@ -27,42 +21,45 @@ namespace {
 
 using nlohmann::json;
 
-struct Flags {
-  std::string model, data, settings = "dense";
-  size_t limit = 0;
-  int threads = 2;
+constexpr char kIntroduction[] =
+    R"(measure_reader: asks a model questions about passages, under one setting after another, and
+prints the replies, one JSON object per line. bench/unifiedqa makes a table of them.
+
+Settings:
+  dense       dense attention, all feed-forward units
+  ffnK        K units in every feed-forward layer, ranked by the paper's signed rule where the model
+              offers it
+  attentionK  K keys in every layer of every kind of attention; the other keys are dropped
+)";
+
+struct Options {
+  ModelLoadOptions model{.name = "model"};
+  std::string data;
+  std::string settings = "dense";
+  uint64_t limit = 0;
   uint32_t max_new_tokens = 48;
-  ModelLoadOptions::Numerics numerics = ModelLoadOptions::Numerics::kAuto;
 };
 
-Flags ParseFlags(int argc, char** argv) {
-  Flags flags;
-  for (int i = 1; i < argc; ++i) {
-    const std::string word = argv[i];
-    const size_t equals = word.find('=');
-    const std::string name = word.substr(0, equals);
-    const std::string value = equals == std::string::npos ? "" : word.substr(equals + 1);
-    if (name == "--model") {
-      flags.model = value;
-    } else if (name == "--data") {
-      flags.data = value;
-    } else if (name == "--settings") {
-      flags.settings = value;
-    } else if (name == "--limit") {
-      flags.limit = std::strtoull(value.c_str(), nullptr, 10);
-    } else if (name == "--threads") {
-      flags.threads = std::atoi(value.c_str());
-    } else if (name == "--max_new_tokens") {
-      flags.max_new_tokens = static_cast<uint32_t>(std::atoi(value.c_str()));
-    } else if (name == "--numerics" && ParseNumerics(value, flags.numerics)) {
-    } else {
-      Fail("measure_reader: unknown option " + word);
-    }
-  }
-  return flags;
+Options ParseOptions(int argc, char** argv) {
+  Options options;
+  flags::Table table({.name = "measure_reader", .introduction = kIntroduction});
+  table.Add({
+      {"model", flags::Required(flags::Text(&options.model.path, "FOLDER")), "the model"},
+      {"data", flags::Required(flags::Text(&options.data, "FILE")),
+       "lines of JSON: {\"id\", \"context\", \"question\", ...}"},
+      {"settings", flags::Text(&options.settings, "SETTING,SETTING,..."), "settings to compare"},
+      {"limit", flags::Number(&options.limit, 0, UINT64_MAX), "use the first N lines; 0: all"},
+      {"threads", flags::Number(&options.model.threads, 1, 1024), "threads per model step"},
+      {"numerics", flags::Choice(&options.model.numerics, NumericsWords()),
+       "number format of the weights"},
+      {"max_new_tokens", flags::Number(&options.max_new_tokens, 1, 1 << 20),
+       "longest answer, in tokens"},
+  });
+  flags::ParseOrExit(table, argc, argv);
+  return options;
 }
 
-// The number behind `prefix`, or 0 if the setting is another.
+// The number after `prefix`, or 0 if the setting has another prefix.
 int64_t KOf(const std::string& setting, const std::string& prefix) {
   if (setting.rfind(prefix, 0) != 0) return 0;
   const int64_t k = std::atoll(setting.c_str() + prefix.size());
@@ -86,26 +83,25 @@ AttentionChoice ChoiceOf(const std::string& setting) {
 }
 
 int Main(int argc, char** argv) {
-  const Flags flags = ParseFlags(argc, argv);
-  std::ifstream file(flags.data);
-  if (!file) Fail("measure_reader: cannot read --data=" + flags.data);
+  const Options options = ParseOptions(argc, argv);
+  std::ifstream file(options.data);
+  if (!file) Fail("measure_reader: cannot read --data=" + options.data);
   std::vector<json> rows;
   for (std::string line; std::getline(file, line);) {
     if (!line.empty()) rows.push_back(json::parse(line));
-    if (flags.limit > 0 && rows.size() == flags.limit) break;
+    if (options.limit > 0 && rows.size() == options.limit) break;
   }
-  const auto model = LoadModel(
-      {.name = "model", .path = flags.model, .numerics = flags.numerics, .threads = flags.threads});
+  const auto model = LoadModel(options.model);
   if (!model.ok()) Fail(model.status().ToString());
   ServerMetrics metrics({"model"});
   const auto engine = Engine::Create({}, {*model}, &Clock::Real(), &metrics);
-  std::stringstream settings(flags.settings);
+  std::stringstream settings(options.settings);
   for (std::string setting; std::getline(settings, setting, ',');) {
     for (const json& row : rows) {
       const Answer answer = AskAndWait(engine.get(), {.inline_text = row.at("context"),
                                                       .question = row.at("question"),
                                                       .attention = ChoiceOf(setting),
-                                                      .max_new_tokens = flags.max_new_tokens});
+                                                      .max_new_tokens = options.max_new_tokens});
       std::cout << json{{"setting", setting},
                         {"id", row.at("id")},
                         {"reply", answer.text},

@@ -1,13 +1,5 @@
-// bench_encoder: what a T5 or BERT model does on this machine, without a server around it.
-//
-//   bench_encoder --model=DIR [--threads=2] [--numerics=int8|f32] [--top_k=K] [--ids=FILE]
-//                 [--runs=3] [--median] [--only=ROW,ROW...] [--json]
-//
-// Rows, FAMILY being t5 or bert: FAMILY_encode_512 and FAMILY_encode_4k, tokens/s of the encoder
-// alone over one window of 512 and of 4,096 tokens; FAMILY_rss_4k, peak resident bytes up to the
-// end of the first such window of 4,096; t5_decode, tokens/s of 64 most likely tokens, one after
-// the other, behind a first one and an encoded window of 512. Dense attention unless --top_k says
-// otherwise. Windows that the model cannot read are left out. --ids and --runs as bench_generate's.
+// bench_encoder: measures a T5 or BERT model on this machine, without a server. --help describes
+// the rows and flags.
 #include <algorithm>
 #include <memory>
 #include <string>
@@ -20,6 +12,16 @@
 namespace lectern {
 namespace {
 
+constexpr char kIntroduction[] =
+    R"(bench_encoder: measures a T5 or BERT model on this machine, without a server.
+
+Rows, where FAMILY is t5 or bert:
+  FAMILY_encode_512, FAMILY_encode_4k  tokens/s of the encoder alone over one window of 512 or 4,096
+                                       tokens
+  FAMILY_rss_4k                        peak resident bytes up to the end of the first 4,096 tokens
+  t5_decode                            tokens/s of 64 greedy tokens after an encoded window of 512
+Windows longer than the model's limit are left out. Attention is dense unless --top_k is given.
+)";
 constexpr int64_t kShortWindow = 512;
 constexpr int64_t kLongWindow = 4096;
 constexpr int kDecodeTokens = 64;
@@ -113,7 +115,9 @@ class Bench {
 };
 
 int Main(int argc, char** argv) {
-  const BenchOptions options = ParseBenchOptions(argc, argv, AttentionPolicy::Exact());
+  const BenchOptions options =
+      ParseBenchOptions({.name = "bench_encoder", .introduction = kIntroduction},
+                        AttentionPolicy::Exact(), argc, argv);
   const absl::StatusOr<std::shared_ptr<const Model>> model = LoadModel(options.model);
   if (!model.ok()) BenchFail(model.status().ToString());
   if ((*model)->info().kind == ModelKind::kGenerative) {

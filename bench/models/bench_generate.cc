@@ -1,18 +1,5 @@
-// bench_generate: what one model does on this machine, without a server around it.
-//
-//   bench_generate --model=FILE [--threads=2] [--numerics=auto|blocks|int8|f32]
-//                  [--device=cuda] [--exact | --top_k=K] [--ids=FILE] [--runs=3] [--median]
-//                  [--only=ROW,ROW...] [--json]
-//
-// Rows: seconds from the start of the process to the first token of a 16-token prompt ("load");
-// prefill tokens/s of 8,000, 2,048 and 512 tokens; decode tokens/s behind 8,000, 2,048 and 0
-// tokens; seconds to the first token of a 64-token question behind 8,000 cached tokens; peak
-// resident bytes up to the end of the first 8,000 tokens; tokens/s of one (answers_1) and of eight
-// (answers_8) answers at once of 128 tokens on one document of 6,016 cached tokens, to questions of
-// 64 tokens, reading the questions included. Every row is the best (or median) of
-// --runs, of fewer when it has taken five seconds. Rows that do not fit the window are left out.
-// --ids names a file with the prompt's token ids, separated by white space, so that peers can be
-// given the same prompt; without it the ids are a fixed pseudo-random walk.
+// bench_generate: measures a generative model on this machine, without a server. --help describes
+// the rows and flags.
 #include <unistd.h>
 
 #include <algorithm>
@@ -31,6 +18,19 @@
 namespace lectern {
 namespace {
 
+constexpr char kIntroduction[] =
+    R"(bench_generate: measures a generative model on this machine, without a server.
+
+Rows:
+  load             seconds from the start of the process to the first token of a 16-token prompt
+  prefill_8k/2k/512  prefill tokens/s of prompts of 8,000, 2,048 and 512 tokens
+  decode_8k/2k/0   decoded tokens/s after 8,000, 2,048 and 0 tokens
+  ttft_cached_8k   seconds to the first token of a 64-token question after 8,000 cached tokens
+  rss_8k           peak resident bytes up to the end of the first 8,000 tokens
+  answers_1/8      tokens/s of one and of eight concurrent 128-token answers to 64-token questions
+                   about one document of 6,016 cached tokens, prefill of the questions included
+Rows that exceed the context length are left out.
+)";
 constexpr int kDecodeTokens = 64;
 constexpr int kQuestionTokens = 64;
 constexpr int kAnswerPromptTokens = 16;
@@ -150,7 +150,9 @@ class Bench {
 };
 
 int Main(int argc, char** argv) {
-  const BenchOptions options = ParseBenchOptions(argc, argv, ModelLoadOptions{}.default_policy);
+  const BenchOptions options =
+      ParseBenchOptions({.name = "bench_generate", .introduction = kIntroduction},
+                        ModelLoadOptions{}.default_policy, argc, argv);
   const absl::StatusOr<std::shared_ptr<const Model>> model = LoadModel(options.model);
   if (!model.ok()) BenchFail(model.status().ToString());
   Bench(options, **model).Run().Print();

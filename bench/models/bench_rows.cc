@@ -15,6 +15,7 @@ namespace lectern {
 namespace {
 
 constexpr double kRowSeconds = 5;
+constexpr int64_t kMaxKeys = 65536;
 
 }  // namespace
 
@@ -23,50 +24,46 @@ void BenchFail(const std::string& message) {
   std::exit(2);
 }
 
-BenchOptions ParseBenchOptions(int argc, char** argv, const AttentionPolicy& policy) {
-  BenchOptions options;
-  options.model.name = "bench";
-  options.policy = policy;
-  for (int i = 1; i < argc; ++i) {
-    const std::string arg = argv[i];
-    const size_t equals = arg.find('=');
-    const std::string key = arg.substr(0, equals);
-    const std::string value = equals == std::string::npos ? "" : arg.substr(equals + 1);
-    if (key == "--model") {
-      options.model.path = value;
-    } else if (key == "--threads") {
-      options.model.threads = std::atoi(value.c_str());
-    } else if (key == "--numerics" && ParseNumerics(value, options.model.numerics)) {
-    } else if (arg == "--device=cuda") {
-      auto device = Int8Device::OpenCuda(
-          [](std::string_view code) { BenchFail("the device failed: " + std::string(code)); });
-      if (!device.ok()) BenchFail(std::string(device.status().message()));
-      options.model.device = *std::move(device);
-    } else if (key == "--exact") {
-      options.policy = AttentionPolicy::Exact();
-    } else if (key == "--top_k") {
-      options.policy.top_k = std::atoll(value.c_str());
-      options.policy.dense_up_to = 0;
-    } else if (key == "--dense_up_to") {
-      options.policy.dense_up_to = std::atoll(value.c_str());
-    } else if (key == "--ids") {
-      options.ids_file = value;
-    } else if (key == "--runs") {
-      options.runs = std::atoi(value.c_str());
-    } else if (key == "--only") {
-      options.only = value;
-    } else if (key == "--median") {
-      options.median = true;
-    } else if (key == "--json") {
-      options.json = true;
-    } else {
-      BenchFail("unknown option " + arg + "; the head of the program's source lists them");
-    }
-  }
-  if (options.model.path.empty()) BenchFail("--model=PATH is required");
-  if (options.model.threads < 1 || options.runs < 1) {
-    BenchFail("--threads and --runs must be positive");
-  }
+BenchOptions ParseBenchOptions(flags::Program program, const AttentionPolicy& policy, int argc,
+                               char** argv) {
+  BenchOptions options{.model = {.name = "bench"}, .policy = policy};
+  bool cuda = false;
+  flags::Table table(std::move(program));
+  table.Add({
+      {"model", flags::Required(flags::Text(&options.model.path, "PATH")),
+       "a .gguf file, or a folder with config.json and safetensors files"},
+      {"threads", flags::Number(&options.model.threads, 1, 1024), "threads per model step"},
+      {"numerics", flags::Choice(&options.model.numerics, NumericsWords()),
+       "number format of the weights"},
+      {"device", flags::Choice<bool>(&cuda, {{"cpu", false}, {"cuda", true}}),
+       "processor of the int8 matrix products"},
+      {"exact", flags::SwitchTo([&options] { options.policy = AttentionPolicy::Exact(); }),
+       "dense attention"},
+      {"top_k",
+       flags::NumberTo<int64_t>(
+           [&options](int64_t k) {
+             options.policy.top_k = k;
+             options.policy.dense_up_to = 0;
+           },
+           0, kMaxKeys, "K"),
+       "keys each query attends to; also sets --dense_up_to=0"},
+      {"dense_up_to", flags::Number(&options.policy.dense_up_to, 0, kMaxKeys, "KEYS"),
+       "queries with at most this many visible keys use dense attention; follows --top_k"},
+      {"ids", flags::Text(&options.ids_file, "FILE"),
+       "token ids of the prompt, separated by white space, so that peers read the same prompt",
+       "a fixed pseudo-random walk over the vocabulary"},
+      {"runs", flags::Number(&options.runs, 1, 1'000'000),
+       "repetitions of each row, fewer once they have taken five seconds"},
+      {"median", flags::Switch(&options.median), "report the median run instead of the best"},
+      {"only", flags::Text(&options.only, "ROW,ROW,..."), "measure only these rows", "all"},
+      {"json", flags::Switch(&options.json), "print one JSON object instead of a table"},
+  });
+  flags::ParseOrExit(table, argc, argv);
+  if (!cuda) return options;
+  auto device = Int8Device::OpenCuda(
+      [](std::string_view code) { BenchFail("the device failed: " + std::string(code)); });
+  if (!device.ok()) BenchFail(std::string(device.status().message()));
+  options.model.device = *std::move(device);
   return options;
 }
 

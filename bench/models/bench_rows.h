@@ -6,14 +6,13 @@
 #include <string>
 #include <vector>
 
+#include "base/flags/flag_table.h"
 #include "server/model/attention_policy.h"
 #include "server/model/loading/model_loader.h"
 
 namespace lectern {
 
-// --model=PATH --threads=N --numerics=auto|blocks|int8|f32 --device=cuda --exact --top_k=K
-// --dense_up_to=KEYS (0 if --top_k comes behind it) --ids=FILE --runs=N --median --only=ROW,ROW...
-// --json
+// What the flags of ParseBenchOptions() set.
 struct BenchOptions {
   ModelLoadOptions model;
   AttentionPolicy policy;
@@ -27,8 +26,11 @@ struct BenchOptions {
 // Ends the program with status 2.
 [[noreturn]] void BenchFail(const std::string& message);
 
-// Fails for what is no option or out of range. `policy` is what holds without --exact and --top_k.
-BenchOptions ParseBenchOptions(int argc, char** argv, const AttentionPolicy& policy);
+// Reads the flags that the programs share; `program` gives their name and introduction for --help.
+// `policy` is the default of --exact, --top_k and --dense_up_to. Ends the program after --help, and
+// with status 2 for wrong flags.
+BenchOptions ParseBenchOptions(flags::Program program, const AttentionPolicy& policy, int argc,
+                               char** argv);
 
 // The token ids of --ids, at least `least`; without it a fixed pseudo-random walk of `count`.
 std::vector<int32_t> BenchIds(const BenchOptions& options, int64_t vocabulary, int64_t count,

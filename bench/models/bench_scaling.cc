@@ -1,32 +1,31 @@
-// bench_scaling: what a token costs behind a document of n cached tokens, for growing n.
-//
-//   bench_scaling --model=FILE [--threads=2] [--lengths=1024,2048,...] [--budget=64] [--runs=3]
-//
-// One document is read to each length in turn (multiples of the page), by the page budget, since
-// what fills the pages does not change what they cost to read. There, best of --runs, for each
-// policy
-//   default  top-128, first layer dense, tail = mean: all keys are scored
-//   exact    dense
-//   kept     top-128 without the tail: pages that cannot hold a kept key are left out, without loss
-//   budget   the default with at most --budget pages per token and KV head, an approximation
-// it prints a JSON line {"length", "policy", "decode_s", "first_token_s"}: seconds per decoded
-// token, and to the first token of a question of 64 tokens. The model's window must hold the
-// longest length; bench/scaling makes a copy of a model whose file says so.
+// bench_scaling: measures the cost of a token after n cached tokens of a document, for growing n.
+// --help describes the rows and flags.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
-#include <map>
-#include <sstream>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "base/flags/flag_table.h"
 #include "bench/models/bench_session.h"
 #include "server/model/loading/model_loader.h"
 
 namespace lectern {
 namespace {
 
+constexpr char kIntroduction[] =
+    R"(bench_scaling: measures the cost of a token after n cached tokens of a document, for growing n.
+
+One document is extended to each length in turn, under the policy `budget`: the contents of the pages
+do not change the cost of reading them. At each length it prints one JSON line {"length", "policy",
+"decode_s", "first_token_s"} for each policy: seconds per decoded token, and to the first token of a
+64-token question.
+  default  top-128, first layer dense, tail = mean: scores all keys
+  exact    dense attention
+  kept     top-128 without the tail: skips pages that cannot hold a kept key, without loss
+  budget   default with at most --budget pages per token and KV head: an approximation
+)";
 constexpr int kDecodeTokens = 32;
 constexpr int kQuestionTokens = 64;
 
@@ -37,41 +36,27 @@ constexpr int kQuestionTokens = 64;
 
 struct Options {
   ModelLoadOptions model;
-  std::vector<int64_t> lengths;
+  std::vector<int64_t> lengths = {1024, 2048, 4096, 8192};
   int64_t budget = 64;
   int runs = 3;
 };
 
 Options ParseOptions(int argc, char** argv) {
-  std::map<std::string, std::string> values = {{"--model", ""},
-                                               {"--threads", "2"},
-                                               {"--lengths", "1024,2048,4096,8192"},
-                                               {"--budget", "64"},
-                                               {"--runs", "3"}};
-  for (int i = 1; i < argc; ++i) {
-    const std::string arg = argv[i];
-    const size_t equals = std::min(arg.find('='), arg.size());
-    const auto found = values.find(arg.substr(0, equals));
-    if (found == values.end() || equals == arg.size()) {
-      Fail("unknown option " + arg + "; the head of bench/models/bench_scaling.cc lists them");
-    }
-    found->second = arg.substr(equals + 1);
-  }
-  Options options;
-  options.model.name = "bench";
-  options.model.path = values["--model"];
-  options.model.threads = std::atoi(values["--threads"].c_str());
-  options.budget = std::atoll(values["--budget"].c_str());
-  options.runs = std::atoi(values["--runs"].c_str());
-  std::istringstream lengths(values["--lengths"]);
-  for (std::string length; std::getline(lengths, length, ',');) {
-    options.lengths.push_back(std::atoll(length.c_str()));
-  }
+  Options options{.model = {.name = "bench"}};
+  flags::Table table({.name = "bench_scaling", .introduction = kIntroduction});
+  table.Add({
+      {"model", flags::Required(flags::Text(&options.model.path, "FILE")),
+       "a model whose context length holds the longest length; bench/scaling makes one"},
+      {"threads", flags::Number(&options.model.threads, 1, 1024), "threads per model step"},
+      {"lengths", flags::Integers(&options.lengths, 1, 1 << 30),
+       "document lengths in tokens, multiples of the page"},
+      {"budget", flags::Number(&options.budget, 1, 1 << 20),
+       "pages per token and KV head of the policy `budget`"},
+      {"runs", flags::Number(&options.runs, 1, 1'000'000), "report the best of this many runs"},
+  });
+  flags::ParseOrExit(table, argc, argv);
+  if (options.lengths.empty()) flags::ExitWithUsageError(table, "--lengths: must not be empty");
   std::sort(options.lengths.begin(), options.lengths.end());
-  if (options.model.path.empty()) Fail("--model=FILE is required");
-  if (options.model.threads < 1 || options.runs < 1 || options.budget < 1) {
-    Fail("--threads, --runs and --budget must be positive");
-  }
   return options;
 }
 

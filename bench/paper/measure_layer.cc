@@ -1,21 +1,5 @@
-// measure_layer: one configuration of the paper's benchmarks, in a process of its own.
-//
-//   measure_layer --experiment=attention|layers|ffn --tokens=N
-//                 --method=plain|chunked|sdpa|naive_topk|ours|ours_dense
-//                 [--kept=K] [--chunk=C] [--layers=12] [--units=3072] [--threads=2]
-//                 [--repetitions=3] [--seconds=5] [--pages=f32|i8] [--memory_limit=BYTES]
-//                 [--skip_prediction]
-//   measure_layer --check [--threads=2]
-//
-// Prints one line of JSON: the best time of at most --repetitions runs (no further one is begun
-// after --seconds) and the peak of resident memory beyond the inputs, the result included. A small
-// run comes first, so that the libraries' own memory and start do not count.
-//
-// A configuration that needs more than --memory_limit (default: what the machine has available,
-// less 512 MiB) is not run, and is reported as out of memory. The same limit is set on the process,
-// so that a need larger than predicted fails an allocation, which is reported likewise;
-// --skip_prediction relies on that alone. --check compares all methods (check_methods.h) and prints
-// a line for each.
+// measure_layer: one configuration of the paper's benchmarks, in its own process. --help describes
+// the output and the flags.
 #include <ATen/Parallel.h>
 
 #include <chrono>
@@ -24,8 +8,13 @@
 #include <cstring>
 #include <exception>
 #include <new>
+#include <span>
 #include <string>
+#include <utility>
+#include <vector>
 
+#include "absl/strings/str_cat.h"
+#include "base/flags/flag_table.h"
 #include "bench/paper/check_methods.h"
 #include "bench/paper/process_memory.h"
 #include "bench/paper/workload.h"
@@ -33,6 +22,17 @@
 namespace lectern::bench {
 namespace {
 
+constexpr char kIntroduction[] =
+    R"(measure_layer: one configuration of the paper's benchmarks, in its own process.
+
+Prints one line of JSON: the best time of at most --repetitions runs and the peak of resident memory
+beyond the inputs, the result included. A small run comes first, so that the start-up costs of the
+libraries do not count.
+
+A configuration that needs more than --memory_limit is not run and is reported as out of memory. The
+limit is also set on the process, so that a need larger than predicted fails an allocation, which is
+reported likewise. --check prints a line for each method compared.
+)";
 constexpr int64_t kLeftToOthers = 512 << 20;
 constexpr double kGiB = 1 << 30;
 
@@ -42,7 +42,7 @@ struct Options {
   Shape shape{.threads = 2};
   int repetitions = 3;
   double seconds = 5;
-  int64_t memory_limit = 0;
+  uint64_t memory_limit = 0;
   bool skip_prediction = false;
   bool check = false;
 };
@@ -59,60 +59,49 @@ struct Measurement {
   std::exit(2);
 }
 
-bool SetNumber(Options& options, const std::string& key, const std::string& value) {
-  const double number = std::atof(value.c_str());
-  const auto integer = static_cast<int64_t>(number);
-  if (number <= 0) return false;
-  if (key == "--tokens") {
-    options.shape.tokens = integer;
-  } else if (key == "--kept") {
-    options.shape.kept = integer;
-  } else if (key == "--chunk") {
-    options.shape.chunk = integer;
-  } else if (key == "--layers") {
-    options.shape.layers = static_cast<int>(integer);
-  } else if (key == "--units") {
-    options.shape.units = integer;
-  } else if (key == "--threads") {
-    options.shape.threads = static_cast<int>(integer);
-  } else if (key == "--repetitions") {
-    options.repetitions = static_cast<int>(integer);
-  } else if (key == "--seconds") {
-    options.seconds = number;
-  } else if (key == "--memory_limit") {
-    options.memory_limit = integer;
-  } else {
-    return false;
-  }
-  return true;
+template <typename T>
+std::vector<std::pair<std::string, T>> Named(std::span<const T> all) {
+  std::vector<std::pair<std::string, T>> named;
+  for (const T each : all) named.emplace_back(ToString(each), each);
+  return named;
 }
 
 Options ParseOptions(int argc, char** argv) {
+  constexpr int64_t kMost = int64_t{1} << 40;
   Options options;
-  for (int i = 1; i < argc; ++i) {
-    const std::string arg = argv[i];
-    const size_t equals = arg.find('=');
-    const std::string key = arg.substr(0, equals);
-    const std::string value = equals == std::string::npos ? "" : arg.substr(equals + 1);
-    bool known = true;
-    if (key == "--experiment") {
-      known = ParseExperiment(value, options.experiment);
-    } else if (key == "--method") {
-      known = ParseMethod(value, options.method);
-    } else if (key == "--pages") {
-      known = value == "f32" || value == "i8";
-      options.shape.pages = value == "i8" ? kernels::KvType::kI8 : kernels::KvType::kF32;
-    } else if (arg == "--skip_prediction") {
-      options.skip_prediction = true;
-    } else if (arg == "--check") {
-      options.check = true;
-    } else {
-      known = SetNumber(options, key, value);
-    }
-    if (!known) Fail("cannot use " + arg + "; the head of bench/paper/measure_layer.cc lists all");
+  Shape& shape = options.shape;
+  flags::Table table({.name = "measure_layer", .introduction = kIntroduction});
+  table.Add({
+      {"experiment", flags::Choice(&options.experiment, Named(AllExperiments())), "what to run"},
+      {"method", flags::Choice(&options.method, Named(AllMethods())), "how to run it"},
+      {"tokens", flags::Number(&shape.tokens, 1, kMost), "tokens; required unless --check", "none"},
+      {"kept", flags::Number(&shape.kept, 1, kMost, "K"), "keys per query, or units per token"},
+      {"chunk", flags::Number(&shape.chunk, 1, kMost, "C"),
+       "queries (or tokens, for ffn) computed together"},
+      {"layers", flags::Number(&shape.layers, 1, 1 << 20), "layers of the stack"},
+      {"units", flags::Number(&shape.units, 1, kMost), "units of a feed-forward layer"},
+      {"threads", flags::Number(&shape.threads, 1, 1024), "threads"},
+      {"pages",
+       flags::Choice<kernels::KvType>(
+           &shape.pages, {{"f32", kernels::KvType::kF32}, {"i8", kernels::KvType::kI8}}),
+       "type of the keys and values of Lectern's methods"},
+      {"repetitions", flags::Number(&options.repetitions, 1, 1 << 20), "report the best of N runs"},
+      {"seconds", flags::Real(&options.seconds, 1e-9, 1e9), "start no further run after this time"},
+      {"memory_limit", flags::Bytes(&options.memory_limit), "memory for the run",
+       "available memory less 512MiB"},
+      {"skip_prediction", flags::Switch(&options.skip_prediction),
+       "run even if the predicted memory exceeds --memory_limit, which is still enforced"},
+      {"check", flags::Switch(&options.check), "compare all methods with each other instead"},
+  });
+  flags::ParseOrExit(table, argc, argv);
+  if (!options.check && shape.tokens == 0) {
+    flags::ExitWithUsageError(table, "--tokens: is required, as --tokens=N");
   }
-  if (!options.check && options.shape.tokens == 0) Fail("--tokens is required");
-  if (!Offers(options.experiment, options.method)) Fail("the experiment lacks this method");
+  if (!Offers(options.experiment, options.method)) {
+    flags::ExitWithUsageError(
+        table, absl::StrCat("--method=", ToString(options.method), ": the experiment ",
+                            ToString(options.experiment), " lacks it"));
+  }
   if (options.memory_limit == 0) options.memory_limit = AvailableBytes() - kLeftToOthers;
   return options;
 }
@@ -172,7 +161,7 @@ int OutOfMemory(const Options& options, const char* how) {
 
 int MeasureOne(const Options& options) {
   const int64_t needed = NeededBytes(options.experiment, options.method, options.shape);
-  if (!options.skip_prediction && needed > options.memory_limit) {
+  if (!options.skip_prediction && needed > static_cast<int64_t>(options.memory_limit)) {
     return OutOfMemory(options, "predicted, not run");
   }
   try {

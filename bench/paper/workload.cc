@@ -14,14 +14,6 @@ constexpr Experiment kExperiments[] = {Experiment::kAttention, Experiment::kLaye
 constexpr Method kMethods[] = {Method::kPlain,     Method::kChunked, Method::kSdpa,
                                Method::kNaiveTopK, Method::kOurs,    Method::kOursDense};
 
-template <typename T, size_t kCount>
-bool Parse(const T (&all)[kCount], std::string_view text, T& value) {
-  const T* const found =
-      std::find_if(all, all + kCount, [&](T each) { return text == ToString(each); });
-  if (found != all + kCount) value = *found;
-  return found != all + kCount;
-}
-
 // Beyond queries, keys, values and the output: section 3.1 of
 // docs/specs/topk_attention_and_ff.md.
 int64_t AttentionScratch(Method method, const Shape& s) {
@@ -79,10 +71,8 @@ int64_t NeededBytes(Experiment experiment, Method method, const Shape& s) {
   return FeedForwardScratch(method, rows, s) + activations;
 }
 
-bool ParseExperiment(std::string_view text, Experiment& experiment) {
-  return Parse(kExperiments, text, experiment);
-}
-bool ParseMethod(std::string_view text, Method& method) { return Parse(kMethods, text, method); }
+std::span<const Experiment> AllExperiments() { return kExperiments; }
+std::span<const Method> AllMethods() { return kMethods; }
 
 const char* ToString(Experiment experiment) {
   switch (experiment) {

@@ -6,7 +6,6 @@
 #include <cstdint>
 #include <memory>
 #include <span>
-#include <string_view>
 
 #include "kernels/kv/kv_pages.h"
 
@@ -53,10 +52,9 @@ std::unique_ptr<Workload> MakeWorkload(Experiment experiment, Method method, con
 // Rough bytes that Run() needs beyond the inputs, its result included.
 int64_t NeededBytes(Experiment experiment, Method method, const Shape& shape);
 
-// "attention", "layers", "ffn"; "plain", "chunked", "sdpa", "naive_topk", "ours",
-// "ours_dense". False if unknown.
-bool ParseExperiment(std::string_view text, Experiment& experiment);
-bool ParseMethod(std::string_view text, Method& method);
+std::span<const Experiment> AllExperiments();
+std::span<const Method> AllMethods();
+// "attention", "layers", "ffn"; "plain", "chunked", "sdpa", "naive_topk", "ours", "ours_dense".
 const char* ToString(Experiment experiment);
 const char* ToString(Method method);
 // There is no SDPA of a feed-forward layer, and kOursDense is there for one attention layer alone.

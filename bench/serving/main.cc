@@ -1,7 +1,4 @@
-// load_client: one phase of load on a running server; prints one JSON object. bench/load runs the
-// phases and judges them. Arrivals come from a fixed seed: plain questions on documents that were
-// uploaded before, uploads, questions that are cancelled, readers that are slow, and processes that
-// crash in the middle of an answer.
+// load_client: one phase of load on a running server. --help describes it.
 #include <unistd.h>
 
 #include <climits>
@@ -17,6 +14,10 @@ int main(int argc, char** argv) {
   if (!options.ok()) {
     std::fprintf(stderr, "load_client: %s\n", std::string(options.status().message()).c_str());
     return 2;
+  }
+  if (options->help) {
+    std::fputs(LoadHelpText().c_str(), stdout);
+    return 0;
   }
   if (!options->crash_with.empty()) {
     AskAndCrash(*options);
