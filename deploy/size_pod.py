@@ -5,7 +5,7 @@
     deploy/size_pod.py --threads=8 --kv_bytes=16GiB --max_running=32
 
 FILE holds what `lectern models --json` printed; without it the default model, SmolLM2-135M in int8, is
-meant (larger than in blocks, smaller than in fp32). The flags are lectern-server's own; those that take
+assumed (larger than in blocks, smaller than in fp32). The flags are lectern-server's own; those that take
 no memory are ignored. Prints the resources of a container; for systemd, memory is MemoryMax.
 """
 import json
@@ -13,7 +13,7 @@ import math
 import sys
 
 UNITS = {"KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
-# What `lectern models --json` says of SmolLM2-135M-Instruct.Q4_1.gguf with --numerics=int8.
+# The output of `lectern models --json` for SmolLM2-135M-Instruct.Q4_1.gguf with --numerics=int8.
 DEFAULT_MODEL = {"weightBytes": 136117248, "kvBytesPerToken": 13230, "vocabulary": 49152}
 DEFAULT_FLAGS = {"kv_bytes": "1GiB", "upload_bytes": "256MiB", "max_running": "16"}
 TEXT_BYTES_PER_TOKEN = 28          # text, token ids, ranges, sentences of a stored document
@@ -37,7 +37,7 @@ def flags_of(arguments):
 
 
 def needed_bytes(flags, models):
-    """What a server with these flags may hold under any load: docs/guides/operations.md, "Sizing"."""
+    """The memory that a server with these flags may hold under any load: docs/guides/operations.md, "Sizing"."""
     flags = {**DEFAULT_FLAGS, **flags}
     kv_bytes = parse_bytes(flags["kv_bytes"])
     weights = sum(int(model["weightBytes"]) for model in models)

@@ -19,13 +19,13 @@ deps=${LECTERN_DEPS_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/lectern}
 LECTERN_DEPS_DIR=$deps cmake/setup image protos model
 mkdir -p "$folder/tmp"
 
-# What apt is configured with, for Debian's own archives.
+# Prints the apt configuration for Debian's archives.
 apt_lines() {
   apt-get indextargets --format '$(ORIGIN) deb $(REPO_URI) $(RELEASE) $(COMPONENT)' 'Created-By: Packages' |
     sed -n 's/^Debian deb/deb/p' | sort -u
 }
 image() { TMPDIR="$folder/tmp" buildah --root "$folder/store" --runroot "$folder/run" --storage-driver overlay "$@"; }
-# What buildah leaves mounted would keep FOLDER from being removed.
+# Mounts that buildah leaves would keep FOLDER from being removed.
 finish() {
   image rm --all >/dev/null 2>&1 || true
   awk -v folder="$folder/" 'index($2, folder) == 1 {print $2}' /proc/self/mounts | tac | xargs -r umount

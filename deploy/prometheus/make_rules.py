@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Writes the Prometheus rules of Lectern: rules.yml beside this file, and the same as the PrometheusRule
-of deploy/kubernetes/components/monitoring.
+"""Writes the Prometheus rules of Lectern: rules.yml in this folder, and the PrometheusRule of
+deploy/kubernetes/components/monitoring with the same rules.
 
     deploy/prometheus/make_rules.py                     both files; a test fails when they differ
     deploy/prometheus/make_rules.py --minute=1s FILE    the rules to FILE, a minute lasting a second:
@@ -120,7 +120,7 @@ def service_alerts():
 
 def resource_alerts():
     return [
-        # A full memory is no fault, and neither is that old documents leave it: that they are wanted
+        # A full memory is not a fault, and neither is the eviction of old documents; asking for them
         # again is.
         Alert("LecternEvictionPressure",
               "(sum by (namespace, pod) (rate(lectern_document_lookups_total{result=\"evicted\"}[5m]))\n"
@@ -176,7 +176,7 @@ SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 class Scale:
-    """How long a minute of the rules lasts."""
+    """The length of a minute of the rules."""
 
     def __init__(self, minute_seconds):
         self.factor = minute_seconds / 60

@@ -144,7 +144,7 @@ TEST_F(LogTest, RepeatedErrorsAreHeldBack) {
   EXPECT_THAT(text, HasSubstr("another failure"));
 }
 
-TEST(RepeatLimiterTest, TellsHowManyItHeldBack) {
+TEST(RepeatLimiterTest, ReportsHowManyItHeldBack) {
   RepeatLimiter limiter;
   const absl::Time start = absl::FromUnixSeconds(1000);
   for (int i = 0; i < 5; ++i) EXPECT_EQ(limiter.Admit("a", start), 0);

@@ -29,7 +29,7 @@ class PemTest : public testing::Test {
   const IssuedCertificate good_ = authority_.Issue({});
 };
 
-TEST_F(PemTest, TellsWhenAGoodPairExpires) {
+TEST_F(PemTest, ReportsWhenAGoodPairExpires) {
   const auto expiry = CheckKeyPair(good_.chain, good_.key, absl::Now());
   ASSERT_TRUE(expiry.ok()) << expiry.status();
   EXPECT_LT(absl::AbsDuration(*expiry - absl::Now() - absl::Hours(1)), absl::Minutes(1));

@@ -1,4 +1,4 @@
-"""A real Prometheus with the real rules, in which a minute lasts a second, and real servers that are harmed:
+"""A real Prometheus with the real rules, in which a minute lasts a second, and real servers that are overloaded and broken:
 alerts become pending, fire and resolve. Then every expression of the dashboard is evaluated in what it
 has collected.
 

@@ -1,4 +1,4 @@
-"""Ways to harm a server from outside, each until it is told to stop."""
+"""Ways to overload or break a server from outside, each until stop() is called."""
 
 import ctypes
 import os
@@ -41,7 +41,7 @@ class Fault(threading.Thread):
 
 
 class Overload(Fault):
-    """As many callers as `callers`, each with one question after the other."""
+    """`callers` callers, each asking one question after the other."""
 
     def __init__(self, line, document, callers):
         self.line, self.document, self.calls = line, document, [None] * callers
@@ -90,8 +90,8 @@ class Impatience(Fault):
 
 
 class Crashes(Fault):
-    """Kills a server and starts it again, so many times; the next time only once `seen()`, what the scrapes
-    tell of it, is something and something else."""
+    """Kills a server and starts it again, `times` times; each time only after the scrapes have seen the
+    previous start, which `seen()` reports."""
 
     def __init__(self, server, times, seen):
         self.server, self.left, self.seen = server, times, seen
@@ -118,8 +118,8 @@ def busiest_thread(pid):
 
 
 class StoppedThread:
-    """One thread of a process stands still; the others, and so its /metrics, live on. Begins and ends in
-    the same thread of the test, as ptrace wants it. PermissionError where ptrace is forbidden."""
+    """Stops one thread of a process; the others, and so its /metrics, continue. Begins and ends in the same
+    thread of the test, as ptrace requires. PermissionError where ptrace is forbidden."""
 
     def __init__(self, thread):
         self.thread = thread
@@ -155,7 +155,7 @@ subjectAltName = DNS:localhost
 
 
 def write_certificate(folder, seconds):
-    """A certificate of its own making that ends in so many seconds, as tls.crt and tls.key there."""
+    """Writes a self-signed certificate that expires in `seconds` seconds, as tls.crt and tls.key in `folder`."""
     with tempfile.TemporaryDirectory() as work:
         for name, text in [("config", CA_CONFIG), ("index", ""), ("serial", "01")]:
             (pathlib.Path(work) / name).write_text(text, encoding="utf-8")

@@ -1,5 +1,5 @@
-"""What the server has: its metrics (docs/reference/metrics.md, which server_metrics_test holds against the
-server) and its flags (--help)."""
+"""The server's metrics (docs/reference/metrics.md, which server_metrics_test compares with the server) and its
+flags (--help)."""
 
 import re
 import subprocess

@@ -25,7 +25,7 @@ sys.path.insert(0, str(SOURCE / "deploy"))
 import size_pod  # noqa: E402
 
 OVERLAYS = ["cpu", "gateway", "gpu"]
-# Of other projects: kubernetes-validate has no schema for them.
+# Objects of other projects, for which kubernetes-validate has no schema.
 WITHOUT_SCHEMA = {"PodMonitor", "PrometheusRule", "ScaledObject", "InferencePool", "HTTPRoute"}
 MARGIN_SECONDS = 10
 KUBECTL = VALIDATOR = None
@@ -37,7 +37,7 @@ def render(overlay):
 
 
 def validate(text):
-    """(good, all that was said)"""
+    """(success, all output)"""
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
         file.write(text)
         file.flush()
@@ -52,7 +52,7 @@ def seconds(duration):
 
 
 def shutdown_grace_seconds():
-    """What the server takes between the end of its drain and its exit, of its source."""
+    """The time between the end of the server's drain and its exit, from its source."""
     text = (SOURCE / "server/app/server.cc").read_text(encoding="utf-8")
     grace = int(re.search(r"kGrpcShutdownGrace = absl::Seconds\((\d+)\)", text)[1])
     refusing = int(re.search(r"kMinRefusalTime = absl::Milliseconds\((\d+)\)", text)[1])
@@ -159,7 +159,7 @@ class ManifestsTest(unittest.TestCase):
         before = o.server["lifecycle"]["preStop"]["sleep"]["seconds"]
         needed = before + drain_seconds(o.flags) + MARGIN_SECONDS
         self.assertGreaterEqual(o.pod["terminationGracePeriodSeconds"], needed)
-        # A pod that drains is looked away from before it stops to serve.
+        # Load balancers stop using a draining pod before it stops serving.
         probe = o.server["readinessProbe"]
         self.assertGreaterEqual(before + seconds(o.flags["lame_duck"]),
                                 probe["periodSeconds"] * probe["failureThreshold"])

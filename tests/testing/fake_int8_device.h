@@ -6,17 +6,17 @@
 
 namespace lectern::test {
 
-// Of each of its two staging buffers: small, so that products of tests need several parts.
+// The size of each of its two staging buffers: small, so that products of tests need several parts.
 inline constexpr int64_t kFakeStagingWords = 1 << 18;
 
-// Of the library as loaded into the process; not thread-safe, as the plug-in.
+// The state of the loaded library; not thread-safe, like the plug-in.
 struct FakeInt8Device {
-  // What the test sets.
+  // Set by the test.
   uint32_t version = 0;  // of the plug-in
   bool present = true;   // opening finds a device
   bool full = false;     // uploads find no memory
   int64_t fails_at = 0;  // this multiplication fails, counted from 1; 0: none
-  // What happened.
+  // Recorded by the library.
   int64_t multiplications = 0;
   int64_t fewest_rows = 0;  // of a multiplication; 0: there was none
   int64_t most_rows = 0;

@@ -3,7 +3,7 @@
 // Every token writes its id and a running hash (of the token before it, itself and the policy) into
 // its slot of a page, and every Forward() walks the whole chain from position 0: a page that is
 // missing, stale, shared by mistake or read under another policy fails the call with INTERNAL.
-// Tokens are bytes; what is answered is a function of document and question as found in the pages.
+// Tokens are bytes; the answer is a function of document and question as found in the pages.
 #pragma once
 
 #include <atomic>
@@ -69,7 +69,7 @@ class FakeModel : public Model {
   // mass of a query: k / (k + 1).
   absl::Status Forward(std::span<const ForwardSlice> slices, Workspace& workspace) const override;
 
-  // What the default answers.
+  // The answer that the default gives.
   static std::string DefaultAnswer(const std::string& document, const std::string& question);
 
   // Every Forward() passes it, before it does anything.

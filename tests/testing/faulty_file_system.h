@@ -1,4 +1,4 @@
-// The machine's file system with faults to order. Thread-safe.
+// The machine's file system with injected faults. Thread-safe.
 #pragma once
 
 #include <fcntl.h>

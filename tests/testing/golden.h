@@ -73,7 +73,7 @@ std::filesystem::path FixtureDir();
 std::vector<GoldenCase> GoldenCases(std::string_view family);
 std::vector<GoldenCase> GoldenCases(std::string_view family, const std::filesystem::path& dir);
 
-// What to do about an absent file: fail where CI=true, skip elsewhere.
+// How to treat an absent file: fail if CI=true, otherwise skip.
 bool MissingFilesAreFailures();
 
 // The first position where the rule is broken, in words, or "" when all values agree.
