@@ -53,7 +53,7 @@ class Runner {
         canceller_(canceller),
         deadline_(absl::Now() + options.timeout),
         client_(options.server, options.connection),
-        progress_(options.json ? nullptr : err, err_is_terminal) {}
+        progress_(err_is_terminal && !options.json ? err : nullptr) {}
 
   int Run();
 

@@ -25,25 +25,19 @@ std::string WithCommas(uint64_t number) {
 
 void ProgressLine::Show(std::string_view stage, uint64_t done, uint64_t total,
                         std::string_view unit) {
-  if (out_ == nullptr) return;
-  const bool new_stage = stage_ != stage;
-  stage_ = stage;
+  if (terminal_ == nullptr) return;
   const std::string counts = total == 0 ? absl::StrCat(WithCommas(done), " ", std::string(unit))
                                         : absl::StrCat(WithCommas(done), " of ", WithCommas(total),
                                                        " ", std::string(unit));
-  if (is_terminal_) {
-    absl::FPrintF(out_, "\r\x1b[K%s %s %s", stage_, total == 0 ? "" : Bar(done, total), counts);
-    std::fflush(out_);
-    drawn_ = true;
-  } else if (new_stage) {
-    absl::FPrintF(out_, "%s: %s\n", stage_, counts);
-  }
+  absl::FPrintF(terminal_, "\r\x1b[K%s %s %s", stage, total == 0 ? "" : Bar(done, total), counts);
+  std::fflush(terminal_);
+  drawn_ = true;
 }
 
 void ProgressLine::Clear() {
   if (drawn_) {
-    absl::FPrintF(out_, "\r\x1b[K");
-    std::fflush(out_);
+    absl::FPrintF(terminal_, "\r\x1b[K");
+    std::fflush(terminal_);
   }
   drawn_ = false;
 }
