@@ -1,5 +1,5 @@
-# lectern_write_link_graph(FILE): one line for each target below the current directory,
-# "TARGET: what it links", for tests/layering. Call it last.
+# lectern_write_link_graph(FILE): writes one line "TARGET: LIBRARY ..." for each target of the project,
+# for tests/layering. Call it after all targets have been added.
 
 function(_lectern_collect_links dir out)
   get_property(targets DIRECTORY ${dir} PROPERTY BUILDSYSTEM_TARGETS)
@@ -18,6 +18,7 @@ function(_lectern_collect_links dir out)
       set(links "")
     endif()
     list(JOIN links " " links)
+    string(REGEX REPLACE "\\$<BUILD_INTERFACE:([^>]*)>" "\\1" links "${links}")
     string(APPEND lines "${target}: ${links}\n")
   endforeach()
   get_property(subdirs DIRECTORY ${dir} PROPERTY SUBDIRECTORIES)

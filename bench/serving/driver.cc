@@ -14,7 +14,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
-#include "client/cpp/client.h"
+#include "lectern/client.h"
 
 extern char** environ;
 

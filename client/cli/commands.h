@@ -4,7 +4,7 @@
 #include <cstdio>
 
 #include "client/cli/options.h"
-#include "client/cpp/client.h"
+#include "lectern/client.h"
 
 namespace lectern {
 
@@ -15,8 +15,8 @@ inline constexpr int kExitUsage = 2;
 inline constexpr int kExitNoConnection = 3;
 inline constexpr int kExitInterrupted = 130;
 
-// Runs the command of `options`: results go to `out`, progress and errors to `err`;
-// `err_is_terminal` chooses a bar for progress. Returns the exit status. `canceller` may be called
+// Runs the command of `options`: results go to `out`, errors to `err`, and progress
+// too if `err_is_terminal`. Returns the exit status. `canceller` may be called
 // from any thread.
 int RunCommand(const CliOptions& options, std::FILE* out, std::FILE* err, bool err_is_terminal,
                Canceller& canceller);

@@ -12,8 +12,8 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/flags/flag_table.h"
-#include "client/cpp/call_options.h"
-#include "client/cpp/connection.h"
+#include "lectern/call_options.h"
+#include "lectern/connection.h"
 
 namespace lectern {
 

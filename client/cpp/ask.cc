@@ -1,4 +1,4 @@
-// Client::Ask and Client::AskMany: streams that are begun again where they broke off.
+// Client::Ask and Client::AskMany, which resume streams that break off.
 #include <thread>
 #include <utility>
 
@@ -6,9 +6,11 @@
 #include "absl/strings/str_cat.h"
 #include "base/error_details.h"
 #include "base/status_macros.h"
-#include "client/cpp/client.h"
+#include "client/cpp/channels.h"
+#include "client/cpp/delivery.h"
 #include "client/cpp/rpc_status.h"
 #include "client/cpp/session.h"
+#include "lectern/client.h"
 
 namespace lectern {
 namespace {
@@ -39,7 +41,7 @@ absl::StatusOr<Answer> AskOnce(Channels::Stub& stub, const AskRequest& request, 
 
 bool AsksAboutDocument(const AskRequest& request) { return !request.has_inline_text(); }
 
-// The questions of an AskMany that are still open, and what became of the others.
+// The questions of one AskMany: those still open, and the results of the others.
 class Batch {
  public:
   Batch(std::vector<AskRequest> requests, const Client::AskManyCallback& on_event)
@@ -54,7 +56,7 @@ class Batch {
     }
   }
 
-  // Where the id was left out.
+  // Sets the document of the questions that leave its id out.
   void SetDocument(const std::string& id) {
     if (id.empty()) return;
     for (AskRequest& request : requests_) {
@@ -65,11 +67,11 @@ class Batch {
   // Asks every open question on one stream.
   void Round(Channels::Stub& stub, CallScope& scope);
 
-  // Closes what has its answer or an error that is not tried again. Returns the error of those that
-  // remain, of several the one that asks for the longest wait; OK if none does.
+  // Closes the questions that have an answer or an error that is not retried. Returns the error of
+  // the remaining ones, the one with the longest requested wait if they differ; OK if none remain.
   absl::Status Close(const Session& session);
 
-  // All that are still open end with `status`.
+  // Ends every open question with `status`.
   void Fail(const absl::Status& status) {
     for (size_t i = 0; i < open_.size(); ++i) {
       if (open_[i] && !results_[i].ok()) results_[i] = status;
@@ -85,7 +87,7 @@ class Batch {
   std::vector<Delivery> deliveries_;
   std::vector<absl::StatusOr<Answer>> results_;
   std::vector<bool> open_;
-  std::vector<bool> waiting_;  // asked in this round, without a result so far
+  std::vector<bool> waiting_;  // asked in this round and without a result so far
 };
 
 absl::Status Batch::Take(const AskManyResponse& response) {
@@ -94,7 +96,7 @@ absl::Status Batch::Take(const AskManyResponse& response) {
     return absl::InternalError(
         absl::StrCat("the server answered a question that was not asked: ", response.tag()));
   }
-  if (!waiting_[index]) return absl::OkStatus();  // it has ended here already
+  if (!waiting_[index]) return absl::OkStatus();  // already ended here
   if (response.has_error()) {
     results_[index] = FromAskError(response.error());
     waiting_[index] = false;
@@ -156,7 +158,7 @@ absl::Status Batch::Close(const Session& session) {
 absl::StatusOr<Answer> Client::Ask(const AskRequest& request, const CallOptions& options,
                                    const AskCallback& on_event) {
   LECTERN_RETURN_IF_ERROR(CheckOptions(options));
-  Session session(channels_, ids_, options, request.document_id());
+  Session session(*channels_, *ids_, options, request.document_id());
   AskRequest asked = request;
   if (AsksAboutDocument(request)) {
     LECTERN_RETURN_IF_ERROR(session.Begin());
@@ -186,7 +188,7 @@ std::vector<absl::StatusOr<Answer>> Client::AskMany(std::vector<AskRequest> requ
     needs_document = needs_document || request.document_id().empty();
     if (document_id.empty()) document_id = request.document_id();
   }
-  Session session(channels_, ids_, options, document_id);
+  Session session(*channels_, *ids_, options, document_id);
   Batch batch(std::move(requests), on_event);
   absl::Status status = CheckOptions(options);
   if (status.ok() && needs_document) status = session.Begin();
@@ -205,7 +207,7 @@ std::vector<absl::StatusOr<Answer>> Client::AskMany(std::vector<AskRequest> requ
     if (cause.ok()) break;
     status = cause;
     if (session.Recover(status)) continue;
-    // Each question keeps its own error, unless the way out of it failed for all of them.
+    // Each question keeps its own error, unless recovery failed with another one.
     if (status != cause) batch.Fail(status);
     break;
   }

@@ -21,7 +21,7 @@ constexpr char kDocument[] = "x-lectern-document";
 constexpr size_t kMaxDocumentId = 64;
 constexpr size_t kMaxTokenBytes = 1024;
 
-// May be empty.
+// Whether `value` is a name of at most `limit` characters; it may be empty.
 bool IsName(std::string_view value, size_t limit) {
   bool good = value.size() <= limit;
   for (const char c : value) {
@@ -88,7 +88,7 @@ CallScope::CallScope(const CallOptions& options, absl::Time deadline,
     context_.AddMetadata("authorization", absl::StrCat("Bearer ", options.token));
   }
   if (!options.request_id.empty()) context_.AddMetadata(kRequestId, options.request_id);
-  // What cannot be an id is for the server to refuse; no metadata could carry it.
+  // An id that metadata cannot carry is left out here; the server refuses the request.
   if (!document_id.empty() && IsName(document_id, kMaxDocumentId)) {
     context_.AddMetadata(kDocument, document_id);
   }

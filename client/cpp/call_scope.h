@@ -8,22 +8,22 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "client/cpp/call_options.h"
+#include "lectern/call_options.h"
 
 namespace lectern {
 
-// INVALID_ARGUMENT when `tenant`, `token` or `request_id` is not what document_qa.proto allows:
-// gRPC would end the process for some bytes.
+// INVALID_ARGUMENT if `tenant`, `token` or `request_id` has characters that document_qa.proto does
+// not allow: with some of them gRPC would abort the process.
 absl::Status CheckOptions(const CallOptions& options);
 
-// When a call that begins now has to end.
+// The deadline of a call that begins now.
 absl::Time DeadlineOf(const CallOptions& options);
 
-// Holds a call's context, with deadline and metadata, and makes it reachable for its Canceller.
+// Holds a call's context, with deadline and metadata, and registers it with the call's Canceller.
 class CallScope {
  public:
-  // `options` outlives this object. `document_id` is the document that the call is about, for the
-  // proxies on its way; may be empty.
+  // `options` must outlive this object. `document_id` names the call's document, for proxies that
+  // route by it; it may be empty.
   CallScope(const CallOptions& options, absl::Time deadline, const std::string& document_id = "");
   ~CallScope();
   CallScope(const CallScope&) = delete;
@@ -31,7 +31,8 @@ class CallScope {
 
   grpc::ClientContext* context() { return &context_; }
 
-  // FromGrpcStatus(), with the id under which the server logged the call as metadata "request_id".
+  // Converts `status` by FromGrpcStatus() and adds the id under which the server logged the call as
+  // metadata "request_id".
   absl::Status ToStatus(const grpc::Status& status) const;
 
  private:

@@ -4,6 +4,7 @@
 #include <grpcpp/security/credentials.h>
 #include <grpcpp/support/channel_arguments.h>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "client/cpp/service_config.h"
 
@@ -12,15 +13,16 @@ namespace {
 
 using lectern::v1::DocumentQA;
 
-// Replicas come and go and their addresses with them: more than this many are not remembered.
+// Replicas come and go, and their addresses with them. Stubs to at most this many are kept.
 constexpr size_t kMostPeers = 64;
-// A replica that restarts is seen again soon.
+// Short, so that a replica that restarts is used again soon.
 constexpr int kLongestReconnectMs = 2'000;
-// The server takes pings each 30 s and more; a replica that hangs is noticed in 80 s.
+// The server accepts one ping every 30 s; a replica that hangs is noticed within 80 s.
 constexpr int kKeepaliveMs = 60'000;
 constexpr int kKeepaliveTimeoutMs = 20'000;
 
-// Of a connection to one replica: no retries and no waiting, since another one may be there.
+// The service config for a connection to one replica: no retries and no waiting, because another
+// replica may be available.
 constexpr char kOneReplicaConfig[] =
     R"json({"loadBalancingConfig": [{"round_robin": {}}],
             "healthCheckConfig": {"serviceName": "lectern.v1.DocumentQA"}})json";
@@ -47,7 +49,7 @@ std::shared_ptr<grpc::Channel> NewChannel(
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, kLongestReconnectMs);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, kKeepaliveMs);
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, kKeepaliveTimeoutMs);
-  // Only what the config below says, not what a name server may add.
+  // Uses the service config below and ignores one from the name server.
   arguments.SetInt(GRPC_ARG_SERVICE_CONFIG_DISABLE_RESOLUTION, 1);
   if (!server_name.empty()) arguments.SetSslTargetNameOverride(server_name);
   if (kind == Kind::kAny) arguments.SetServiceConfigJSON(kServiceConfig);
@@ -65,6 +67,20 @@ std::string ToGrpcTarget(const std::string& target) {
     return target;
   }
   return absl::StrCat(v6 ? "ipv6:" : "ipv4:", target);
+}
+
+std::string HostOfTarget(const std::string& target) {
+  if (absl::StartsWith(target, "unix")) return "";
+  std::string address = target;
+  for (const char* scheme : {"dns:", "ipv4:", "ipv6:"}) {
+    if (!absl::StartsWith(target, scheme)) continue;
+    address = target.substr(target.find(':') + 1);
+    // dns://NAME_SERVER/HOST:PORT
+    if (absl::StartsWith(address, "//")) address = address.substr(address.rfind('/') + 1);
+  }
+  if (address.find(',') != std::string::npos) return "";
+  if (absl::StartsWith(address, "[")) return address.substr(1, address.find(']') - 1);
+  return address.substr(0, address.rfind(':'));
 }
 
 Channels::Channels(const std::string& target, const Connection& connection)

@@ -1,4 +1,4 @@
-// The connections of a client: to any replica of a service, and to one of them in particular.
+// A client's connections: to any replica of a service, or to one particular replica.
 #pragma once
 
 #include <grpcpp/channel.h>
@@ -11,37 +11,42 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
-#include "client/cpp/connection.h"
+#include "lectern/connection.h"
 
 namespace lectern {
 
-// `target` with a scheme where it is a list of addresses: "127.0.0.1:1,127.0.0.1:2" becomes
-// "ipv4:127.0.0.1:1,127.0.0.1:2" and "[::1]:1,[::1]:2" "ipv6:...". Everything else stays.
+// Adds a scheme to a list of addresses: "127.0.0.1:1,127.0.0.1:2" becomes
+// "ipv4:127.0.0.1:1,127.0.0.1:2", "[::1]:1,[::1]:2" becomes "ipv6:...". Other targets are returned
+// unchanged.
 std::string ToGrpcTarget(const std::string& target);
 
-// Thread-safe. Stubs live as long as somebody holds them.
+// Returns the host that the certificate of a server at `target` must name; "" if `target` does not
+// name one host, because it is a list of addresses or a Unix socket.
+std::string HostOfTarget(const std::string& target);
+
+// Thread-safe. A stub returned by To() may be used after it is dropped here.
 class Channels {
  public:
   using Stub = lectern::v1::DocumentQA::Stub;
 
   Channels(const std::string& target, const Connection& connection);
 
-  // To whichever replica is serving, in turn (client/cpp/service_config.json).
+  // Sends calls to the serving replicas in turn (client/cpp/service_config.json).
   Stub& any() const { return *any_; }
 
-  // To the replica at `peer` (ClientContext::peer()), without gRPC's own retries and without
-  // waiting for it when it is gone; any() when `peer` is empty.
+  // Returns a stub to the replica at `peer` (ClientContext::peer()), without gRPC's own retries and
+  // without waiting for the replica if it is gone; any() if `peer` is empty.
   std::shared_ptr<Stub> To(const std::string& peer) ABSL_LOCKS_EXCLUDED(mutex_);
 
-  // A server that is loading or draining tells so by its health, and a channel that checks health
-  // sends it nothing. GetServerStatus has to reach it all the same.
+  // A channel that checks health sends nothing to a server that is loading or draining. This stub
+  // does not check, so that GetServerStatus reaches such a server.
   Stub& unchecked() const { return *unchecked_; }
   grpc::Channel& unchecked_channel() const { return *unchecked_channel_; }
   grpc::Channel& any_channel() const { return *any_channel_; }
 
  private:
   const std::shared_ptr<grpc::ChannelCredentials> credentials_;
-  // What certificates have to name, also where a replica is reached by its address.
+  // The name that certificates must have, also for a replica that is reached by its address.
   const std::string server_name_;
   const std::shared_ptr<grpc::Channel> unchecked_channel_;
   const std::shared_ptr<grpc::Channel> any_channel_;

@@ -1,4 +1,4 @@
-#include "client/cpp/client.h"
+#include "lectern/client.h"
 
 #include <algorithm>
 #include <iterator>
@@ -9,6 +9,8 @@
 #include "base/hashing/sha256.h"
 #include "base/status_macros.h"
 #include "client/cpp/call_scope.h"
+#include "client/cpp/channels.h"
+#include "client/cpp/document_ids.h"
 #include "client/cpp/retries.h"
 #include "client/cpp/session.h"
 
@@ -20,7 +22,7 @@ namespace {
 
 constexpr uint32_t kPageSize = 1000;
 
-// Calls a unary method of the stub.
+// Calls a unary method of the stub, once.
 template <typename Response, typename Request, typename Method>
 absl::StatusOr<Response> Call(DocumentQA::Stub& stub, Method method, const Request& request,
                               const CallOptions& options, const std::string& document_id = "") {
@@ -34,11 +36,15 @@ absl::StatusOr<Response> Call(DocumentQA::Stub& stub, Method method, const Reque
 }  // namespace
 
 Client::Client(const std::string& target, const Connection& connection)
-    : target_(target), channels_(target, connection) {}
+    : target_(target),
+      channels_(std::make_unique<Channels>(target, connection)),
+      ids_(std::make_unique<DocumentIds>(*channels_)) {}
+
+Client::~Client() = default;
 
 absl::Status Client::Connect(absl::Duration timeout) {
   const auto deadline = absl::ToChronoTime(absl::Now() + timeout);
-  grpc::Channel& channel = channels_.unchecked_channel();
+  grpc::Channel& channel = channels_->unchecked_channel();
   grpc_connectivity_state state = channel.GetState(/*try_to_connect=*/true);
   while (state != GRPC_CHANNEL_READY) {
     if (state == GRPC_CHANNEL_TRANSIENT_FAILURE || state == GRPC_CHANNEL_SHUTDOWN ||
@@ -51,7 +57,7 @@ absl::Status Client::Connect(absl::Duration timeout) {
 }
 
 bool Client::WaitUntilServing(absl::Duration timeout) {
-  return channels_.any_channel().WaitForConnected(absl::ToChronoTime(absl::Now() + timeout));
+  return channels_->any_channel().WaitForConnected(absl::ToChronoTime(absl::Now() + timeout));
 }
 
 absl::StatusOr<lectern::v1::Document> Client::Upload(std::string_view text,
@@ -60,9 +66,9 @@ absl::StatusOr<lectern::v1::Document> Client::Upload(std::string_view text,
                                                      const UploadCallback& on_event) {
   LECTERN_RETURN_IF_ERROR(CheckOptions(options));
   metadata = Described(std::move(metadata), text);
-  Session session(channels_, ids_, options, "");
+  Session session(*channels_, *ids_, options, "");
   const std::string id =
-      ids_.Of(metadata.expected_sha256(), metadata.model(), options, session.deadline());
+      ids_->Of(metadata.expected_sha256(), metadata.model(), options, session.deadline());
   while (true) {
     absl::StatusOr<lectern::v1::Document> document;
     {
@@ -71,7 +77,7 @@ absl::StatusOr<lectern::v1::Document> Client::Upload(std::string_view text,
     }
     absl::Status status = document.status();
     if (status.ok()) {
-      ids_.Check(id, document->id());
+      ids_->Check(id, document->id());
       return document;
     }
     if (!session.Recover(status)) return status;
@@ -81,14 +87,14 @@ absl::StatusOr<lectern::v1::Document> Client::Upload(std::string_view text,
 std::string Client::DocumentId(std::string_view text, const std::string& model,
                                const CallOptions& options) {
   if (!CheckOptions(options).ok()) return "";
-  return ids_.Of(Sha256Hex(text), model, options, DeadlineOf(options));
+  return ids_->Of(Sha256Hex(text), model, options, DeadlineOf(options));
 }
 
 absl::StatusOr<lectern::v1::Document> Client::GetDocument(const std::string& id,
                                                           const CallOptions& options) {
   lectern::v1::GetDocumentRequest request;
   request.set_id(id);
-  return Call<lectern::v1::Document>(channels_.any(), &DocumentQA::Stub::GetDocument, request,
+  return Call<lectern::v1::Document>(channels_->any(), &DocumentQA::Stub::GetDocument, request,
                                      options, id);
 }
 
@@ -101,7 +107,7 @@ absl::StatusOr<std::vector<lectern::v1::Document>> Client::ListDocuments(
   do {
     LECTERN_ASSIGN_OR_RETURN(
         auto page, Call<lectern::v1::ListDocumentsResponse>(
-                       channels_.any(), &DocumentQA::Stub::ListDocuments, request, options));
+                       channels_->any(), &DocumentQA::Stub::ListDocuments, request, options));
     std::move(page.mutable_documents()->begin(), page.mutable_documents()->end(),
               std::back_inserter(documents));
     request.set_page_token(page.next_page_token());
@@ -114,16 +120,16 @@ absl::StatusOr<lectern::v1::DeleteDocumentResponse> Client::DeleteDocument(
   lectern::v1::DeleteDocumentRequest request;
   request.set_id(id);
   return Call<lectern::v1::DeleteDocumentResponse>(
-      channels_.any(), &DocumentQA::Stub::DeleteDocument, request, options, id);
+      channels_->any(), &DocumentQA::Stub::DeleteDocument, request, options, id);
 }
 
 absl::StatusOr<lectern::v1::ListModelsResponse> Client::ListModels(const CallOptions& options) {
-  return Call<lectern::v1::ListModelsResponse>(channels_.any(), &DocumentQA::Stub::ListModels,
+  return Call<lectern::v1::ListModelsResponse>(channels_->any(), &DocumentQA::Stub::ListModels,
                                                lectern::v1::ListModelsRequest(), options);
 }
 
 absl::StatusOr<lectern::v1::ServerStatus> Client::GetServerStatus(const CallOptions& options) {
-  return Call<lectern::v1::ServerStatus>(channels_.unchecked(), &DocumentQA::Stub::GetServerStatus,
+  return Call<lectern::v1::ServerStatus>(channels_->unchecked(), &DocumentQA::Stub::GetServerStatus,
                                          lectern::v1::GetServerStatusRequest(), options);
 }
 

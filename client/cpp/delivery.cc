@@ -9,7 +9,7 @@ namespace {
 
 absl::Status Differs() {
   return MakeError(absl::StatusCode::kAborted,
-                   "the answer broke off, and asked for again it is another one",
+                   "the answer broke off, and the repeated request gave a different answer",
                    {.reason = "RESUME_DIFFERS"});
 }
 

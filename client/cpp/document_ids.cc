@@ -17,7 +17,7 @@ std::string DocumentIds::Of(const std::string& text_sha256, const std::string& m
     lectern::v1::ListModelsResponse models;
     if (!channels_.any().ListModels(scope.context(), {}, &models).ok()) return "";
     for (const auto& info : models.models()) {
-      known.emplace("", info.fingerprint());  // the first is the default
+      known.emplace("", info.fingerprint());  // the first model is the default
       known.emplace(info.name(), info.fingerprint());
     }
     const absl::MutexLock lock(&mutex_);

@@ -9,13 +9,13 @@
 namespace lectern {
 namespace {
 
-// A replica that does not have what it was just sent will hardly have it after a second time. But
-// behind a proxy the second question may reach another replica than the upload, when one has just
-// come or gone.
+// A replica that lacks a document it was just sent is unlikely to keep it the second time. Behind a
+// proxy, however, the question may reach another replica than the upload if one has just joined or
+// left.
 constexpr int kUploadsToOnePeer = 2;
 
-// A proxy whose replica dies in the middle of a stream ends the stream without a status, or resets
-// it: gRPC reports UNKNOWN or INTERNAL. A server of ours gives its reason.
+// If a replica dies in the middle of a stream, a proxy ends the stream without a status or resets
+// it, and gRPC reports UNKNOWN or INTERNAL. A Lectern server always gives a reason.
 bool BrokeOffOnTheWay(const absl::Status& failed) {
   if (!GetErrorDetails(failed).reason.empty()) return false;
   return absl::IsUnknown(failed) ||
@@ -49,8 +49,9 @@ absl::Duration Retries::WaitAfter(const absl::Status& failed) {
   if (NeedsUpload(failed)) return absl::ZeroDuration();
   const absl::Duration wait = next_wait_;
   next_wait_ = std::min(2 * next_wait_, options_.retry.longest_wait);
-  // The jitter parts clients that failed together. What a full server asks for is the least; what
-  // an unavailable one asks for concerns that replica, and the next attempt goes to another one.
+  // Jitter separates clients that failed together. The wait requested by a full server is a
+  // minimum; one requested by an unavailable server is ignored, because the next attempt goes to
+  // another replica.
   const double share = std::uniform_real_distribution<double>(0.5, 1)(random_);
   const absl::Duration asked = absl::IsResourceExhausted(failed)
                                    ? *GetErrorDetails(failed).retry_after

@@ -1,4 +1,4 @@
-// Whether a failed call is tried again, and after which wait.
+// Decides whether a failed call is retried, and after which wait.
 #pragma once
 
 #include <map>
@@ -7,35 +7,35 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
-#include "client/cpp/call_options.h"
+#include "lectern/call_options.h"
 
 namespace lectern {
 
 // The attempts of one call. Not thread-safe.
 class Retries {
  public:
-  // `options` outlives this object.
+  // `options` must outlive this object.
   Retries(const CallOptions& options, absl::Time deadline);
 
-  // Whether the call is to be made again after `failed`, which came from `peer` (gRPC's name of the
-  // replica's address; may be empty). If so, has told on_retry and waited. CANCELLED is seen while
-  // it waits.
+  // Returns whether to make the call again after `failed`, which came from `peer` (gRPC's name for
+  // the replica's address; may be empty). Before it returns true it calls on_retry and waits.
+  // Returns false if the call is cancelled during the wait.
   bool Again(const absl::Status& failed, const std::string& peer);
 
-  // The document was sent to `peer`.
+  // Records that the document was sent to `peer`.
   void Uploaded(const std::string& peer) { ++uploads_to_[peer]; }
 
-  // The policy alone: what kind of failure is tried again, whatever has happened so far.
+  // Whether the policy allows a retry after `failed`, regardless of earlier attempts.
   bool Retryable(const absl::Status& failed) const;
 
-  // A document that the server does not have, while the caller has its text.
+  // Whether the server lacks the document and the caller has its text.
   bool NeedsUpload(const absl::Status& failed) const;
 
   absl::Time deadline() const { return deadline_; }
 
  private:
   absl::Duration WaitAfter(const absl::Status& failed);
-  // False if cancelled meanwhile.
+  // Returns false if the call was cancelled during the wait.
   bool Sleep(absl::Duration wait) const;
 
   const CallOptions& options_;

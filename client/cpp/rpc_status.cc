@@ -44,7 +44,7 @@ absl::Status FromGrpcStatus(const grpc::Status& status) {
 }
 
 absl::Status FromAskError(const lectern::v1::AskError& error) {
-  // A failed question is never OK, whatever the server wrote there.
+  // A failed question is never OK, even if the server left the code out.
   const auto code =
       error.code() == 0 ? grpc::StatusCode::UNKNOWN : static_cast<grpc::StatusCode>(error.code());
   return FromGrpcStatus(grpc::Status(code, error.message(), error.status()));

@@ -1,4 +1,4 @@
-// From gRPC's status to ours: the counterpart of server/rpc/call/grpc_status.h.
+// Converts gRPC's status to absl::Status: the counterpart of server/rpc/call/grpc_status.h.
 #pragma once
 
 #include <grpcpp/support/status.h>
@@ -8,13 +8,13 @@
 
 namespace lectern {
 
-// The same code and message. What `grpc-status-details-bin` holds (a google.rpc.Status with
-// ErrorInfo, BadRequest, RetryInfo and ResourceInfo) is attached as ErrorDetails
-// (base/error_details.h); details that do not parse are left out. A failure without a reason
-// did not come from a Lectern server but from the transport or a proxy.
+// Keeps code and message. The contents of `grpc-status-details-bin` (a google.rpc.Status with
+// ErrorInfo, BadRequest, RetryInfo and ResourceInfo) are attached as ErrorDetails
+// (base/error_details.h); details that do not parse are left out. A failure without a reason came
+// from the transport or a proxy, not from a Lectern server.
 absl::Status FromGrpcStatus(const grpc::Status& status);
 
-// The same for a failed question of an AskMany stream.
+// Converts the error of one question of an AskMany stream in the same way.
 absl::Status FromAskError(const lectern::v1::AskError& error);
 
 }  // namespace lectern

@@ -1,5 +1,5 @@
-// client/cpp/service_config.json as a string: retries, timeouts, load balancing and health checks
-// of every channel (https://github.com/grpc/grpc/blob/master/doc/service_config.md).
+// The text of client/cpp/service_config.json: retries, timeouts, load balancing and health checks
+// for every channel (https://github.com/grpc/grpc/blob/master/doc/service_config.md).
 #pragma once
 
 namespace lectern {

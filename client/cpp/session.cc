@@ -11,7 +11,7 @@
 namespace lectern {
 namespace {
 
-constexpr size_t kUploadPieceBytes = 256 * 1024;  // the server takes at most 1 MiB a message
+constexpr size_t kUploadPieceBytes = 256 * 1024;  // the server accepts messages of up to 1 MiB
 
 }  // namespace
 
@@ -29,8 +29,8 @@ absl::StatusOr<lectern::v1::Document> UploadOnce(Channels::Stub& stub, std::stri
                                                  const lectern::v1::UploadMetadata& metadata,
                                                  CallScope& scope, const UploadCallback& on_event) {
   auto stream = stub.UploadDocument(scope.context());
-  // Progress comes back while bytes are sent, so writing has its own thread. A failed write means
-  // that the call is over; Finish() tells why.
+  // The server reports progress while bytes are sent, so a second thread writes. A failed write
+  // means that the call is over; Finish() returns the reason.
   std::thread writer([&stream, &metadata, text] {
     lectern::v1::UploadDocumentRequest request;
     *request.mutable_metadata() = metadata;
@@ -84,9 +84,10 @@ absl::Status Session::Upload() {
   retries_.Uploaded(peer_);
   if (document_id_.empty()) document_id_ = document->id();
   if (document->id() == document_id_) return absl::OkStatus();
-  return MakeError(absl::StatusCode::kInvalidArgument,
-                   absl::StrCat("the text given for ", document_id_, " is ", document->id()),
-                   {.reason = "INVALID_REQUEST", .field_violations = {{"document_id", "differs"}}});
+  return MakeError(
+      absl::StatusCode::kInvalidArgument,
+      absl::StrCat("the text given for ", document_id_, " is that of ", document->id()),
+      {.reason = "INVALID_REQUEST", .field_violations = {{"document_id", "differs"}}});
 }
 
 absl::Status Session::Begin() {

@@ -8,7 +8,8 @@
 #include <vector>
 
 #include "base/error_details.h"
-#include "client/cpp/client.h"
+#include "client/cpp/channels.h"
+#include "lectern/client.h"
 #include "tests/client/scripted_document_qa.h"
 
 namespace lectern {

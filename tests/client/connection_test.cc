@@ -1,8 +1,10 @@
-// What a client may be told about its connection, and the name that certificates have to have.
-#include "client/cpp/connection.h"
+// Checks of connection settings, and the host name that certificates must have.
+#include "lectern/connection.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+
+#include "client/cpp/channels.h"
 
 namespace lectern {
 namespace {
@@ -22,7 +24,7 @@ TEST(ConnectionTest, TheHostOfATarget) {
   EXPECT_EQ(HostOfTarget("unix:///run/lectern"), "");
 }
 
-TEST(ConnectionTest, WhatCannotWorkIsToldBeforehand) {
+TEST(ConnectionTest, RefusesSettingsThatCannotWork) {
   const auto error = [](const char* target, const Connection& connection) {
     return std::string(CheckConnection(target, connection).message());
   };

@@ -19,6 +19,7 @@ import xml.etree.ElementTree
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+sys.path.insert(1, str(pathlib.Path(__file__).resolve().parents[1] / "testing"))
 import faults  # noqa: E402
 import known  # noqa: E402
 import tools  # noqa: E402

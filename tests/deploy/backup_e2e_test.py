@@ -14,6 +14,7 @@ import unittest
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+sys.path.insert(1, str(pathlib.Path(__file__).resolve().parents[1] / "testing"))
 import tools  # noqa: E402
 from processes import CommandLine, Server, get, golden_model, wait_for  # noqa: E402
 

@@ -15,7 +15,7 @@
 #include <thread>
 #include <vector>
 
-#include "client/cpp/client.h"
+#include "lectern/client.h"
 #include "tests/testing/golden.h"
 #include "tests/testing/server_process.h"
 

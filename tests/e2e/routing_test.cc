@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
+#include <lectern/v1/document_qa.grpc.pb.h>
 #include <signal.h>
 #include <unistd.h>
 
@@ -19,7 +20,7 @@
 #include <thread>
 #include <vector>
 
-#include "client/cpp/client.h"
+#include "lectern/client.h"
 #include "tests/testing/golden.h"
 #include "tests/testing/proxy_process.h"
 #include "tests/testing/server_process.h"

@@ -2,7 +2,7 @@
 // run.
 #include "base/hashing/sha256.h"
 #include "client/cli/options.h"
-#include "client/cpp/client.h"
+#include "lectern/client.h"
 #include "tests/e2e/security_fixture.h"
 
 namespace lectern::e2e {

@@ -129,6 +129,7 @@ INCLUDES = [
                                     E + 'request_checks.h', 'server/metrics/', 'base/') + MODEL_API),
     ('server/app/', ('server/', 'kernels/', 'base/')),
     ('server/main.cc', ('server/app/', 'base/')),
+    ('client/cpp/include/', ('client/cpp/include/',)),
     ('client/cpp/', ('client/cpp/', 'base/')),
     ('client/cli/', ('client/cli/', 'client/cpp/', 'base/')),
     ('bench/', ('bench/', 'server/', 'client/', 'kernels/', 'base/', 'tests/')),
@@ -147,6 +148,10 @@ HEADERS = [
     (r'utf8proc', ('server/tokenizer/',)),
     (r'(civetweb|Civet)', ('server/app/', 'tests/server/app/')),
 ]
+# Headers that are installed, by the folder from which they are included, and what they may include:
+# the standard library, Abseil, each other and the generated protos.
+PUBLIC_HEADERS = 'client/cpp/include/'
+PUBLIC_INCLUDES = re.compile(r'absl/|lectern/|[a-z_]+$')
 APP_USERS = ('server/main.cc', 'server/app/', 'tests/')
 
 
@@ -197,6 +202,10 @@ def check_includes(root):
 
 
 def include_allowed(path, header):
+    if path.startswith(PUBLIC_HEADERS) and not PUBLIC_INCLUDES.match(header):
+        return False
+    if re.match(r'lectern/\w+\.h$', header):
+        header = PUBLIC_HEADERS + header
     if header.startswith(ROOTS):
         allowed = next((allowed for folder, allowed in INCLUDES if path.startswith(folder)), ())
         if not header.startswith(allowed):

@@ -49,6 +49,10 @@ class IncludesTest(unittest.TestCase):
                              ('server/engine/documents/a.cc', 'server/model/model.h'),
                              ('server/rpc/call/a.cc', 'grpcpp/server.h'),
                              ('server/main.cc', 'server/app/server.h'),
+                             ('client/cli/a.cc', 'lectern/client.h'),
+                             ('client/cpp/include/lectern/a.h', 'lectern/call_options.h'),
+                             ('client/cpp/include/lectern/a.h', 'lectern/v1/ask.pb.h'),
+                             ('client/cpp/include/lectern/a.h', 'absl/status/status.h'),
                              ('kernels/linear/a.cc', 'kernels/rows/b.h')):
             self.assertEqual(self.wrong(path, header), [], (path, header))
 
@@ -70,6 +74,10 @@ class IncludesTest(unittest.TestCase):
                              ('server/engine/answering/strategies/a.cc',
                               'server/engine/answering/answer_job.h'),
                              ('bench/a.cc', 'server/app/server.h'),
+                             ('server/rpc/call/a.cc', 'lectern/client.h'),
+                             ('client/cpp/include/lectern/a.h', 'grpcpp/channel.h'),
+                             ('client/cpp/include/lectern/a.h', 'base/error_details.h'),
+                             ('client/cpp/include/lectern/a.h', 'client/cpp/channels.h'),
                              ('client/a.cc', 'server/rpc/call/grpc_status.h')):
             self.assertEqual(self.wrong(path, header), [f'{path}:3 includes {header}'])
 
