@@ -1,4 +1,4 @@
-// How documents are named.
+// The names of documents.
 #pragma once
 
 #include <string>

@@ -1,5 +1,6 @@
-// Typed errors: an absl::Status that says why in machine-readable form. server/rpc turns them into
-// google.rpc.ErrorInfo, BadRequest, RetryInfo and ResourceInfo; nothing below rpc knows protobuf.
+// Typed errors: an absl::Status with its reason in machine-readable form. server/rpc turns them
+// into google.rpc.ErrorInfo, BadRequest, RetryInfo and ResourceInfo; nothing below rpc knows
+// protobuf.
 #pragma once
 
 #include <map>

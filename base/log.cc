@@ -96,7 +96,7 @@ std::string WithoutQuotes(const std::string& quoted) { return quoted.substr(1, q
 void Write(std::string_view line) {
   while (!line.empty()) {
     const ssize_t written = write(STDOUT_FILENO, line.data(), line.size());
-    if (written < 0 && errno != EINTR) return;  // nobody is left to tell
+    if (written < 0 && errno != EINTR) return;  // there is no reader any more
     if (written > 0) line.remove_prefix(static_cast<size_t>(written));
   }
 }

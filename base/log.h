@@ -4,8 +4,8 @@
 //   LogInfo("model loaded", {{"model", name}, {"seconds", 1.25}});
 //
 // Nothing a client sends can forge a line: control characters are escaped, ill-formed UTF-8 is
-// replaced, long values are cut. No document, question or answer text is logged unless the operator
-// asks for questions and answers (--log_prompts).
+// replaced, long values are cut. No document, question or answer text is logged, except for
+// questions and answers with --log_prompts.
 #pragma once
 
 #include <concepts>
@@ -25,7 +25,7 @@ namespace lectern {
 inline constexpr size_t kMaxLogLineBytes = 8192;   // the line's end included
 inline constexpr size_t kMaxLogValueBytes = 1024;  // of a text, before escaping
 
-// Text, number or truth; in JSON it keeps its kind.
+// Text, number or boolean; JSON keeps the type.
 class LogValue {
  public:
   LogValue(std::string text) : value_(std::move(text)) {}
@@ -39,7 +39,7 @@ class LogValue {
   LogValue(T number) : value_(static_cast<int64_t>(number)) {}
 
   const std::string* text() const { return std::get_if<std::string>(&value_); }
-  // A number or truth as JSON writes it.
+  // A number or boolean as JSON writes it.
   std::string Plain() const;
 
  private:
@@ -56,8 +56,8 @@ enum class LogLevel { kDebug, kInfo, kWarning, kError };
 // Call once at start, before other threads log. Default: JSON, info.
 void InitLogging(bool json, LogLevel level);
 
-// Thread-safe; one write for each line. Warnings and errors that repeat (the same message) are held
-// back beyond 5 in 10 s; the next one that is let through tells how many in the field `suppressed`.
+// Thread-safe; one write for each line. Beyond 5 in 10 s, warnings and errors with the same message
+// are suppressed; the next one that is logged has their number in the field `suppressed`.
 void Log(LogLevel level, std::string_view message, std::span<const LogField> fields);
 inline void Log(LogLevel level, std::string_view message,
                 std::initializer_list<LogField> fields = {}) {
@@ -77,10 +77,10 @@ inline void LogError(std::string_view message, std::initializer_list<LogField> f
 std::string FormatLogLine(bool json, absl::Time time, LogLevel level, std::string_view message,
                           std::span<const LogField> fields);
 
-// Which of repeated messages may be logged. Remembers the 64 newest messages. Not thread-safe.
+// Decides which repeated messages may be logged. Remembers the 64 newest messages. Not thread-safe.
 class RepeatLimiter {
  public:
-  // How many were held back since the last one that was let through, or -1 to hold this one back.
+  // The number suppressed since the last one that was logged, or -1 to suppress this one.
   int64_t Admit(std::string_view message, absl::Time now);
 
  private:

@@ -5,7 +5,7 @@
 
 namespace lectern {
 
-// Of HOST:PORT.
+// Whether `address`, HOST:PORT, is on the loopback interface.
 inline bool IsLoopback(std::string_view address) {
   const std::string_view host = address.substr(0, address.rfind(':'));
   return host == "localhost" || host == "[::1]" ||

@@ -1,7 +1,8 @@
 // A mutex with clang's thread-safety annotations on top of std::mutex.
 //
-// Why not absl::Mutex: Debian's Abseil is a shared library without ThreadSanitizer's hooks, so that
-// every access under an absl::Mutex looks like a race there. The C library's locks are understood.
+// It is used instead of absl::Mutex because Debian's Abseil is a shared library without
+// ThreadSanitizer's hooks, so that every access under an absl::Mutex looks like a race there. The
+// sanitizer understands the C library's locks.
 #pragma once
 
 #include <condition_variable>
@@ -13,7 +14,7 @@
 
 namespace lectern {
 
-// Whoever waits for a condition is woken by every Unlock(), as with absl::Mutex.
+// Every Unlock() wakes the threads that wait for a condition, as with absl::Mutex.
 class ABSL_LOCKABLE Mutex {
  public:
   void Lock() ABSL_EXCLUSIVE_LOCK_FUNCTION() { mutex_.lock(); }

@@ -44,7 +44,7 @@ absl::StatusOr<std::vector<Certificate>> ParseCertificates(std::string_view pem)
   while (X509* next = PEM_read_bio_X509(bio.get(), nullptr, &NoPassword, nullptr)) {
     certificates.emplace_back(next);
   }
-  // The end of the file is an error like any other, with a code of its own.
+  // The end of the file is an error like any other, with a separate code.
   const bool ended = ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
   if (!ended) {
     return Bad(absl::StrCat("certificate ", certificates.size() + 1, " is damaged or cut off"));

@@ -1,4 +1,4 @@
-// Certificates and keys in PEM, checked before anything is served with them.
+// Checks certificates and keys in PEM before the server uses them.
 #pragma once
 
 #include <string_view>
@@ -11,7 +11,8 @@ namespace lectern {
 
 // Whether a server can serve with `chain` (its own certificate first) and `key`: both parse to
 // their ends, belong together, the key needs no password, the certificate is for servers and valid
-// at `now`, and each certificate is issued by the next. Returns when the first one of them expires.
+// at `now`, and each certificate is issued by the next. Returns the time at which the first of them
+// expires.
 absl::StatusOr<absl::Time> CheckKeyPair(std::string_view chain, std::string_view key,
                                         absl::Time now);
 

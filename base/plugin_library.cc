@@ -33,7 +33,7 @@ absl::StatusOr<void*> LoadPluginFunction(const std::string& library, const char*
     absl::StrAppend(&reasons, "; ", dlerror());
   }
   return absl::FailedPreconditionError(
-      absl::StrCat(library, " beside the program, in ../lib or in ../bin", reasons));
+      absl::StrCat(library, " next to the program, in ../lib or in ../bin", reasons));
 }
 
 }  // namespace lectern

@@ -1,4 +1,4 @@
-// Libraries that programs load while they run: their one function, by name.
+// Loads libraries at run time: their one function, by name.
 #pragma once
 
 #include <string>
@@ -7,8 +7,9 @@
 
 namespace lectern {
 
-// `library` is a path, or the name of a file beside the program, in ../lib or in ../bin. It is
-// never unloaded. FAILED_PRECONDITION, telling where it was looked for and why it does not load.
+// Loads a function of `library`: a path, or the name of a file next to the program, in ../lib or in
+// ../bin. The library is never unloaded. FAILED_PRECONDITION with the places that were searched and
+// the reasons why it does not load.
 absl::StatusOr<void*> LoadPluginFunction(const std::string& library, const char* function);
 
 }  // namespace lectern

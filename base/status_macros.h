@@ -1,5 +1,5 @@
 // Early returns for absl::Status and absl::StatusOr. Debian 12's Abseil has no such macros yet; the
-// names are ours so that Abseil's can take their place.
+// prefix avoids a clash with those of later versions.
 #pragma once
 
 #include <utility>

@@ -3,8 +3,8 @@
 namespace lectern {
 namespace {
 
-// What the bytes at text[0] are: a whole character, the beginning of one that the text cuts off, or
-// ill-formed. `length` is the bytes of the character, of the cut-off part, or of the maximal
+// The kind of bytes at text[0]: a whole character, the beginning of one that the text cuts off, or
+// ill-formed bytes. `length` is the bytes of the character, of the cut-off part, or of the maximal
 // ill-formed part (>= 1).
 enum class Kind { kWhole, kCut, kIllFormed };
 struct Scan {

@@ -25,7 +25,7 @@ size_t Utf8IllFormedLength(std::string_view text);
 // Replaces each maximal ill-formed part by U+FFFD, as Unicode recommends.
 std::string ReplaceInvalidUtf8(std::string_view text);
 
-// The code point of the well-formed character that `text` begins with, and the other way round.
+// The code point of the well-formed character that `text` begins with, and the reverse.
 char32_t Utf8CodePoint(std::string_view text);
 void AppendUtf8(char32_t code_point, std::string& out);
 

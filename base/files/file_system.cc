@@ -18,7 +18,7 @@
 namespace lectern {
 namespace {
 
-// Of a failed call on `path`.
+// The status of a failed call on `path`.
 absl::Status ErrnoError(const char* what, const std::string& path) {
   const int error = errno;
   const std::string message = absl::StrCat("cannot ", what, " ", path, ": ", strerror(error));

@@ -1,5 +1,5 @@
 // The system calls that write and read files, as an interface, so that tests can make them fail;
-// and files that are there whole or not at all.
+// and atomic writing of files.
 #pragma once
 
 #include <sys/types.h>
@@ -17,8 +17,8 @@
 
 namespace lectern {
 
-// The methods do what the calls of that name do: -1 and errno when they fail, and Write() and
-// PRead() may move fewer bytes than asked for. Thread-safe.
+// The methods behave like the system calls of the same name: they return -1 and set errno on
+// failure, and Write() and PRead() may move fewer bytes than requested. Thread-safe.
 class FileSystem {
  public:
   virtual ~FileSystem() = default;
@@ -31,14 +31,15 @@ class FileSystem {
   virtual int Unlink(const char* path);
   virtual int MkDir(const char* path, mode_t mode);
 
-  // The machine's; lives for ever.
+  // The machine's file system; lives until the program ends.
   static FileSystem& Real();
 };
 
 // A file descriptor that is closed with its owner. Move-only.
 class OpenFile {
  public:
-  // Close-on-exec, never through a symbolic link; made with mode 0600 if the flags say so. Errors
+  // Opens close-on-exec, never through a symbolic link; creates with mode 0600 if the flags include
+  // O_CREAT. Errors
   // name the path: NOT_FOUND for ENOENT, else UNAVAILABLE.
   static absl::StatusOr<OpenFile> Open(FileSystem& files, const std::string& path, int flags);
 
@@ -49,10 +50,10 @@ class OpenFile {
   int fd() const { return fd_; }
   absl::StatusOr<uint64_t> Size() const;
   absl::Status Write(std::span<const std::byte> bytes);
-  // All of `bytes`, or OUT_OF_RANGE if the file ends before.
+  // Reads all of `bytes`; OUT_OF_RANGE if the file ends before.
   absl::Status ReadAt(uint64_t offset, std::span<std::byte> bytes) const;
   absl::Status Sync();
-  // Closes, and says whether that went well.
+  // Closes the file and returns whether that succeeded.
   absl::Status Close();
 
  private:
@@ -64,9 +65,9 @@ class OpenFile {
   int fd_;
 };
 
-// Writes `pieces` one behind the other into `path`, which then holds all of them or what it held
-// before, also after a crash: into `path`.tmp, synced, renamed, the directory synced. Whatever
-// fails, `path`.tmp is removed if that is possible.
+// Writes `pieces` in order to `path`, which then holds all of them, or its previous contents, even
+// after a crash: writes `path`.tmp, syncs and renames it, and syncs the directory. After a failure
+// `path`.tmp is removed if possible.
 absl::Status WriteFileAtomically(FileSystem& files, const std::string& path,
                                  std::span<const std::span<const std::byte>> pieces);
 
@@ -80,7 +81,7 @@ struct DirectoryEntry {
 // The regular files of a directory, in no order. NOT_FOUND or UNAVAILABLE.
 absl::StatusOr<std::vector<DirectoryEntry>> ListFiles(const std::string& directory);
 
-// Advice to those who order files by their last use; errors do not matter.
+// Records the last use of a file; errors are ignored.
 void SetModifiedTime(const std::string& path, absl::Time time);
 
 inline std::span<const std::byte> BytesOf(std::string_view text) {

@@ -44,7 +44,7 @@ Contents ReadAll(const std::vector<std::string>& paths) {
   return contents;
 }
 
-// Of the contents, or of the error: keys are not kept in memory for longer than needed.
+// The digest of the contents or of the error: keys stay in memory no longer than needed.
 std::string DigestOf(const Contents& contents) {
   if (!contents.ok()) return Sha256Hex(contents.status().ToString());
   Sha256 hash;

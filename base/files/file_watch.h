@@ -16,10 +16,10 @@
 
 namespace lectern {
 
-// Reads files again and again, and hands over all of them when one has changed and none has changed
-// since the reading before, so that files that are written one after the other come together. What
-// cannot be read or is refused leaves in place what was loaded last; it is tried again when a file
-// changes, and now and then.
+// Polls files, and loads all of them when one has changed and none has changed since the previous
+// poll, so that files that are written one after the other are loaded together. If a file cannot be
+// read or is refused, the last good contents stay loaded; loading is tried again when a file
+// changes and at intervals.
 class FileWatch {
  public:
   // The contents in the order of the paths. Called by Start() and from the thread of the watch.
@@ -27,7 +27,7 @@ class FileWatch {
   struct Options {
     std::vector<std::string> paths;  // regular files of at most 1 MiB each, or links to them
     Load load;
-    // Called behind each attempt but the first, with its outcome.
+    // Called after each attempt but the first, with its outcome.
     std::function<void(const absl::Status&)> reloaded;
     absl::Duration poll = absl::Milliseconds(500);
     absl::Duration retry = absl::Minutes(1);
@@ -44,8 +44,8 @@ class FileWatch {
   absl::Status Attempt(const absl::StatusOr<std::vector<std::string>>& contents) const;
 
   const Options options_;
-  // Digests of what was loaded, what the last reading brought, what was refused. Of the watch's
-  // thread, once it runs.
+  // Digests of the loaded contents, of the last poll's, and of the refused ones. Used only by the
+  // watch's thread once it runs.
   std::string loaded_;
   std::string seen_;
   std::string refused_;

@@ -24,8 +24,8 @@ class MappedFile {
   std::string_view bytes() const { return {data_, size_}; }
   const std::string& path() const { return path_; }
 
-  // Tells the kernel that [offset, offset + length) will not be read again soon, so that loading a
-  // large file does not hold all of its pages. Advice only.
+  // Advises the kernel that [offset, offset + length) will not be read again soon, so that loading
+  // a large file does not hold all of its pages.
   void DontNeed(size_t offset, size_t length) const;
 
  private:

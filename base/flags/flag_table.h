@@ -46,7 +46,7 @@ struct Program {
   bool refuses_repetition = false;     // else the last of several values of a flag counts
 };
 
-// What a command line holds besides its flags.
+// The parts of a command line other than its flags.
 struct Arguments {
   bool help = false;
   bool version = false;

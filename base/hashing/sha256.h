@@ -23,7 +23,7 @@ class Sha256 {
 
 std::string Sha256Hex(std::string_view bytes);
 
-// Whether two digests are equal, in a time that does not tell where they differ.
+// Whether two digests are equal, in a time that does not depend on where they differ.
 bool SameDigest(std::string_view a, std::string_view b);
 
 }  // namespace lectern
