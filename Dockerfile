@@ -45,7 +45,7 @@ LABEL org.opencontainers.image.title="lectern" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 COPY --from=build-cuda /image /
-# What the container toolkit brings in: the driver's library.
+# The driver's library, which the container toolkit adds.
 ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute
 USER 65532:65532
 EXPOSE 8001 8002

@@ -39,8 +39,7 @@ class FileSystem {
 class OpenFile {
  public:
   // Opens close-on-exec, never through a symbolic link; creates with mode 0600 if the flags include
-  // O_CREAT. Errors
-  // name the path: NOT_FOUND for ENOENT, else UNAVAILABLE.
+  // O_CREAT. Errors name the path: NOT_FOUND for ENOENT, else UNAVAILABLE.
   static absl::StatusOr<OpenFile> Open(FileSystem& files, const std::string& path, int flags);
 
   OpenFile(OpenFile&& other) noexcept;

@@ -143,7 +143,8 @@ class Scene {
     EngineOptions options{.kv_bytes = 1 << 20, .upload_bytes = kUploadBytes};
     options.prefill_slice_tokens = 32;
     options.tenant_limits.documents = kDocuments;
-    if (place_.behind) options.limits.queue.running_questions = options.limits.queue.running_uploads = 1;
+    if (place_.behind)
+      options.limits.queue.running_questions = options.limits.queue.running_uploads = 1;
     if (has_disk()) options.cache_dir = folder_.path();
     engine_ = Engine::Create(options, {model_}, &clock_, &metrics_);
   }
