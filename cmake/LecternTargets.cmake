@@ -1,5 +1,5 @@
-# lectern_library(), lectern_executable() and lectern_test(): every target of the project is made
-# here, so that warnings, sanitizers and include paths are the same everywhere.
+# Defines lectern_library(), lectern_executable() and lectern_test(). Every target of the project is made
+# by one of them, so that warnings, sanitizers and include paths are the same everywhere.
 
 set(LECTERN_WARNINGS -Wall -Wextra -Wno-unused-parameter -Wno-missing-field-initializers -Wnon-virtual-dtor -Woverloaded-virtual
                      -Werror)
@@ -52,8 +52,8 @@ function(lectern_isa_flags)
   endforeach()
 endfunction()
 
-# lectern_module(NAME SOURCES a.cc ... DEPS ...): a library that programs load while they run,
-# build/PRESET/bin/liblectern_NAME.so.
+# lectern_module(NAME SOURCES a.cc ... DEPS ...)
+# Makes build/PRESET/bin/liblectern_NAME.so, a library that programs load at run time.
 function(lectern_module name)
   cmake_parse_arguments(ARG "" "" "SOURCES;DEPS" ${ARGN})
   set(target lectern_${name})
@@ -63,7 +63,8 @@ function(lectern_module name)
   set_target_properties(${target} PROPERTIES LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/bin)
 endfunction()
 
-# lectern_executable(NAME SOURCES a.cc ... DEPS ...): a program in build/PRESET/bin/NAME.
+# lectern_executable(NAME SOURCES a.cc ... DEPS ...)
+# Makes the program build/PRESET/bin/NAME.
 function(lectern_executable name)
   cmake_parse_arguments(ARG "" "" "SOURCES;DEPS" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
@@ -72,10 +73,12 @@ function(lectern_executable name)
 endfunction()
 
 # lectern_test(NAME SOURCES a.cc ... DEPS ... [LABELS ...] [TIMEOUT s] [ENVIRONMENT K=V...])
-# Tests share the cores: threads of LibTorch that wait go to sleep soon.
-# Label `tsan`: runs under ThreadSanitizer as well (no gRPC, no LibTorch in the test).
-# Label `golden`: compares with tests/golden or $LECTERN_GOLDEN_DIR.
-# Label `model`: needs the real default model. Label `source`: looks at the sources, not at a build.
+# Labels: `tsan`: also runs under ThreadSanitizer, so it must use neither gRPC nor LibTorch.
+#         `golden`: compares with tests/golden or $LECTERN_GOLDEN_DIR.
+#         `model`: needs the real default model.
+#         `source`: checks the sources rather than a build.
+# Tests run in parallel: GOMP_SPINCOUNT makes idle OpenMP threads of LibTorch (the fp32 reference) sleep
+# soon.
 function(lectern_test name)
   cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;DEPS;LABELS;ENVIRONMENT" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})

@@ -5,7 +5,9 @@ from xml.sax.saxutils import escape
 
 PANEL_WIDTH, PANEL_HEIGHT = 400, 300
 LEFT, TOP, BETWEEN_X, BETWEEN_Y = 70, 76, 84, 92
-LEGEND_WIDTH = 262
+LEGEND_WIDTH = 262  # or more, if a label needs it
+LEGEND_TEXT = 34  # where a label begins
+CHARACTER_WIDTH = 6.5  # at most, on average, at font size 12
 FONT = 'font-family="Helvetica, Arial, sans-serif"'
 
 
@@ -122,14 +124,21 @@ def _legend(rows, left, top):
         if series.kind == "line":
             out.append(f'<path d="M{left} {y}h26" stroke="{series.colour}" stroke-width="2"/>')
         out.append(_marker(series.kind, left + 13, y, series.colour))
-        out.append(_text(left + 34, y + 4, series.label, anchor="start"))
+        out.append(_text(left + LEGEND_TEXT, y + 4, series.label, anchor="start"))
     return out
 
 
+def _legend_width(rows):
+    labels = [series.label for row in rows for panel in row for series in panel.series]
+    longest = max(map(len, labels), default=0)
+    return max(LEGEND_WIDTH, math.ceil(LEGEND_TEXT + CHARACTER_WIDTH * longest + 10))
+
+
 def svg(title, rows):
-    """Rows of panels, one legend for all at the right."""
+    """Draws rows of panels, with one legend for all of them at the right."""
     columns = max(len(row) for row in rows)
-    width = LEFT + columns * (PANEL_WIDTH + BETWEEN_X) - BETWEEN_X + 24 + LEGEND_WIDTH
+    legend_width = _legend_width(rows)
+    width = LEFT + columns * (PANEL_WIDTH + BETWEEN_X) - BETWEEN_X + 24 + legend_width
     height = TOP + len(rows) * (PANEL_HEIGHT + BETWEEN_Y) - BETWEEN_Y + 52
     out = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
            f'width="{width}" height="{height}">',
@@ -139,5 +148,5 @@ def svg(title, rows):
         for j, panel in enumerate(row):
             out += _panel(panel, LEFT + j * (PANEL_WIDTH + BETWEEN_X),
                           TOP + i * (PANEL_HEIGHT + BETWEEN_Y))
-    out += _legend(rows, width - LEGEND_WIDTH, TOP + 10)
+    out += _legend(rows, width - legend_width, TOP + 10)
     return "\n".join(out + ["</svg>", ""])
