@@ -54,7 +54,7 @@ class Arithmetic(unittest.TestCase):
         self.assertAlmostEqual(rows["f32_t5_encode_512"]["ratio"], 50 / 120)
         self.assertEqual(rows["t5_rss_4k"]["best_peer"], "transformers (eager, float32)")
 
-    def test_settings_far_behind_are_not_repeated(self):
+    def test_settings_that_are_far_slower_are_not_repeated(self):
         def names(program):
             return comparison.worth_repeating(self.FIGURES, program, ["bert_encode_512"])
         self.assertEqual(names("transformers (sdpa, float32)"), ["bert_encode_512"])
@@ -94,7 +94,7 @@ class TinyModels(unittest.TestCase):
                     size *= side
                 count += size
             return count
-        # As published: 223 million; 110 million less the pooler's 0.6 million.
+        # The published figures: 223 million; 110 million less the pooler's 0.6 million.
         self.assertEqual(parameters(random_models.t5_tensors(random_models.T5_BASE)), 222_903_552)
         self.assertEqual(parameters(random_models.bert_tensors(random_models.BERT_BASE)),
                          108_893_186)

@@ -133,7 +133,7 @@ std::vector<Unit> Units(const Problem& p, int64_t row, UnitRank rank) {
   return units;
 }
 
-// The kept units rank highest, as far as fp32 can tell, and y is the sum over them.
+// The kept units rank highest, within the accuracy of fp32, and y is the sum over them.
 void ExpectRow(const Problem& p, int64_t row, const std::vector<Unit>& units,
                const std::vector<bool>& kept, const float* y) {
   double lowest_kept = INFINITY, highest_dropped = -INFINITY;

@@ -28,7 +28,7 @@ class TaskTest(unittest.TestCase):
         code, text, _ = drawn('--seed=2', '--cases=40', '--facts=4,14')
         self.assertEqual(code, 0)
         self.assertEqual(text, drawn('--seed=2', '--cases=40', '--facts=4,14')[1])
-        # As before: files drawn once stay what the seed says.
+        # Files drawn earlier must stay reproducible from their seed.
         self.assertEqual(hashlib.sha256(text.encode()).hexdigest(), DIGEST)
 
     def test_another_seed_draws_others(self):

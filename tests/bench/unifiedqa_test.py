@@ -72,7 +72,7 @@ class TableTest(unittest.TestCase):
         return [json.loads(line)['reply'] for line in result.stdout.splitlines()]
 
     def test_k_by_k(self):
-        # What the dense model says is taken for right: the table then tells what k changes.
+        # The dense model's replies count as right, so the table shows the effect of k.
         data = [dict(row, answer=reply) for row, reply in zip(self.rows, self.replies())]
         self.assertEqual(len(data), 3)
         found = json.loads(self.run_on(data, '--json', '--k=127,2', '--attention=1'))

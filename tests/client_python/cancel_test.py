@@ -16,7 +16,7 @@ ENDED = (CallCancelledError, StopIteration, StopAsyncIteration)
 
 
 def threads():
-    """How many there are beside those of the fake server's pool, which grows when calls meet."""
+    """The number of threads other than those of the fake server's pool, which grows when calls overlap."""
     return sum(not thread.name.startswith("ThreadPoolExecutor") for thread in threading.enumerate())
 
 

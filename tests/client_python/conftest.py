@@ -1,4 +1,4 @@
-"""Both clients behind one face, so that every test runs with either."""
+"""Both clients through one interface, so that every test runs with either."""
 import asyncio
 
 import pytest
@@ -36,7 +36,7 @@ class Blocking:
 
 
 class Asyncio:
-    """AsyncClient's calls on an event loop of its own, run to their ends."""
+    """AsyncClient's calls, run to their ends on a separate event loop."""
 
     replicas = Blocking.replicas
 

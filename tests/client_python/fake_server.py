@@ -1,4 +1,4 @@
-"""A DocumentQA server whose calls do what a test tells them to; 127.0.0.1, in the test's process."""
+"""A DocumentQA server whose calls are scripted by a test; 127.0.0.1, in the test's process."""
 import hashlib
 import threading
 from concurrent import futures

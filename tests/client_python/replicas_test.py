@@ -1,4 +1,4 @@
-"""Several servers behind one client."""
+"""Several servers used by one client."""
 import grpc
 import pytest
 from conftest import TEXT

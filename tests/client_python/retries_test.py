@@ -1,4 +1,4 @@
-"""What the clients try again, where, and what they never do twice."""
+"""The calls that the clients retry, on which replica, and those that they never repeat."""
 import threading
 import time
 
@@ -265,7 +265,7 @@ def test_what_ends_the_stream_for_good_ends_every_question(client, server):
     document = client.upload(TEXT)
 
     def refuse(requests, context):
-        # One question is out and no other is on its way: grpc.aio tells a write that crosses the
+        # One question is out and no other is on its way: grpc.aio gives a write that crosses the
         # status INTERNAL instead, which is tried again.
         next(requests)
         Failure(grpc.StatusCode.PERMISSION_DENIED).end(context)

@@ -28,7 +28,7 @@ TEST_F(AskE2eTest, AnswersFromAnUploadedDocument) {
   EXPECT_EQ(asked.streamed, asked.answer.text());
   EXPECT_EQ(asked.answer.finish_reason(), v1::Answer::FINISH_REASON_STOP);
 
-  // Order: queued, progress, deltas, the answer; nothing behind it.
+  // Order: queued, progress, deltas, the answer; nothing after it.
   int stage = 0;
   uint64_t seq = 0;
   for (const v1::AskResponse& event : asked.events) {

@@ -17,7 +17,7 @@ class DeviceE2eTest : public SecurityE2eTest {
  protected:
   static std::string Environment(const char* name) { return std::getenv(name); }
 
-  // The program in a folder of its own, where the library is `library` or absent. It stays there.
+  // Uses the program in a separate folder, where the library is `library` or absent.
   void UseLibrary(const fs::path& library) {
     const fs::path bin = Path("bin"), program = fs::path(bin_) / "lectern-server";
     fs::create_directories(bin);
@@ -55,7 +55,7 @@ class DeviceE2eTest : public SecurityE2eTest {
   }
 
   const std::string bin_ = Environment("LECTERN_BIN_DIR");
-  // Beside this test's folder of programs, where the tests' libraries are.
+  // Next to this test's folder of programs, where the tests' libraries are.
   const fs::path fake_ = fs::path(bin_) / "../tests/liblectern_fake_cuda.so";
   const std::string failures_ = "lectern_cuda_errors_total{code=\"cudaErrorLaunchFailure\"}";
 };

@@ -21,7 +21,7 @@
 
 namespace lectern::e2e {
 
-// What a stream of an Ask brought.
+// The events of an Ask stream.
 struct AskResult {
   grpc::Status status;
   std::vector<v1::AskResponse> events;

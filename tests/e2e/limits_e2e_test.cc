@@ -112,7 +112,7 @@ TEST_F(LimitsE2eTest, ConnectionsBeyondTheirAge) {
   EXPECT_TRUE(Call(*stub).ok()) << "on a new connection";
 }
 
-// CVE-2023-44487. What it costs depends on the version of gRPC: told, not judged.
+// CVE-2023-44487. Its cost depends on the version of gRPC, so it is reported but not judged.
 TEST_F(LimitsE2eTest, HundredThousandRapidResets) {
   constexpr int kConnections = 5;
   constexpr uint32_t kResets = 20'000;  // on each

@@ -1,4 +1,4 @@
-// T5, BERT and RoBERTa behind the same calls, over a real socket: the tiny models of tests/golden
+// T5, BERT and RoBERTa through the same calls, over a real socket: the tiny models of tests/golden
 // in fp32, whose answers are known (upload, ask, many windows, restart from disk, refusals), and
 // the trained ones of models/readers in int8, whose answers are right.
 #include <fstream>
@@ -42,7 +42,7 @@ class ReadersE2eTest : public E2eTest {
   std::unique_ptr<test::ServerProcess> own_;
 };
 
-// What ids of the tiny T5 spell.
+// The text of ids of the tiny T5.
 std::string Spell(const std::vector<int32_t>& ids) {
   const auto tokenizer = LoadTokenizerFolder(test::GoldenDir() / "t5_tiny" / "v1_0", 1);
   EXPECT_TRUE(tokenizer.ok()) << tokenizer.status();
@@ -156,7 +156,7 @@ TEST_F(ReadersE2eTest, T5WritesTheGoldenAnswer) {
     EXPECT_GT(asked.answer.evidence_size(), 0);
     if (dense.empty()) dense = asked.answer.text();
   }
-  // The same document after a restart, from disk.
+  // After a restart the document comes from disk.
   Serve("t5_tiny/v1_0", {flag});
   v1::AskRequest request = Question(upload.document.id(), question);
   request.set_max_new_tokens(12);
@@ -228,7 +228,7 @@ class TrainedReaderTest : public ReadersE2eTest {
     return right;
   }
 
-  // Of a right answer: what lies at [begin, end) of the document is in the first piece.
+  // Checks a right answer: [begin, end) of the document is inside the first piece of evidence.
   void CheckEvidence(const std::string& context, size_t begin, size_t end) {
     ASSERT_GT(asked_.answer.evidence_size(), 0);
     const v1::EvidenceSpan& first = asked_.answer.evidence(0);

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The page of `lectern ask --report`, made by the server and the command line from a hostile document with a
 small model, as Chromium sees it: the whole text and nothing else, evidence in its place, no message in
-the console, nothing loaded. The same page with a script in it shows that the browser would have told.
+the console, nothing loaded. A copy of the page with a script in it shows that the browser would have reported it.
 
     report_e2e_test.py BIN_DIR MODEL_FOLDER [SCREENSHOT.png]
 """
@@ -26,7 +26,7 @@ HOSTILE = (
 
 
 def escaped(text):
-    """What a reader is to see of `text` (client/cli/report.h)."""
+    """The form in which a reader should see `text` (client/cli/report.h)."""
     seen = []
     for c in text.replace('\r\n', '\n'):
         code = ord(c)

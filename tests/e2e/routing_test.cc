@@ -71,7 +71,7 @@ class RoutingTest : public testing::Test {
                                                  test::FixtureDir() / "llama_tiny/tied.Q8_0.gguf");
   }
 
-  // The capacity tells which replica has answered.
+  // The capacity identifies the replica that has answered.
   static std::vector<std::string> Flags(int index) {
     return {"--threads=1", "--kv_bytes=128MiB", "--lame_duck=2s",
             "--queue_capacity=" + std::to_string(64 + index)};
@@ -199,7 +199,7 @@ TEST_F(RoutingTest, CallsAboutADocumentReachTheReplicaThatHoldsIt) {
   EXPECT_GT(held[1], 0);
   for (const std::string& id : ids) {
     for (int i = 0; i < 2; ++i) {
-      Client client(proxy_->address());  // a connection of its own
+      Client client(proxy_->address());  // a separate connection
       EXPECT_TRUE(client.GetDocument(id, {}).ok()) << id;
       const auto answer = client.Ask(Question(id), {}, nullptr);  // it has no text to send again
       EXPECT_TRUE(answer.ok()) << answer.status();

@@ -1,4 +1,4 @@
-// A server with a tiny model behind certificates made for the test, and clients of all kinds.
+// A server with a tiny model and certificates made for the test, and clients of all kinds.
 #pragma once
 
 #include <algorithm>
@@ -44,7 +44,7 @@ class SecurityE2eTest : public testing::Test {
     ASSERT_TRUE(server_->WaitUntilReady()) << server_->Log();
   }
 
-  // Each with a connection of its own.
+  // Each has a separate connection.
   std::shared_ptr<grpc::Channel> Channel(
       const std::shared_ptr<grpc::ChannelCredentials>& credentials) const {
     grpc::ChannelArguments arguments;

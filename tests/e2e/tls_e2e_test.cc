@@ -31,7 +31,7 @@ class TlsE2eTest : public SecurityE2eTest {
   }
   IssuedCertificate Client() const { return authority_.Issue({.for_server = false}); }
 
-  // Starts, and tells why not.
+  // Starts the server and returns the reason if that fails.
   std::string StartError() {
     test::ServerProcess server(TlsFlags(), TinyModelPath());
     EXPECT_EQ(server.WaitForExit(30), 1);

@@ -4,7 +4,7 @@ memory. It becomes healthy, takes a document, answers, is scraped, drains.
 
     container_test.py FOLDER MODEL.gguf DOCUMENT.txt
 
-FOLDER is what deploy/image/build_without_docker.sh has filled. As root.
+FOLDER was filled by deploy/image/build_without_docker.sh. Run it as root.
 """
 import json
 import os
@@ -18,7 +18,7 @@ CLI = '/usr/local/bin/lectern'
 
 
 def configure(bundle, model):
-    """What `docker run --read-only --cap-drop=ALL --security-opt=no-new-privileges -m 512m -v ...` says."""
+    """The configuration of `docker run --read-only --cap-drop=ALL --security-opt=no-new-privileges -m 512m -v ...`."""
     path, unpacked = bundle / 'config.json', bundle / 'config.unpacked.json'
     if not unpacked.exists():
         path.rename(unpacked)

@@ -1,4 +1,4 @@
-// What the kernel tests share: a fixture over instruction-set classes that skips, visibly, the ones
+// Shared by the kernel tests: a fixture over instruction-set classes that skips, visibly, the ones
 // that this CPU lacks.
 #pragma once
 

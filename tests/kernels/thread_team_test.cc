@@ -56,7 +56,7 @@ TEST(ThreadTeamTest, RangesBeginAtStepsAndAreNoLongerThanAsked) {
   }
 }
 
-TEST(ThreadTeamTest, ThreadsHaveNumbersOfTheirOwn) {
+TEST(ThreadTeamTest, ThreadsHaveDistinctNumbers) {
   std::vector<std::atomic<int>> inside(4);
   ForItems(4, {.count = 1000, .most = 1}, [&](ItemRange, int thread) {
     ASSERT_LT(thread, 4);
@@ -75,7 +75,7 @@ TEST(ThreadTeamTest, ItemsRunAtTheSameTime) {
   EXPECT_EQ(begun.load(), 2);
 }
 
-// The caller alone does what a thread that is held up in an item of its own leaves.
+// The caller does the items that a thread leaves while it is held up in one.
 TEST(ThreadTeamTest, AThreadThatIsHeldUpHoldsUpOnlyItsItem) {
   constexpr int64_t kItems = 50;
   std::atomic<int64_t> by_caller{0};
@@ -145,7 +145,7 @@ TEST(ThreadTeamTest, CallingThreadsDoNotMix) {
 
 // Threads that went to sleep come back, and the core that another thread wants is given and taken
 // back: here there are more busy threads than cores, for longer than a turn.
-TEST(ThreadTeamTest, LoopsGoOnBesideBusyThreads) {
+TEST(ThreadTeamTest, LoopsGoOnNextToBusyThreads) {
   std::atomic<bool> stop{false};
   std::vector<std::thread> busy;
   for (unsigned i = 0; i < std::thread::hardware_concurrency(); ++i) {

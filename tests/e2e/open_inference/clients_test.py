@@ -3,9 +3,9 @@
 
     clients_test.py SOURCE_DIR BIN_DIR DEPS_DIR
 
-Each client is installed on first use from PyPI into a virtual environment of its own, in
-DEPS_DIR/clients (together some 600 MB, nearly all of it what KServe's client comes with). What they
-are told is compared with what `lectern ask` says to the same question.
+Each client is installed on first use from PyPI into a separate virtual environment, in
+DEPS_DIR/clients (together some 600 MB, nearly all of it dependencies of KServe's client). Their
+results are compared with the answer of `lectern ask` to the same question.
 """
 
 import fcntl
@@ -36,7 +36,7 @@ def cannot_run(why):
 
 
 def interpreter(folder, packages):
-    """Of a virtual environment with the packages, made unless its stamp says that it has them."""
+    """The Python of a virtual environment with the packages, created unless its stamp is up to date."""
     stamp = folder / "packages.txt"
     python = folder / "bin" / "python"
     wanted = "\n".join(packages)
@@ -88,7 +88,7 @@ class Server:
 
 
 def ask_by_command_line(program, address, file):
-    """What the clients should get, in a dictionary."""
+    """The result that the clients should get, as a dictionary."""
     environment = dict(os.environ, LECTERN_SERVER=address)
 
     def run(*arguments):

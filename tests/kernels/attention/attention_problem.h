@@ -128,8 +128,8 @@ struct Problem {
     return Run(k_kept, tail, context, {rows}, true);
   }
 
-  // In calls of so many rows each. Sums over rows (key_mass) are left out on request: their order
-  // follows the calls.
+  // Runs in calls of `cuts` rows. Sums over rows (key_mass) are left out on request: their
+  // order follows the calls.
   Result Run(int64_t k_kept, Tail tail, const ExecutionContext& context,
              const std::vector<int64_t>& cuts, bool with_key_mass) const {
     Result r = Blank(k_kept);

@@ -1,5 +1,5 @@
-// Pages of keys and values: what is written is read back, however it was cut into calls; copies are
-// pages of their own.
+// Pages of keys and values: values are read back as written, however the writes are divided into
+// calls; copies are independent pages.
 #include "kernels/kv/kv_pages.h"
 
 #include <gtest/gtest.h>

@@ -1,4 +1,4 @@
-// A sequence's keys and values in pages of its own, for tests and benchmarks of attention.
+// A sequence's keys and values in separate pages, for tests and benchmarks of attention.
 #pragma once
 
 #include <cstdlib>

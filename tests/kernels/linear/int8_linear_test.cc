@@ -99,7 +99,7 @@ QuantizedRow QuantizeChannel(const float* w, int64_t k) {
   return row;
 }
 
-// What Int8Linear must return: the exact integer sum, then two float products.
+// The expected result of Int8Linear: the exact integer sum, then two float products.
 std::vector<float> Expected(const std::vector<float>& x, int64_t m, const std::vector<float>& w,
                             int64_t n, int64_t k, Isa isa) {
   std::vector<QuantizedRow> rows, channels;
@@ -258,7 +258,7 @@ TEST_P(Int8LinearTest, StridesAndAccumulate) {
   const int64_t m = 9, n = 77, k = 50, x_stride = 61, y_stride = 90;
   const std::vector<float> w = Normal(n * k, 8), dense = Normal(m * k, 9);
   const Packed packed = Pack(w, n, k);
-  std::vector<float> x(m * x_stride, 1e30f);  // what stands between rows must not be read
+  std::vector<float> x(m * x_stride, 1e30f);  // the gaps between rows must not be read
   for (int64_t i = 0; i < m; ++i) {
     std::copy_n(dense.begin() + i * k, k, x.begin() + i * x_stride);
   }
@@ -370,7 +370,7 @@ TEST_P(Int8LinearTest, BadArguments) {
   EXPECT_EQ(run(x.data(), 2, k, bad, y.data(), n, context), LaunchStatus::kBadArgument);
 }
 
-// The steps on the way into a product are those of the kernels of their own, bit for bit.
+// The fused input steps of a product equal the separate kernels, bit for bit.
 TEST_P(Int8LinearTest, NormOnTheWayInEqualsTheNormAlone) {
   const int64_t k = 97, n = 130, stride = k + 3;
   const Packed packed = Pack(Normal(n * k, 31), n, k);

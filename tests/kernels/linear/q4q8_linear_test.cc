@@ -107,7 +107,7 @@ QuantizedBlock Quantize(const float* x) {
   return block;
 }
 
-// What Q4Q8Linear computes, in double precision, and the sum of the magnitudes it adds up.
+// The result of Q4Q8Linear in double precision, and the sum of the magnitudes it adds up.
 struct Reference {
   std::vector<double> y, magnitude;
 };
@@ -217,7 +217,7 @@ TEST_P(BlockLinearTest, StridesAndAccumulate) {
   const int64_t m = 9, n = 77, k = 64, x_stride = 70, y_stride = 90;
   const Matrix w(n, k, bits());
   const std::vector<float> dense = Normal(m * k, 9);
-  std::vector<float> x(m * x_stride, 1e30f);  // what stands between rows must not be read
+  std::vector<float> x(m * x_stride, 1e30f);  // the gaps between rows must not be read
   for (int64_t i = 0; i < m; ++i) {
     std::copy_n(dense.begin() + i * k, k, x.begin() + i * x_stride);
   }

@@ -23,7 +23,7 @@ class MemoryLimitTest : public testing::Test {
   TemporaryFolder folder_;
 };
 
-TEST_F(MemoryLimitTest, NothingTells) { EXPECT_EQ(Limit(), 0u); }
+TEST_F(MemoryLimitTest, NoLimitIsZero) { EXPECT_EQ(Limit(), 0u); }
 
 TEST_F(MemoryLimitTest, TheMachinesMemoryWithoutALimit) {
   Write("proc/meminfo", "MemTotal:        1024 kB\nMemFree: 1 kB\n");

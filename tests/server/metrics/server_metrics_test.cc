@@ -216,7 +216,7 @@ TEST(ServerMetricsTest, StrangersCannotMintSeries) {
   EXPECT_EQ(after.at(R"(grpc_server_call_started_total{grpc_method="other"})"), 101);
 }
 
-TEST(ServerMetricsTest, TellsAboutTheProcess) {
+TEST(ServerMetricsTest, DescribesTheProcess) {
   const auto series = Parse(ServerMetrics({}).Render()).series;
   EXPECT_GT(series.at("process_resident_memory_bytes"), 1e6);
   EXPECT_GT(series.at("process_open_fds"), 2);

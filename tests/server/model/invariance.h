@@ -10,7 +10,7 @@
 
 namespace lectern::test {
 
-// What differs between two lists of values, in words; "" when all bits are equal.
+// Describes the difference between two lists of values; "" when all bits are equal.
 std::string Difference(std::span<const float> got, std::span<const float> want);
 
 // All bytes of all pages.

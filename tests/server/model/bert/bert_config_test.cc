@@ -30,7 +30,7 @@ json Config(const std::string& type) {
           {"layer_norm_eps", 1e-5}};
 }
 
-TEST(BertConfigTest, PositionsBeginBehindRobertasPadding) {
+TEST(BertConfigTest, PositionsBeginAfterRobertasPadding) {
   const auto bert = ReadBertConfig(Config("bert").dump(), kSource);
   ASSERT_TRUE(bert.ok()) << bert.status();
   EXPECT_EQ(bert->context_length, 514);

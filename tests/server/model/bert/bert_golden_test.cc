@@ -137,7 +137,7 @@ TEST_P(BertGoldenTest, MatchesFloat64) {
   EXPECT_GE(checked, 12);
 }
 
-// What the folder's own tokenizer and frame make of a question and a document.
+// The folder's tokenizer and encoder prompt turn a question and a document into the golden windows.
 TEST_P(BertGoldenTest, FolderGivesTheGoldenWindows) {
   int checked = 0;
   for (const GoldenCase& c : GoldenCases(GetParam())) {

@@ -1,5 +1,5 @@
-// The bits of an answer do not depend on how it was computed: cut into other slices, beside other
-// sequences, behind cached pages or from nothing, on one thread or two. Compared with memcmp, on a
+// The bits of an answer do not depend on how it was computed: in other slices, alongside other
+// sequences, after cached pages or from nothing, on one thread or two. Compared with memcmp, on a
 // tiny model with a raised window; smollm2_invariance_test does the same, shortly, on the real one.
 // ctest runs this program once for every class of CPU instructions (LECTERN_FORCE_ISA).
 #include <gtest/gtest.h>
@@ -142,8 +142,8 @@ TEST_P(LlamaInvarianceTest, SlicesOfAnySize) {
   EXPECT_EQ(Difference(AllLogits(*model_, silent, tokens, 512), want.logits), "");
 }
 
-TEST_P(LlamaInvarianceTest, BesideOtherSequences) {
-  // Some from nothing, some behind what is already there; the second crosses a span.
+TEST_P(LlamaInvarianceTest, AlongsideOtherSequences) {
+  // Some start from nothing, some after existing tokens; the second crosses a span.
   const std::pair<int64_t, int64_t> lengths[] = {{0, 3}, {1000, 70}, {130, 64}, {0, 65}, {63, 1}};
   std::vector<std::vector<int32_t>> tokens;
   std::vector<Sequence> alone, together;
@@ -151,7 +151,7 @@ TEST_P(LlamaInvarianceTest, BesideOtherSequences) {
   std::vector<ForwardSlice> batch;
   for (const auto& [before, length] : lengths) {
     const size_t i = tokens.size();
-    // Every other sequence has a policy of its own.
+    // Every other sequence has a different policy.
     const AttentionPolicy& own = i % 2 == 0 ? policy() : kPolicies[i].policy;
     tokens.push_back(SomeTokens(before + length, static_cast<uint32_t>(i)));
     alone.emplace_back(*model_, own);
@@ -197,8 +197,8 @@ TEST_P(LlamaInvarianceTest, DecodingInABatch) {
   }
 }
 
-TEST_P(LlamaInvarianceTest, BehindCachedPages) {
-  // Documents that end inside a page, at its end, one token behind it, and behind a span.
+TEST_P(LlamaInvarianceTest, AfterCachedPages) {
+  // Documents that end inside a page, at its end, one token after it, and after a span.
   for (const int64_t length : {37, 64, 65, 1061}) {
     SCOPED_TRACE("document of " + std::to_string(length));
     const auto text = SomeTokens(length, 5);

@@ -55,7 +55,7 @@ Steps Alone(const Model& model, const AttentionPolicy& policy, std::span<const i
   return steps;
 }
 
-// Behind the pages of a document, all questions in the same calls.
+// All questions in the same calls, after the pages of a document.
 std::vector<Steps> Together(const Model& model, Sequence& document,
                             const std::vector<std::vector<int32_t>>& questions) {
   const auto workspace = model.NewWorkspace();

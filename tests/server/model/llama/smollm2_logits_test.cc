@@ -55,8 +55,8 @@ std::vector<double> LogSoftmax(const float* logits, int64_t count) {
   return result;
 }
 
-// What one model makes of a case: for each position, what is beyond the case's tolerance; empty
-// where it agrees.
+// Compares one model with a case: for each position a description of the difference beyond the
+// case's tolerance, or empty.
 std::vector<std::string> Disagreements(const Model& model, const GoldenCase& c) {
   const GoldenTensors data = c.Load();
   const std::vector<int32_t>& ids = data["input_ids"].i32;

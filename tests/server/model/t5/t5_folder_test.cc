@@ -1,5 +1,5 @@
 // T5 folders in the forms in which checkpoints come: spiece.model alone, weights in several files,
-// a head of its own or the embedding table's, through the real loader.
+// a separate output head or the embedding table's, through the real loader.
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -65,7 +65,7 @@ std::shared_ptr<const Model> Load(const fs::path& folder) {
   return model.ok() ? *model : nullptr;
 }
 
-// Of the first token behind an encoded window.
+// The logits of the first token after an encoded window.
 std::vector<float> LogitsOf(const Model& model) {
   const AttentionPolicy policy = AttentionPolicy::Exact();
   const auto workspace = model.NewWorkspace();
@@ -83,13 +83,13 @@ std::vector<float> LogitsOf(const Model& model) {
   return logits;
 }
 
-// The folder of a fixture in which config.json and spiece.model are all that stands beside weights.
+// Copies the folder of a fixture, in which config.json and spiece.model accompany the weights.
 void CopyWithoutWeights(const fs::path& from, const fs::path& to) {
   for (const char* name : {"config.json", "spiece.model"}) fs::copy(from / name, to / name);
 }
 
 TEST(T5FolderTest, WeightsInSeveralFiles) {
-  for (const char* version : {"v1_0", "v1_1"}) {  // tied, and a head of its own
+  for (const char* version : {"v1_0", "v1_1"}) {  // tied, and with a separate output head
     SCOPED_TRACE(version);
     const fs::path whole = FixtureDir() / "t5_tiny" / version;
     const TemporaryFolder folder;

@@ -60,7 +60,7 @@ std::vector<int32_t> IdsOf(const GoldenTensor& ids, int64_t row, const GoldenTen
   return kept;
 }
 
-// One question: what was encoded, and a decoder behind it.
+// One question: the encoded windows and their decoder.
 class Reader {
  public:
   Reader(const Model& model, const AttentionPolicy& policy, std::vector<int32_t> window)
@@ -219,7 +219,7 @@ TEST(T5GoldenTest, Int8StaysClose) {
   }
 }
 
-// Two windows one behind the other are one memory; a window's place in a batch does not matter.
+// Two consecutive windows form one memory; a window's place in a batch does not matter.
 TEST(T5GoldenTest, WindowsJoinAndBatchInvariantly) {
   for (const auto numerics :
        {ModelLoadOptions::Numerics::kF32, ModelLoadOptions::Numerics::kInt8Rotated}) {
