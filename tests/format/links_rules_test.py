@@ -26,7 +26,7 @@ class LinksTest(unittest.TestCase):
 
     def test_good_links_pass(self):
         for text in ['[a](../../README.md)', '[a](use.md#first-use-then-more)', '[a](https://example.com/x)',
-                     '`server/a.{h,cc}`', '`server/`', '`server`', '`--flag=a/b`', '`lectern ask`', '`x/y`',
+                     '`server/a.{h,cc}`', '`server/`', '`server`', '`a.h`', '`config.json`', '`--flag=a/b`', '`lectern ask`', '`x/y`',
                      '```\n[a](missing.md)\n```']:
             self.assertEqual(self.page(text), [], text)
         self.assertEqual(self.text('// See docs/guides/use.md#title and https://example.com/docs/other.md.'), [])
@@ -34,6 +34,7 @@ class LinksTest(unittest.TestCase):
     def test_broken_links_are_found(self):
         for text in ['[a](missing.md)', '![a](../missing.svg)', '`server/b.h`', '`server/a.{h,cu}`']:
             self.assertEqual(self.page(text), ['no such file'], text)
+        self.assertEqual(self.page('`b.h` and `b_test`'), ['no such source', 'no such source'])
         self.assertEqual(self.page('[a](use.md#other)'), ['no such heading'])
         self.assertEqual(self.page('[a](#other)'), ['no such heading'])
         self.assertEqual(self.text('# docs/missing.md has the figures'), ['no such file'])

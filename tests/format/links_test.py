@@ -5,7 +5,8 @@ also if README.md has more than 150 lines.
     links_test.py SOURCE_DIR
 
 It checks relative links and images, and `backticks` that look like paths of the repository: those
-that begin with one of its folders. Such a path may also be relative to the page's folder.
+that begin with one of its folders; such a path may also be relative to the page's folder. A source or a test
+that is named without its folder must exist somewhere.
 In all tracked text it also checks paths of pages below docs/, with their anchors.
 """
 import os
@@ -40,6 +41,7 @@ class Tree:
     def __init__(self, root, files):
         self.root = root
         self.files = set(files)
+        self.names = {os.path.basename(name) for name in files}
         self.folders = set()
         for name in files:
             while name := os.path.dirname(name):
@@ -48,6 +50,10 @@ class Tree:
     def has(self, path):
         path = os.path.normpath(path)
         return path in self.files or path in self.folders or path == '.'
+
+    def has_source(self, name):
+        """Whether a source has this name; a test may be named without its ending."""
+        return name in self.names or (name.endswith('_test') and bool(self.names & {name + '.cc', name + '.py'}))
 
     def problem(self, path, anchor):
         """Why a link to `path`, relative to the root, and `anchor` leads nowhere; or None."""
@@ -88,6 +94,8 @@ def problems_of_page(name, text, tree):
             if problem:
                 yield number, target, problem
         for quoted in QUOTED.findall(line):
+            if re.fullmatch(r'\w+\.(?:h|cc|cu|py)|\w+_test', quoted) and not tree.has_source(quoted):
+                yield number, quoted, 'no such source'
             if not looks_like_path(quoted, tree) or '*' in quoted:
                 continue
             for path in expanded(quoted.rstrip('/')):
