@@ -81,14 +81,14 @@ std::unique_ptr<Embedder> Load(const Options& options, Numerics numerics) {
   return *std::move(embedder);
 }
 
-// The texts of at least so many tokens.
+// The texts with at least the given number of tokens.
 std::vector<std::string> ReadTexts(const std::string& path, size_t least_tokens,
                                    const Embedder& embedder) {
   std::ifstream file(path);
   if (!file) Fail("measure_embedding: cannot read --texts=" + path);
   auto texts = nlohmann::json::parse(file).get<std::vector<std::string>>();
   std::erase_if(texts, [&](const auto& text) { return embedder.Ids(text).size() < least_tokens; });
-  if (texts.empty()) Fail("measure_embedding: no text has so many tokens");
+  if (texts.empty()) Fail("measure_embedding: no text has that number of tokens");
   return texts;
 }
 

@@ -3,7 +3,7 @@ tables. Runs nothing."""
 
 LECTERN, EXACT = "lectern", "lectern (exact)"
 TOP_K, F32 = "lectern (top-128)", "lectern (f32)"
-# What Lectern runs besides its default, and what the names of those rows begin with.
+# The policies that Lectern runs besides its default, with the prefix of their rows.
 VARIANTS = {LECTERN: "", EXACT: "exact_", TOP_K: "topk_", F32: "f32_"}
 SPEEDS = ["prefill_512", "prefill_2k", "prefill_8k", "decode_0", "decode_2k", "decode_8k"]
 ROWS = [*SPEEDS, "ttft_cached_8k", "rss_8k", "load"]
@@ -11,9 +11,9 @@ BATCH_ROWS = ["answers_1", "answers_8"]
 T5_ROWS = ["t5_encode_512", "t5_encode_4k", "t5_decode", "t5_rss_4k"]
 BERT_ROWS = ["bert_encode_512"]
 SMALLER_IS_BETTER = {"ttft_cached_8k", "rss_8k", "load", "t5_rss_4k"}
-# A peer that is this much behind the row's best peer is not asked for the row again.
+# A peer that is this much slower than the row's best peer is not asked for the row again.
 HOPELESS = 1.5
-# The most that throughput may fall beside other work: by the fair loss and this part of it.
+# The most that throughput may fall next to other work: by the fair loss and this part of it.
 ALLOWED_EXCESS = 0.3
 
 
@@ -58,11 +58,11 @@ def worth_repeating(figures, program, names):
         return names
     names = [name for name in names if name in figures[program]]
 
-    def times_behind(name):
+    def times_slower(name):
         mine, best = figures[program][name], best_peer(figures, name)[1]
         return mine / best if name in SMALLER_IS_BETTER else best / mine
 
-    return [name for name in names if times_behind(name) <= HOPELESS]
+    return [name for name in names if times_slower(name) <= HOPELESS]
 
 
 def compare(figures):

@@ -1,4 +1,4 @@
-"""Virtual environments of the peers, beside the other dependencies; installed on first use."""
+"""Virtual environments of the peers, next to the other dependencies; installed on first use."""
 
 import os
 import pathlib

@@ -3,11 +3,11 @@
 A runner has these methods. first_answer() reads the first 16 ids and gives the first token. The
 others give seconds:
     prefill(length)      to read the first `length` ids, nothing of them cached
-    decode(depth)        per token, for DECODE tokens behind the first `depth` ids
-    question(depth)      to the first token of QUESTION ids behind the first `depth` ids
+    decode(depth)        per token, for DECODE tokens after the first `depth` ids
+    question(depth)      to the first token of QUESTION ids after the first `depth` ids
     answers(count)       for `count` answers at once of ANSWER ids to questions of QUESTION ids, each
-                         with another first id, behind the first DOCUMENT ids
-behind(depth) brings the first `depth` ids into the cache, if they are not there.
+                         with another first id, after the first DOCUMENT ids
+cache(depth) brings the first `depth` ids into the cache if they are not there.
 """
 
 import argparse
@@ -38,14 +38,14 @@ def rows_of_prompt(runner, args, wanted, prompt):
     if wanted(name):
         rows.append((name, length / repeated(args, lambda: runner.prefill(length))))
     if length == 8000 and wanted("rss_8k"):
-        runner.behind(length)
+        runner.cache(length)
         rows.append(("rss_8k", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024))
     name = "decode_" + depth_label
     if wanted(name):
-        runner.behind(depth)
+        runner.cache(depth)
         rows.append((name, 1 / repeated(args, lambda: runner.decode(depth))))
     if length == 8000 and wanted("ttft_cached_8k"):
-        runner.behind(depth)
+        runner.cache(depth)
         rows.append(("ttft_cached_8k", repeated(args, lambda: runner.question(depth))))
     return rows
 

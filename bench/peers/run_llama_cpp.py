@@ -3,7 +3,7 @@
 import ctypes
 import time
 
-# What Python's binding needs, not llama.cpp, is loaded before the clock starts.
+# The dependencies of Python's binding, not llama.cpp, are loaded before the clock starts.
 import diskcache  # noqa: F401
 import jinja2  # noqa: F401
 import numpy as np
@@ -23,11 +23,11 @@ class Runner:
             args.model, n_ctx=WINDOW, n_threads=args.threads, n_threads_batch=args.threads,
             n_batch=SLICE, n_ubatch=SLICE, flash_attn=args.flash_attention, verbose=False)
         self.ids = ids
-        self.cached = 0  # so many of the first ids
+        self.cached = 0  # the number of first ids
         self.parallel = None  # a context of several sequences
 
     def read(self, tokens, position):
-        """Reads tokens behind the first `position` ids; returns (next token, seconds)."""
+        """Reads tokens after the first `position` ids; returns (next token, seconds)."""
         start = time.perf_counter()
         self.llm.n_tokens = position  # eval() drops what the cache holds from here on
         self.llm.eval(tokens)
@@ -45,7 +45,7 @@ class Runner:
         self.cached = length
         return seconds
 
-    def behind(self, depth):
+    def cache(self, depth):
         if self.cached < depth:
             self.prefill(depth)
 
@@ -60,7 +60,7 @@ class Runner:
         return self.read(self.ids[100:100 + QUESTION], depth)[1]
 
     def parallel_context(self):
-        """A context for sequences 1 to 8 beside sequence 0, the document, which it has read."""
+        """A context for sequences 1 to 8 next to sequence 0, the document, which it has read."""
         parameters = self.llm.context_params
         parameters.n_seq_max, parameters.kv_unified = 9, True
         context = llama_cpp.llama_init_from_model(self.llm.model, parameters)

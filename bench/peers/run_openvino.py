@@ -5,8 +5,8 @@ token, and the cached-document row is what that reuse gives.
 
 Settings: the defaults (u8 activations in groups of 32, bf16 where the CPU has it, slices of 256
 tokens) but keys and values in f16, in a cache of fixed size, so that it need not grow while a prompt
-is read. Seen on 2 cores of an AMD EPYC with AVX-512 VNNI and BF16, prefill 8k / decode behind 8k /
-first token behind 8k / peak MiB:
+is read. Measured on 2 cores of an AMD EPYC with AVX-512 VNNI and BF16, prefill 8k / decode after 8k /
+first token after 8k / peak MiB:
     f16 keys and values, cache_size=1     615 / 50 / 0.21 s / 596
     f16 keys and values                   630 / 50 / 0.22 s / 749
     bf16 keys and values                  605 / 32 / 0.25 s / 722
@@ -16,7 +16,7 @@ first token behind 8k / peak MiB:
     u8, slices of 8192                    492 / 28 / 0.27 s / 659
     u8, DYNAMIC_QUANTIZATION_GROUP_SIZE=64   390 / 34 / 0.22 s / 654
     f16, INFERENCE_PRECISION_HINT=f32     440 / 42 / 0.35 s / 851
-Behind 0 to 2,048 tokens they differ by little more than noise, f16 ahead in decode. The model is
+After 0 to 2,048 tokens they differ by little more than noise, f16 ahead in decode. The model is
 compiled anew at every start (no CACHE_DIR): the load row is that of a first start.
 """
 
@@ -70,7 +70,7 @@ class Runner:
         self.prompt = [self.fresh] + self.ids[1:length]
         return self.generate(self.prompt)[0]
 
-    def behind(self, depth):
+    def cache(self, depth):
         if len(self.prompt) < depth:
             self.prefill(depth)
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Table and plot of the k sweep: exact match of the small readers beside the paper's models.
+"""Table and plot of the k sweep: exact match of the small readers compared with the paper's models.
 
     bench/readers/plot_sweep.py --rows=t5=FILE,bert=FILE [--svg=FILE]
 
-FILE is what bench/unifiedqa --json printed for the model. Prints Markdown.
+FILE holds the output of bench/unifiedqa --json for the model. Prints Markdown.
 """
 import argparse
 import importlib.machinery

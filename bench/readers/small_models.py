@@ -11,9 +11,9 @@ import reading_task
 WINDOW = 256
 CHARACTERS = "abcdefghijklmnopqrstuvwxyz0123456789.,;:!?'\"()-"
 HIDDEN, UNITS = 128, 512
-# Both have parts of their own for what is not a word in the states that their layers hand on, and
-# words have the rest. BERT: of positions, of question or passage, and of what a word of the passage
-# has found out about the question.
+# In both, the hidden states reserve parts for information other than the word, and words have the rest.
+# BERT reserves parts for positions, for question or passage, and for what a word of the passage has found
+# out about the question.
 BERT_HEAD = 32
 PLACES, TYPE, FOUND, WORDS = slice(0, BERT_HEAD), 32, 33, slice(34, HIDDEN)
 ROTATION = 0.012 ** (torch.arange(BERT_HEAD // 2) / (BERT_HEAD // 2 - 1))  # radians a place
@@ -77,8 +77,8 @@ def tell(value, output, head, size, source, target, strength=1.0):
 
 
 def look_near(attention, head, places):
-    """A head of BERT that looks about so many places to the right, to the left if negative: keys
-    are the positions, queries the positions turned by so many places."""
+    """A head of BERT that looks about `places` to the right, or to the left if negative: keys are the
+    positions, queries the positions rotated by that number."""
     turn = torch.zeros(BERT_HEAD, BERT_HEAD)
     for i, angle in enumerate(places * ROTATION):
         sine, cosine = torch.sin(angle), torch.cos(angle)
@@ -91,7 +91,7 @@ def look_near(attention, head, places):
 
 def prepare_bert(model):
     """Where training begins. One head of the first layer looks for the same word in the question and
-    tells whether it is there; heads of all layers look to the left and to the right. From noise,
+    reports whether it is there; heads of all layers look to the left and to the right. From noise,
     a model of this size takes far longer to find these than all the rest."""
     embeddings, layers = model.bert.embeddings, model.bert.encoder.layer
     words, places, types = (table.weight.data for table in (
@@ -118,9 +118,9 @@ def prepare_bert(model):
 
 
 def prepare_t5(model):
-    """The same for T5, whose embeddings say nothing of places: its biases make heads that look to
-    the left and to the right in all layers. So words left of the break learn in the first layer that
-    they are of the question, and others look for the same word there in the second. The decoder
+    """Initialises T5, whose embeddings contain no positions: its biases make heads that look to the left
+    and to the right in all layers. So words left of the break learn in the first layer that they belong
+    to the question, and others look for the same word there in the second. The decoder
     begins with saying what it looks at."""
     words = model.shared.weight.data
     words[:, :T5_WORDS.start] = 0

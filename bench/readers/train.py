@@ -16,7 +16,7 @@ import small_models
 LEVELS = [(2, 4), (2, 6), (3, 8), (4, 11), (4, 14)]
 LEVEL_PASSED = 0.7  # questions answered right
 MOST_OF_ONE_KIND = 6
-# What the encoder is shown beside the answers, token by token of the passage: is it a word of the
+# Labels that the encoder is given in addition to the answers, for each token of the passage: is it a word of the
 # question; is its sentence about the one asked for, of the kind asked for, the one that answers.
 GUIDES = ("word", "subject", "kind", "sentence")
 GUIDED_LAYERS = {"bert": (1, 2, 2, 3), "t5": (2, 3, 3, 4)}
