@@ -1,5 +1,5 @@
-// The vocabulary of the engine: requests, results, and the interfaces of running work. Every room
-// of the engine may include it. No proto, no gRPC.
+// The vocabulary of the engine: requests, results, and the interfaces of running work. Every folder
+// of the engine may include it. It knows neither proto nor gRPC.
 #pragma once
 
 #include <cstdint>
@@ -18,10 +18,11 @@ namespace lectern {
 
 enum class ReadingMode { kAuto, kWhole, kChunks };
 
-// Who goes first when both wait: somebody sits before an interactive request.
+// Interactive requests, which a person waits for, run before bulk requests.
 enum class Priority { kInteractive, kBulk };
 
-// What a request says about attention; what is unset comes from the model's default policy.
+// The attention that a request asks for. Fields that are unset come from the model's default
+// policy.
 struct AttentionChoice {
   bool exact = false;
   std::optional<int64_t> top_k;
@@ -61,8 +62,8 @@ struct UploadOptions {
   ReadingMode reading = ReadingMode::kAuto;
   AttentionChoice attention;
   Priority priority = Priority::kBulk;
-  std::string tenant;      // whose share of the engine it uses; never empty when it came by RPC
-  std::string owner;       // whose document it is: the tenant the client named, or empty
+  std::string tenant;      // whose share of the engine is used; never empty if it came by RPC
+  std::string owner;       // owner of the document: the tenant that the client named, or empty
   std::string request_id;  // for log lines
   absl::Time deadline = absl::InfiniteFuture();
 };
@@ -89,7 +90,7 @@ struct AskOptions {
   bool disable_reuse = false;
   Priority priority = Priority::kInteractive;
   std::string tenant;
-  std::string owner;  // whose documents it may ask
+  std::string owner;  // owner of the documents that may be asked about
   std::string request_id;
   absl::Time deadline = absl::InfiniteFuture();
 };
@@ -148,16 +149,16 @@ struct Answer {
   ReadingMode reading = ReadingMode::kWhole;
 };
 
-// How much may wait and run at once.
+// Limits on the jobs that wait and run.
 struct QueueLimits {
   uint32_t waiting = 64;              // requests, uploads and questions together
   uint64_t waiting_tokens = 1 << 20;  // tokens waiting for prefill
-  absl::Duration wait;                // at the measured rates; bulk jobs: a quarter; 0: no limit
+  absl::Duration wait;                // estimated wait; bulk jobs: a quarter; 0: no limit
   uint32_t running_questions = 16;    // answered in one batch
-  uint32_t running_uploads = 2;
+  uint32_t running_uploads = 2;       // read at the same time
 };
 
-// Static limits of an engine; every one appears in the error that enforces it.
+// Static limits of an engine. Each one appears in the error that enforces it.
 struct EngineLimits {
   uint64_t max_document_bytes = uint64_t{64} << 20;
   uint64_t max_question_bytes = 16 << 10;
@@ -171,9 +172,9 @@ struct EngineLimits {
   QueueLimits queue;
 };
 
-// What the documents of one owner may take; 0 = no limit of its own.
+// Limits on the documents of one owner; 0 = no limit.
 struct TenantLimits {
-  uint64_t bytes = 0;  // of keys and values
+  uint64_t bytes = 0;  // keys and values
   uint64_t documents = 0;
 };
 
@@ -185,9 +186,9 @@ struct EngineStatus {
   uint64_t kv_bytes_capacity = 0;
 };
 
-// Events of one question. Called by the engine's worker, one call at a time; must not block.
-// Exactly one of OnAnswer and OnError is called, last. The sink is kept alive by the engine until
-// then.
+// Receives the events of one question. Called by the engine's worker, one call at a time; must not
+// block. The last call is exactly one of OnAnswer and OnError. The engine keeps the sink alive
+// until then.
 class AskSink {
  public:
   virtual ~AskSink() = default;
@@ -198,7 +199,7 @@ class AskSink {
   virtual void OnError(const absl::Status& status) = 0;
 };
 
-// Events of one upload; the same rules.
+// Receives the events of one upload, under the rules of AskSink.
 class UploadSink {
  public:
   virtual ~UploadSink() = default;
@@ -211,22 +212,22 @@ class UploadSink {
 class Job {
  public:
   virtual ~Job() = default;
-  // The client has gone or has asked to stop: the job ends within one model step, frees everything
-  // and reports CANCELLED to its sink. Any number of times, also after the end.
+  // Called when the client has gone or asks to stop: the job ends within one model step, frees
+  // everything and reports CANCELLED to its sink. May be called any number of times, also after the
+  // end.
   virtual void Cancel() = 0;
 };
 
-// A document that is still arriving. One thread at a time. Dropping it without Finish() discards
-// the bytes.
+// A document that is still arriving. Used by one thread at a time. Destroying it without Finish()
+// discards the bytes.
 class Upload {
  public:
   virtual ~Upload() = default;
-  // Checks size and UTF-8 as the bytes arrive; after an error the upload is over.
+  // Checks size and UTF-8 as the bytes arrive. After an error the upload is over.
   virtual absl::Status Append(std::string_view bytes) = 0;
   virtual uint64_t bytes_received() const = 0;
-  // All bytes are there: checks size and digest, then reads the document. A document that is
-  // already there is reported at once. Errors of the hand-over are returned and the sink is not
-  // called.
+  // Ends the bytes: checks size and digest, then queues the document to be read. A document that is
+  // already stored is reported at once. If an error is returned, the sink is not called.
   virtual absl::StatusOr<std::shared_ptr<Job>> Finish(std::shared_ptr<UploadSink> sink) = 0;
 };
 

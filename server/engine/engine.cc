@@ -23,7 +23,7 @@
 namespace lectern {
 namespace {
 
-// How long the idle worker sleeps before it looks after expired documents and its heartbeat.
+// The idle worker wakes up this often to drop expired documents and to update its heartbeat.
 constexpr absl::Duration kIdleTick = absl::Milliseconds(100);
 
 class EngineImpl : public Engine {
@@ -144,7 +144,7 @@ class EngineImpl : public Engine {
             &allocator_, &scheduler_, queue_.get(), options_.no_evidence_threshold};
   }
 
-  // Of an upload that says how long it is, before its bytes come.
+  // Refuses an upload that can never be held by its declared size, before its bytes arrive.
   absl::Status CheckCanBeHeld(const UploadOptions& options, const Model& model) {
     if (options.expected_bytes == 0) return absl::OkStatus();
     const uint64_t bytes = LeastDeviceBytes(model, options.expected_bytes);
@@ -169,7 +169,7 @@ class EngineImpl : public Engine {
                          models_.empty() ? 0 : models_[0]->info().page_tokens);
   }
 
-  // The model that answers, and the stored document unless the text is inline.
+  // Finds the model that answers, and the stored document unless the text is inline.
   absl::Status FindSource(const AskOptions& options, std::shared_ptr<const Model>& model,
                           DocumentStore::Lease& lease) {
     const bool stored = !options.document_id.empty();

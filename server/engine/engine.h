@@ -1,8 +1,8 @@
-// The engine: documents, pages, and one worker that runs uploads and questions in order of arrival.
+// The engine: documents, pages, and one worker thread that runs uploads and questions together.
 // Knows neither gRPC nor proto nor LibTorch.
 //
-// Every method may be called from any thread and none waits for a model step. Work is described by
-// a job: StartUpload() and Ask() return a handle at once, the job's events come through its sink.
+// Every method may be called from any thread and none waits for a model step. StartUpload() and
+// Ask() return at once; the events of the job that they start come through its sink.
 //
 // Errors are absl::Status with ErrorDetails (base/error_details.h); the reasons are those of
 // docs/reference/errors.md.
@@ -28,13 +28,13 @@ class ServerMetrics;
 struct EngineOptions {
   EngineLimits limits;
   uint64_t kv_bytes = uint64_t{1} << 30;              // budget of the page pool
-  bool kv_populate = false;                           // take that memory at the start
+  bool kv_populate = false;                           // take that memory at startup
   uint64_t upload_bytes = uint64_t{256} << 20;        // budget of texts that are still arriving
-  int prefill_slice_tokens = 256;                     // the longest step
+  int prefill_slice_tokens = 256;                     // prefill tokens of one step, at most
   absl::Duration default_ttl = absl::ZeroDuration();  // 0 = documents stay until evicted
-  std::string cache_dir;                              // documents on disk, too; empty = none
-  uint64_t cache_bytes = uint64_t{16} << 30;          // of the files there
-  TenantLimits tenant_limits;                         // of the documents of each owner
+  std::string cache_dir;                              // also keeps documents on disk; empty = none
+  uint64_t cache_bytes = uint64_t{16} << 30;          // budget of the files in cache_dir
+  TenantLimits tenant_limits;                         // for the documents of each owner
   double no_evidence_threshold = 0.6;                 // question_coverage below it sets no_evidence
 };
 
@@ -42,27 +42,28 @@ class Engine {
  public:
   virtual ~Engine() = default;
 
-  // The models must outlive nothing: they are shared. The first is the default. Starts the worker.
+  // Starts the worker. The first model is the default. Models are shared: the engine holds
+  // references.
   static std::unique_ptr<Engine> Create(const EngineOptions& options,
                                         std::vector<std::shared_ptr<const Model>> models,
                                         const Clock* clock, ServerMetrics* metrics);
 
-  // Refuses, besides bad fields and unknown models, what says by `expected_bytes` that it can never
-  // be held (CACHE_FULL, CLIENT_QUOTA).
+  // Refuses bad fields, unknown models, and documents that can never be held by their
+  // `expected_bytes` (CACHE_FULL, CLIENT_QUOTA).
   virtual absl::StatusOr<std::unique_ptr<Upload>> StartUpload(const UploadOptions& options) = 0;
-  // Documents of `owner` alone (AskOptions::owner): others' are as if they were not there.
+  // Finds only documents of `owner` (AskOptions::owner); those of others are NOT_FOUND.
   virtual absl::StatusOr<DocumentInfo> GetDocument(const std::string& id,
                                                    const std::string& owner) const = 0;
   virtual absl::StatusOr<DocumentPage> ListDocuments(uint32_t page_size,
                                                      const std::string& page_token,
                                                      const std::string& model,
                                                      const std::string& owner) const = 0;
-  // Bytes freed by the time it returns.
+  // Returns the bytes of memory that are free when it returns.
   virtual absl::StatusOr<uint64_t> DeleteDocument(const std::string& id,
                                                   const std::string& owner) = 0;
 
-  // Errors of admission are returned (and the sink is not called): bad fields, all of them at once;
-  // unknown document or model; a full queue.
+  // Errors of admission are returned, and the sink is not called: bad fields, all of them at once;
+  // an unknown document or model; a full queue.
   virtual absl::StatusOr<std::shared_ptr<Job>> Ask(AskOptions options,
                                                    std::shared_ptr<AskSink> sink) = 0;
 
@@ -70,15 +71,15 @@ class Engine {
   virtual const EngineLimits& limits() const = 0;
   virtual EngineStatus status() const = 0;
 
-  // The worker's sign of life: the time of its last step or idle tick. Never blocks.
+  // The time of the worker's last step or idle tick. Never blocks.
   virtual absl::Time heartbeat() const = 0;
 
   // From now on StartUpload(), Finish() and Ask() are refused with UNAVAILABLE (DRAINING).
   virtual void StopAccepting() = 0;
-  // Waits until nothing runs or waits; false when `deadline` came first.
+  // Waits until no job runs or waits; false if `deadline` passes first.
   virtual bool WaitUntilIdle(absl::Time deadline) = 0;
-  // Ends whatever is left with UNAVAILABLE (DRAINING) and joins the worker. The destructor does it
-  // too.
+  // Ends all remaining jobs with UNAVAILABLE (DRAINING) and joins the worker. The destructor calls
+  // it too.
   virtual void Stop() = 0;
 };
 

@@ -1,4 +1,4 @@
-// What the jobs of the engine work with.
+// The parts of the engine that its jobs use.
 #pragma once
 
 namespace lectern {

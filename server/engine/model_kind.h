@@ -1,5 +1,5 @@
-// What the engine derives from a model's kind. Only this header and the factory of strategies
-// (answering/strategies/strategy_factory.cc) look at the kind.
+// Properties that the engine derives from a model's kind. Only this header and the factory of
+// strategies (answering/strategies/strategy_factory.cc) look at the kind.
 #pragma once
 
 #include "server/model/model.h"

@@ -147,10 +147,10 @@ AttentionPolicy ResolvePolicy(const AttentionChoice& choice, const ModelInfo& mo
     for (int64_t& k : policy.layer_k) k = k == 0 ? 0 : policy.top_k;
   }
   if (!choice.layer_top_k.empty()) policy.layer_k = choice.layer_top_k;
-  // Who chooses k gets it for short texts too.
+  // A request that chooses k gets it for short texts too.
   const bool chooses = choice.top_k || !choice.layer_top_k.empty();
   policy.dense_up_to = choice.dense_up_to.value_or(chooses ? 0 : policy.dense_up_to);
-  // One form for one meaning, so that equal policies compare equal.
+  // Equal policies must compare equal, so each one has a single form.
   while (!policy.layer_k.empty() && policy.layer_k.back() == policy.top_k)
     policy.layer_k.pop_back();
   return policy.IsExact(model.layers) ? AttentionPolicy::Exact() : policy;
@@ -165,7 +165,7 @@ absl::Status CheckWindow(uint64_t document_tokens, uint64_t question_tokens, uin
       absl::StatusCode::kInvalidArgument,
       absl::StrCat("document (", document_tokens, " tokens), question (", question_tokens,
                    ") and answer (", answer_tokens, ") are ", tokens,
-                   " tokens together; the window of model ", model.name, " has ", limit),
+                   " tokens together; the context length of model ", model.name, " is ", limit),
       {.reason = "DOCUMENT_TOO_LONG",
        .metadata = {{"tokens", absl::StrCat(tokens)},
                     {"limit", absl::StrCat(limit)},

@@ -1,4 +1,4 @@
-// What a request may say. Every violated field is reported, not the first alone.
+// Checks requests. Every violated field is reported, not only the first.
 #pragma once
 
 #include <memory>
@@ -13,7 +13,7 @@
 
 namespace lectern {
 
-// OK, or INVALID_ARGUMENT (INVALID_REQUEST) with all violations.
+// Returns OK without violations, or INVALID_ARGUMENT (INVALID_REQUEST) with all of them.
 absl::Status ViolationsError(const std::vector<FieldViolation>& violations);
 
 absl::Status CheckUpload(const UploadOptions& options, const EngineLimits& limits,
@@ -21,15 +21,17 @@ absl::Status CheckUpload(const UploadOptions& options, const EngineLimits& limit
 absl::Status CheckAsk(const AskOptions& options, const EngineLimits& limits,
                       const ModelInfo& model);
 
-// The model of that name, the first if it is empty; NOT_FOUND (MODEL_NOT_FOUND) naming `field`.
+// Returns the model of that name, or the first if the name is empty. NOT_FOUND (MODEL_NOT_FOUND)
+// names `field`.
 absl::StatusOr<std::shared_ptr<const Model>> FindModel(
     const std::vector<std::shared_ptr<const Model>>& models, const std::string& name,
     const char* field);
 
-// The policy that a checked choice means for a model, with nothing left open.
+// Returns the policy that a checked choice means for a model; every field is set.
 AttentionPolicy ResolvePolicy(const AttentionChoice& choice, const ModelInfo& model);
 
-// INVALID_ARGUMENT, DOCUMENT_TOO_LONG with both counts, unless `tokens` fit the window.
+// INVALID_ARGUMENT (DOCUMENT_TOO_LONG, with all counts) if the tokens exceed the model's context
+// length.
 absl::Status CheckWindow(uint64_t document_tokens, uint64_t question_tokens, uint64_t answer_tokens,
                          const ModelInfo& model);
 

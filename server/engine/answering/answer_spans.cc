@@ -7,7 +7,7 @@
 namespace lectern {
 namespace {
 
-// Positions of the best scores, best first; the earlier of equal ones first.
+// Returns the positions of the best scores, best first. The earlier of equal ones goes first.
 std::vector<size_t> BestOf(const std::vector<float>& scores) {
   std::vector<size_t> order(scores.size());
   std::iota(order.begin(), order.end(), size_t{0});
@@ -41,7 +41,7 @@ std::vector<AnswerSpan> BestSpans(std::span<const WindowScores> windows) {
       for (const size_t end : ends) {
         if (!inside(begin) || !inside(end) || end < begin || end - begin >= kLongestAnswer)
           continue;
-        const size_t at = window.document.begin - first;  // from the window to the document
+        const size_t at = window.document.begin - first;  // from window to document
         spans.push_back({.tokens = {at + begin, at + end + 1},
                          .window = w,
                          .score = static_cast<double>(window.begins[begin]) + window.ends[end]});

@@ -31,21 +31,21 @@ uint32_t ChunkOf(const DocumentContent& content, uint64_t byte) {
 
 namespace {
 
-// A sentence that gets so many times the attention of the next is read alone: others then only lead
-// a small model astray (docs/measurements/quality.md).
-constexpr double kStandsOut = 4;
-// A sentence behind one that is read comes along if it gets this share of the best one's attention:
-// what is asked for often follows the sentence that names what it is about.
-constexpr double kComesAlong = 0.2;
+// A sentence that gets more than this many times the attention of the next is read alone, because
+// others then only mislead a small model (docs/measurements/quality.md).
+constexpr double kDominates = 4;
+// The sentence after one that is read is read too if it gets this share of the best one's
+// attention: the answer often follows the sentence that names the subject.
+constexpr double kFollows = 0.2;
 
 }  // namespace
 
 std::string SecondReading(const DocumentContent& content, const Evidence& evidence) {
   const std::vector<EvidenceSpan>& ranked = evidence.spans;
   const std::vector<ByteRange>& sentences = content.sentences;
-  const bool stands_out =
-      ranked.size() > 1 && ranked[0].attention > kStandsOut * ranked[1].attention;
-  const size_t count = stands_out ? 1 : std::min<size_t>(ranked.size(), kSecondReadingSentences);
+  const bool dominates =
+      ranked.size() > 1 && ranked[0].attention > kDominates * ranked[1].attention;
+  const size_t count = dominates ? 1 : std::min<size_t>(ranked.size(), kSecondReadingSentences);
   std::set<size_t> wanted;
   for (size_t i = 0; i < count; ++i) {
     const auto found = std::lower_bound(
@@ -55,8 +55,8 @@ std::string SecondReading(const DocumentContent& content, const Evidence& eviden
     const size_t at = static_cast<size_t>(found - sentences.begin());
     wanted.insert(at);
     const bool follows = at + 1 < evidence.shares.size() &&
-                         evidence.shares[at + 1] >= kComesAlong * ranked[0].attention;
-    if (follows && !stands_out) wanted.insert(at + 1);
+                         evidence.shares[at + 1] >= kFollows * ranked[0].attention;
+    if (follows && !dominates) wanted.insert(at + 1);
   }
   std::string text;
   for (const size_t at : wanted) {

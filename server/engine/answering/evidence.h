@@ -1,8 +1,8 @@
-// Evidence: which sentences of the document the question's tokens attended to.
+// Evidence: the sentences of the document that the question's tokens attended to.
 //
 // Recipe (docs/measurements/quality.md): the attention of the question's tokens, summed over the
-// layers that tell most (the model's choice) and all heads, and over the tokens of each sentence;
-// best first.
+// layers that indicate evidence best (the model's choice) and all heads, and over the tokens of
+// each sentence; best first.
 #pragma once
 
 #include <cstdint>
@@ -18,11 +18,12 @@ namespace lectern {
 
 struct Evidence {
   std::vector<EvidenceSpan> spans;  // at most max_spans, best first
-  double strength = 0;              // share of the best sentence, 0 to 1
-  std::vector<double> shares;       // of every sentence; empty if nothing was attended to
+  double strength = 0;              // share of attention to the best sentence, 0 to 1
+  std::vector<double> shares;       // the same of every sentence; empty if there was no attention
 };
 
-// key_mass[i] belongs to encoding token i. Spans are whole sentences of `text`.
+// Ranks the sentences of `text`. key_mass[i] is the attention to token i of `encoding`. Spans are
+// whole sentences.
 Evidence RankEvidence(const std::string& text, const Encoding& encoding,
                       const std::vector<ByteRange>& sentences, std::span<const float> key_mass,
                       uint32_t max_spans);

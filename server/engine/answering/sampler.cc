@@ -12,14 +12,14 @@ constexpr size_t kBlock = 256;
 constexpr size_t kFirstSorted = 256;
 constexpr float kLeastExponent = -27;  // e^-27 of the best token's probability is never drawn
 
-// Four at a time in SIMD registers: GCC 12 leaves the loop over a vocabulary scalar, which then
-// costs a twentieth of a step for each answer.
+// Computes four values at a time in SIMD registers: GCC 12 leaves the loop over a vocabulary
+// scalar, which then costs a twentieth of a step for each answer.
 typedef float Floats __attribute__((vector_size(16)));
 typedef int32_t Ints __attribute__((vector_size(16)));
 constexpr size_t kFloats = 4;
 
-// e^x for x in [kLeastExponent, 0] within 4e-6 of itself, 0 below. 2^r, r in [-1/2, 1/2], is its
-// Taylor series to r^5, times 2^n by the exponent's bits.
+// Returns e^x for x in [kLeastExponent, 0] with a relative error of 4e-6, and 0 below: 2^r, r in
+// [-1/2, 1/2], by its Taylor series to r^5, times 2^n by the bits of the exponent.
 inline Floats Exp(Floats x) {
   constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
   const Ints in_range = x >= kLeastExponent;
@@ -37,7 +37,7 @@ inline Floats Exp(Floats x) {
   return result;
 }
 
-// e^((logits - largest) * scale).
+// Computes e^((logits - largest) * scale).
 void WriteWeights(std::span<const float> logits, float largest, float scale, float* weights) {
   const size_t whole = logits.size() / kFloats * kFloats;
   Floats x{};
@@ -51,7 +51,7 @@ void WriteWeights(std::span<const float> logits, float largest, float scale, flo
   }
 }
 
-// Lane by lane, which compilers turn into SIMD instructions.
+// Sums lane by lane, which compilers turn into SIMD instructions.
 float LargestOf(std::span<const float> x) {
   constexpr size_t kLanes = 16;
   std::array<float, kLanes> lanes;
@@ -99,7 +99,7 @@ int32_t Sampler::Next(std::span<const float> logits) {
 int32_t Sampler::Draw(double draw) const {
   size_t block = 0;
   while (block + 1 < block_sums_.size() && draw >= block_sums_[block]) draw -= block_sums_[block++];
-  int32_t last = 0;  // for a draw that rounding carries beyond the sum
+  int32_t last = 0;  // the result if rounding puts the draw beyond the sum
   const size_t end = std::min(weights_.size(), (block + 1) * kBlock);
   for (size_t id = block * kBlock; id < end; ++id) {
     if (weights_[id] == 0) continue;
@@ -111,8 +111,8 @@ int32_t Sampler::Draw(double draw) const {
 }
 
 // Sorting a whole vocabulary costs as much as half a decode step of a small model. Tokens below
-// (1 - top_p) of an equal share are not needed: all of them together are less than what may stay
-// outside. And the others are sorted in growing pieces, only as many as are needed.
+// (1 - top_p) of an equal share are left out at once: together they have less probability than may
+// stay outside the set. The others are sorted in growing pieces until enough are sorted.
 int32_t Sampler::DrawFromNucleus(double uniform, double total) {
   const auto likelier = [](const auto& a, const auto& b) {
     return a.first != b.first ? a.first > b.first : a.second < b.second;

@@ -1,5 +1,5 @@
-// The prompt of one answer: pages of a document, shared and read-only, and behind them pages of its
-// own for the question and the answer.
+// The sequence of one answer: the shared, read-only pages of a document, followed by private pages
+// for the question and the answer.
 #pragma once
 
 #include <cstddef>
@@ -17,21 +17,21 @@ class Sequence {
  public:
   Sequence() = default;
 
-  // Continues part `part` of a document, of which `tokens` tokens (prefix included) are in its
-  // pages. `own` must have room for what comes behind them and for the tokens of the last, half
-  // filled page, which are copied: OwnTokens() in all.
+  // Continues the first `tokens` tokens (prefix included) of part `part` of a document. `own` must
+  // hold OwnTokens() tokens: those of the last, partly filled page, which are copied, and those
+  // that follow.
   Sequence(std::shared_ptr<const DocumentKv> document, size_t part, uint64_t tokens,
            const ModelInfo& model, PageSet own);
-  // Begins from nothing.
+  // Begins an empty sequence.
   explicit Sequence(PageSet own);
 
-  // Tokens that the own pages of a continuation must hold.
+  // Tokens that the private pages of a continuation must hold.
   static uint64_t OwnTokens(uint64_t document_tokens, uint64_t more, const ModelInfo& model) {
     return document_tokens % static_cast<uint64_t>(model.page_tokens) + more;
   }
 
   std::span<std::byte* const> pages() const { return pages_; }
-  // Tokens that are in the pages.
+  // The number of tokens in the pages.
   int64_t position() const { return position_; }
   void Advance(uint64_t tokens) { position_ += static_cast<int64_t>(tokens); }
 

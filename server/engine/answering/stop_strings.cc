@@ -10,8 +10,8 @@ namespace lectern {
 std::string StopStrings::Append(std::string_view text) {
   if (stopped()) return "";
   held_ += text;
-  // The one that is complete first, the longer of two: so the cut does not depend on how the text
-  // came in pieces.
+  // Cut at the stop string that ends first, the longer of two, so that the cut does not depend on
+  // the pieces in which the text arrives.
   size_t first = std::string::npos;
   size_t first_end = std::string::npos;
   for (const std::string& stop : stops_) {

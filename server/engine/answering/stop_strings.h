@@ -1,4 +1,4 @@
-// Ends an answer before the first of its stop strings, without ever streaming a part of one.
+// Ends an answer before its first stop string, without ever streaming a part of one.
 #pragma once
 
 #include <string>
@@ -12,10 +12,11 @@ class StopStrings {
  public:
   explicit StopStrings(std::vector<std::string> stops) : stops_(std::move(stops)) {}
 
-  // Takes text in and returns what may be shown: all of it but an ending that could still become a
-  // stop string. When one is complete, what stands before it; stopped() is then true.
+  // Takes in text and returns what may be shown: everything except an ending that could still
+  // become a stop string. Once a stop string is complete, returns the text before it; stopped() is
+  // then true.
   std::string Append(std::string_view text);
-  // What was held back, at the end of an answer that did not stop.
+  // Returns the text held back, at the end of an answer that did not stop.
   std::string Finish();
 
   bool stopped() const { return !found_.empty(); }

@@ -46,7 +46,7 @@ std::vector<TokenRange> CutIntoChunks(const Encoding& encoding,
   const size_t tokens = encoding.ids.size();
   size_t sentence = 0, begin = 0;
   while (begin < tokens) {
-    // The longest run that fits, back to the last sentence end in it.
+    // Take the longest run that fits, and cut it at the last sentence end in it.
     size_t end = std::min(tokens, begin + chunk_tokens);
     if (end < tokens) {
       size_t cut = begin;
@@ -66,7 +66,7 @@ std::vector<TokenRange> CutIntoChunks(const Encoding& encoding,
 
 size_t ChunkTokens(const ModelInfo& model) {
   if (!KeepsKv(model)) {
-    // The rest of a window is the question's.
+    // The rest of the context length is for the question.
     return static_cast<size_t>(std::max<int64_t>(model.context_length * 3 / 4, 1));
   }
   return std::min<size_t>(kChunkTokens,

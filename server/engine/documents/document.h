@@ -1,9 +1,9 @@
 // A document as the engine holds it: text, tokens, sentences, the parts it is read in, and the
 // pages of their keys and values.
 //
-// A document is read whole (one part: all its tokens) or in chunks (parts of at most so many
-// tokens, cut at sentence ends, each a prompt of its own whose positions begin at 0). Every part is
-// read behind the prompt's prefix: the pages of a part hold the prefix and the part's tokens.
+// A document is read whole (one part: all its tokens) or in chunks (parts of bounded length, cut at
+// sentence ends, each of them a separate prompt whose positions begin at 0). Every part is read
+// after the prompt's prefix: the pages of a part hold the prefix and the part's tokens.
 #pragma once
 
 #include <cstddef>
@@ -30,31 +30,31 @@ struct TokenRange {
   bool operator==(const TokenRange&) const = default;
 };
 
-// What never changes about a document. Shared, immutable.
+// The immutable part of a document. Shared.
 struct DocumentContent {
   std::string id;
   std::string sha256;
   std::shared_ptr<const Model> model;
   std::string text;
-  std::vector<int32_t> prefix;  // of the prompt
+  std::vector<int32_t> prefix;  // tokens before the document in the prompt
   Encoding encoding;            // of the text
   std::vector<ByteRange> sentences;
-  std::vector<TokenRange> chunks;             // of reading = chunks; cover every token, in order
+  std::vector<TokenRange> chunks;             // cover every token, in order
   std::shared_ptr<const LexicalIndex> words;  // of the chunks
 
-  // The parts of a reading, kWhole or kChunks.
+  // The parts that the document is read in; `reading` is kWhole or kChunks.
   std::vector<TokenRange> Parts(ReadingMode reading) const;
-  // Tokens of all parts, each with the prefix.
+  // The number of tokens of all parts, each with the prefix.
   uint64_t PromptTokens(ReadingMode reading) const;
-  // kAuto: whole up to a chunk's length, in chunks beyond it.
+  // Resolves kAuto: whole up to the length of a chunk, in chunks beyond it.
   ReadingMode Resolve(ReadingMode reading) const;
-  // The prefix and the part's tokens.
+  // The prefix followed by the part's tokens.
   std::vector<int32_t> Prompt(const TokenRange& part) const;
   size_t PromptSize(const TokenRange& part) const { return prefix.size() + part.size(); }
 };
 
-// The pages of a document under one policy and reading. Immutable once made. A model that reads
-// question and document together has none.
+// The keys and values of a document under one policy and reading. Immutable once computed. Models
+// that read question and document together keep none.
 struct DocumentKv {
   AttentionPolicy policy;
   ReadingMode reading = ReadingMode::kWhole;  // or kChunks
@@ -74,12 +74,12 @@ std::string DocumentId(const Model& model, const std::string& text_sha256);
 std::vector<TokenRange> CutIntoChunks(const Encoding& encoding,
                                       std::span<const ByteRange> sentences, size_t chunk_tokens);
 
-// What a model's chunks have: kChunkTokens, or half of a smaller window; three quarters of the
-// window of an encoder.
+// The length of a model's chunks: kChunkTokens, or half of a shorter context length; for an
+// encoder, three quarters of the context length.
 size_t ChunkTokens(const ModelInfo& model);
 
-// Tokens, sentences and chunks of a text. `sha256` is the text's. Takes as long as tokenising does;
-// any thread may call it.
+// Computes tokens, sentences and chunks of a text, whose digest is `sha256`. Takes as long as
+// tokenising does. May be called on any thread.
 std::shared_ptr<const DocumentContent> PrepareContent(std::shared_ptr<const Model> model,
                                                       std::string text, std::string sha256);
 

@@ -1,4 +1,4 @@
-// What the document store holds of one document. Plain data; DocumentStore guards it.
+// One document in the document store. Plain data, guarded by DocumentStore.
 #pragma once
 
 #include <cstdint>
@@ -18,7 +18,7 @@ namespace lectern {
 struct DocumentEntry {
   CacheMeta meta;  // its holdings are never empty
   std::shared_ptr<const Model> model;
-  std::shared_ptr<const DocumentContent> content;  // null: on disk alone
+  std::shared_ptr<const DocumentContent> content;  // null: only on disk
   std::vector<std::shared_ptr<const DocumentKv>> reads;
   bool on_disk = false;
   std::vector<StoredRead> saved;
@@ -39,18 +39,18 @@ struct DocumentEntry {
 
 using DocumentEntries = std::map<std::string, DocumentEntry>;  // by id
 
-// The pages of that reading under `policy`, or null.
+// Returns the pages of that reading under `policy`, or null.
 std::shared_ptr<const DocumentKv> FindKv(
     const std::vector<std::shared_ptr<const DocumentKv>>& reads, ReadingMode reading,
     const AttentionPolicy& policy);
 
-// The document as its owner `holding` sees it.
+// Returns the description of a document for the owner that has `holding`.
 DocumentInfo InfoOf(const DocumentEntry& entry, const Ownership& holding);
 
-// What is known about a document that has just been read.
+// Returns the metadata of a document that has just been read.
 CacheMeta MetaOf(const DocumentContent& content, ReadingMode reading);
 
-// The document that was used longest ago among those that `may_go`, or end().
+// Returns the least recently used document for which `may_go` is true, or end().
 DocumentEntries::iterator LeastRecentlyUsed(
     DocumentEntries& entries,
     const std::function<bool(const std::string& id, const DocumentEntry& entry)>& may_go);

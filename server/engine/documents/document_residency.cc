@@ -112,7 +112,7 @@ void DocumentStore::Adopt(std::vector<StoredDocument> found) {
     }
     DocumentEntry& entry = entries_[id];
     if (entry.model != nullptr) {
-      // Uploaded anew before the folder could be opened.
+      // Uploaded again before the folder could be opened.
       entry.meta.holdings.merge(stored.meta.holdings);
       SetUnsaved(id);
     } else {
@@ -157,7 +157,7 @@ std::vector<StoredRead> DocumentStore::SetSaved(const UnsavedDocument& saved) {
   return dropped;
 }
 
-// A document that has gone meanwhile leaves the files that were written.
+// If the document has been removed in the meantime, the files that were written remain.
 void DocumentStore::SaveAgain(const std::string& id) {
   MutexLock lock(&mutex_);
   if (entries_.contains(id)) {
@@ -191,7 +191,7 @@ std::optional<std::string> DocumentStore::EvictFromDisk(const std::string& id) {
     document.saved.clear();
     saver_->DropUnsaved(oldest_id);
   } else if (document.in_use()) {
-    return std::nullopt;  // it is being read from disk just now
+    return std::nullopt;  // it is being read from disk
   } else {
     Remove(oldest, EvictionReason::kPressure);
   }

@@ -10,9 +10,11 @@
 namespace lectern {
 namespace {
 
+// Readings and policies whose pages are kept in memory for one document.
 constexpr size_t kMaxReads = 4;
-// How exactly the disk knows of a document's last use.
+// A document's last use is written to disk if it differs by more than this.
 constexpr absl::Duration kUseGrain = absl::Minutes(1);
+
 }  // namespace
 
 DocumentStore::DocumentStore(const Clock* clock, ServerMetrics* metrics,
@@ -218,7 +220,7 @@ void DocumentStore::AddRead(const std::string& id, std::shared_ptr<const Documen
   MutexLock lock(&mutex_);
   const auto entry = entries_.find(id);
   if (entry == entries_.end()) return;
-  if (entry->second.content == nullptr) return;  // it has left memory meanwhile
+  if (entry->second.content == nullptr) return;  // evicted in the meantime
   const bool more = FindKv(entry->second.reads, read->reading, read->policy) == nullptr &&
                     !entry->second.IsSaved(*read);
   for (const auto& [owner, holding] : entry->second.meta.holdings) {

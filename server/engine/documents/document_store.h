@@ -1,15 +1,18 @@
-// Documents that have been read: text, tokens, sentences, and for each policy they were read under
-// the pages of their keys and values. Content-addressed; read-only pages shared by all questions.
+// Holds documents that have been read: text, tokens, sentences, and the keys and values for each
+// policy they were read under. Content-addressed; all questions share the read-only pages.
 //
-// A document belongs to the owners that uploaded it (the tenants of a server; the empty owner is
-// the only one of a server without tenants). An id is no secret: an owner sees, lists, asks and
-// deletes what it has uploaded itself, each with its own title, pin and expiry, and to it a
-// document of others is as if it were not there. The pages are shared all the same, and counted in
-// full against the quota of each owner.
+// A document belongs to the owners that uploaded it (the tenants of a server; a server without
+// tenants has only the empty owner). Ids are not secret: an owner sees, lists, asks about and
+// deletes only documents that it uploaded, each with its own title, pin and expiry. Documents of
+// others are NOT_FOUND. The pages are shared nevertheless, and counted in full against the quota of
+// each owner.
 //
-// With a cache folder, a thread of the store's own writes what is new to disk. A document that is
-// there leaves memory for others (eviction demotes it) and is still held: MakeResident() and
-// LoadPages() bring it back. When the disk fails, memory serves on and writing is tried again.
+// With a cache folder, DocumentSaver writes documents to disk. A document that is on disk can leave
+// memory to make room for others and is still held: MakeResident() and FindOrLoad() bring it back.
+//
+// The parts: DocumentEntry is one document, OwnerQuotas the limits and reservations of owners,
+// document_listing.h the pages of a list, disk/ the files. This class holds the documents in memory
+// and decides which of them stay there.
 #pragma once
 
 #include <cstdint>
@@ -33,7 +36,7 @@
 
 namespace lectern {
 
-// How an owner keeps a document.
+// How an owner wants a document to be kept.
 struct DocumentOptions {
   std::string owner;
   std::string title;
@@ -43,31 +46,31 @@ struct DocumentOptions {
 
 struct DocumentStoreOptions {
   TenantLimits tenant_limits;
-  DocumentCacheOptions cache;                        // without a directory: memory alone
-  std::vector<std::shared_ptr<const Model>> models;  // whose documents on disk are held
+  DocumentCacheOptions cache;                        // no directory: documents are not on disk
+  std::vector<std::shared_ptr<const Model>> models;  // only their documents on disk are held
 };
 
-// Thread-safe. What takes an owner answers NOT_FOUND (DOCUMENT_NOT_FOUND, or DOCUMENT_EVICTED if
-// that owner's document was here once) where the owner has no such document.
+// Thread-safe. Methods that take an owner return NOT_FOUND if the owner has no such document: with
+// DOCUMENT_EVICTED if it had the document once, otherwise with DOCUMENT_NOT_FOUND.
 class DocumentStore : private SaverClient {
  public:
-  // Reads the headers of the cache folder: from then on the documents there are held.
+  // Reads the headers of the cache folder. From then on its documents are held.
   DocumentStore(const Clock* clock, ServerMetrics* metrics, DocumentStoreOptions options = {});
-  // Writes what is not yet on disk, unless the disk fails.
+  // Writes documents that are not yet on disk, unless the disk fails.
   ~DocumentStore() override;
   DocumentStore(const DocumentStore&) = delete;
   DocumentStore& operator=(const DocumentStore&) = delete;
 
-  // A document in use: it is not evicted, and its memory outlives its deletion.
+  // A document in use. It is not evicted, and its memory outlives its deletion.
   class Lease {
    public:
     Lease() = default;
     explicit operator bool() const { return hold_ != nullptr; }
     const std::string& id() const { return id_; }
     const std::shared_ptr<const Model>& model() const { return model_; }
-    // Of the document, without the prompt's prefix.
+    // Tokens of the document, without the prompt's prefix.
     uint64_t tokens() const { return tokens_; }
-    // False: on disk alone; content() is there after MakeResident().
+    // False if the document is only on disk; MakeResident() then brings content() back.
     bool resident() const { return content_ != nullptr; }
     const DocumentContent& content() const { return *content_; }
     const std::shared_ptr<const DocumentContent>& shared_content() const { return content_; }
@@ -85,8 +88,8 @@ class DocumentStore : private SaverClient {
     std::vector<std::shared_ptr<const DocumentKv>> reads_;
   };
 
-  // Room in an owner's quota for a document that is being read; given back when destroyed, which
-  // should follow Put(). Move-only; the store must outlive it.
+  // Room in an owner's quota for a document that is being read. Given back when it is destroyed,
+  // which should be after Put(). Move-only; the store must outlive it.
   class Reservation {
    public:
     Reservation() = default;
@@ -102,71 +105,72 @@ class DocumentStore : private SaverClient {
     uint64_t bytes_ = 0;
   };
 
-  // Counts as a use.
+  // Returns a lease and counts as a use.
   absl::StatusOr<Lease> Use(const std::string& id, const std::string& owner)
       ABSL_LOCKS_EXCLUDED(mutex_);
-  // The document's pages of that reading under `policy`, or null. Sees pages that were added after
-  // Use().
+  // Returns the document's pages of that reading under `policy`, or null. Finds pages that were
+  // added after Use().
   std::shared_ptr<const DocumentKv> Find(const Lease& lease, ReadingMode reading,
                                          const AttentionPolicy& policy) ABSL_LOCKS_EXCLUDED(mutex_);
   bool Has(const std::string& id, const std::string& owner) ABSL_LOCKS_EXCLUDED(mutex_);
 
-  // Brings a document's text back from disk and prepares it; at once if it is in memory. Blocks on
-  // disk and tokenising. NOT_FOUND (DOCUMENT_EVICTED) if the file turns out to be damaged: then the
-  // document has gone.
+  // Brings a document's text back from disk and prepares it, unless it is in memory. Blocks on disk
+  // and tokenising. NOT_FOUND (DOCUMENT_EVICTED) if the file turns out to be damaged; the document
+  // is then removed.
   absl::Status MakeResident(Lease& lease) ABSL_LOCKS_EXCLUDED(mutex_);
-  // Pages that FindOrLoad() may find on disk.
+  // True if FindOrLoad() may find the pages on disk.
   bool IsOnDisk(const Lease& lease, ReadingMode reading, const AttentionPolicy& policy)
       ABSL_LOCKS_EXCLUDED(mutex_);
-  // What Find() finds, else what is on disk, read into pages of `allocate`, else null: then the
-  // caller has to compute the pages. Blocks on the disk. Errors are the allocator's. `lease` must
-  // be resident.
+  // Returns the pages that Find() finds, or else those on disk, read into pages of `allocate`, or
+  // else null; the caller then has to compute them. Blocks on the disk. Errors are the allocator's.
+  // `lease` must be resident.
   absl::StatusOr<std::shared_ptr<const DocumentKv>> FindOrLoad(const Lease& lease,
                                                                ReadingMode reading,
                                                                const AttentionPolicy& policy,
                                                                const PageAllocator& allocate)
       ABSL_LOCKS_EXCLUDED(mutex_);
-  // Waits until everything is on disk; false if the disk fails. Without a cache: true.
+  // Waits until everything is on disk; false if the disk fails. True without a cache folder.
   bool Flush() ABSL_LOCKS_EXCLUDED(mutex_);
 
-  // Sets room aside for one more document of `bytes` bytes of pages. RESOURCE_EXHAUSTED
+  // Reserves room for one more document with `bytes` bytes of pages. RESOURCE_EXHAUSTED
   // (CLIENT_QUOTA, with the figures) if the owner's limits do not allow it; waiting does not help.
   absl::StatusOr<Reservation> Reserve(const std::string& owner, const std::string& id,
                                       uint64_t bytes) ABSL_LOCKS_EXCLUDED(mutex_);
 
-  // Adds a document with its first pages, or owner and pages to the document that is there already.
-  // Quotas are not looked at: Reserve() did.
+  // Adds a document with its first pages, or adds owner and pages to the document that is there
+  // already. Does not check quotas: Reserve() has done so.
   DocumentInfo Put(std::shared_ptr<const DocumentContent> content,
                    std::shared_ptr<const DocumentKv> read, const DocumentOptions& options)
       ABSL_LOCKS_EXCLUDED(mutex_);
-  // The same content was uploaded again, by an owner that has it, or by another, whose quota must
-  // allow it: it lives at least as long as `options` say. Nothing if the document is not here.
+  // Called when the content of a document is uploaded again: keeps the document at least as long as
+  // `options` say. If the owner does not have it yet, its quota must allow it. Returns nothing if
+  // the document is not here.
   absl::StatusOr<std::optional<DocumentInfo>> Renew(const std::string& id,
                                                     const DocumentOptions& options)
       ABSL_LOCKS_EXCLUDED(mutex_);
 
-  // Pages of a further policy; the oldest beyond four are dropped. No-op if the document has gone,
-  // has pages of that policy, or an owner's quota is full.
+  // Adds pages of another policy; the oldest beyond four are dropped. Does nothing if the document
+  // has gone or has pages of that policy, or if an owner's quota is full.
   void AddRead(const std::string& id, std::shared_ptr<const DocumentKv> read)
       ABSL_LOCKS_EXCLUDED(mutex_);
 
   absl::StatusOr<DocumentInfo> Get(const std::string& id, const std::string& owner)
       ABSL_LOCKS_EXCLUDED(mutex_);
-  // In order of id. A page begins behind the last id of the page before: what is added or deleted
-  // between two pages is seen or not, every other document exactly once.
+  // Returns one page of the owner's documents (document_listing.h).
   absl::StatusOr<DocumentPage> List(uint32_t page_size, const std::string& page_token,
                                     const std::string& model, const std::string& owner)
       ABSL_LOCKS_EXCLUDED(mutex_);
-  // Bytes of memory freed by the time it returns: 0 while answers run on it or others own it too.
+  // Returns the bytes of memory that are free when it returns: 0 while answers use the document or
+  // others own it too.
   absl::StatusOr<uint64_t> Delete(const std::string& id, const std::string& owner)
       ABSL_LOCKS_EXCLUDED(mutex_);
 
-  // Takes the least recently used document that is neither pinned nor in use out of memory; false
-  // if there is none. It is still held if it is on disk.
+  // Removes the least recently used document that is neither pinned nor in use from memory; false
+  // if there is none. The document is still held if it is on disk.
   bool EvictOne() ABSL_LOCKS_EXCLUDED(mutex_);
   void DropExpired() ABSL_LOCKS_EXCLUDED(mutex_);
 
-  // Some documents are in use and may be evicted later.
+  // True if some documents are in use, and so may be evicted later.
   bool AnyInUse() const ABSL_LOCKS_EXCLUDED(mutex_);
   uint64_t size() const ABSL_LOCKS_EXCLUDED(mutex_);
 
@@ -207,13 +211,13 @@ class DocumentStore : private SaverClient {
   const Clock* const clock_;
   ServerMetrics* const metrics_;
   const DocumentStoreOptions options_;
-  const std::unique_ptr<DocumentCache> cache_;  // null: memory alone
+  const std::unique_ptr<DocumentCache> cache_;  // null without a cache folder
   mutable Mutex mutex_;
   DocumentEntries entries_ ABSL_GUARDED_BY(mutex_);
   OwnerQuotas quotas_ ABSL_GUARDED_BY(mutex_);
   // No holding expires before it.
   absl::Time next_expiry_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteFuture();
-  // Null: memory alone, or the folder is being opened. Set once, by the constructor.
+  // Null without a cache folder.
   std::unique_ptr<DocumentSaver> saver_;
 };
 

@@ -1,4 +1,4 @@
-// What owners may hold, what they have reserved, and what they held once.
+// The limits and reservations of owners, and the documents that they held once.
 #pragma once
 
 #include <cstdint>
@@ -14,7 +14,7 @@
 
 namespace lectern {
 
-// Not thread-safe: DocumentStore guards it.
+// Not thread-safe; guarded by DocumentStore.
 class OwnerQuotas {
  public:
   explicit OwnerQuotas(const TenantLimits& limits) : limits_(limits) {}

@@ -18,7 +18,7 @@ namespace lectern {
 // Used by the engine's worker alone.
 class SingleFlight {
  public:
-  // What is computed once: the pages of a document, read in one way under one policy.
+  // Identifies the pages of a document, read in one way under one policy.
   struct Key {
     std::string document_id;
     ReadingMode reading = ReadingMode::kWhole;

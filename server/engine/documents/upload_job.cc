@@ -13,8 +13,8 @@
 namespace lectern {
 namespace {
 
-// Room that a document must leave in the window for a question and its answer; in a small window,
-// a quarter of it.
+// Tokens of the context length that a document must leave for a question and its answer; a quarter
+// of a short context length.
 constexpr int64_t kLeastQuestionTokens = 64;
 
 DocumentOptions KeepAs(const UploadOptions& options, absl::Duration default_ttl) {
@@ -24,7 +24,7 @@ DocumentOptions KeepAs(const UploadOptions& options, absl::Duration default_ttl)
   return {.owner = options.owner, .title = options.title, .pinned = options.pinned, .ttl = ttl};
 }
 
-// A job that has already ended.
+// The job of a document that is already stored.
 class EndedJob : public Job {
  public:
   void Cancel() override {}
@@ -47,7 +47,7 @@ UploadJob::UploadJob(const EngineParts& parts, UploadOptions options,
       sha256_(std::move(sha256)),
       keep_(KeepAs(options_, default_ttl)),
       sink_(std::move(sink)) {
-  SetWork({.prefill_tokens = text_.size() / 4});  // tokens are not known yet
+  SetWork({.prefill_tokens = text_.size() / 4});  // a guess: tokens are not known yet
 }
 
 void UploadJob::OnWaiting(uint32_t ahead) { sink_->OnProgress(UploadStage::kQueued, 0, ahead); }
@@ -74,7 +74,7 @@ void UploadJob::End(const absl::Status& status) {
 
 Task<absl::StatusOr<DocumentInfo>> UploadJob::Read() {
   const std::string id = DocumentId(*model_, sha256_);
-  // The same content may have been read while this one waited.
+  // Another job may have read this content while this one waited.
   LECTERN_CO_ASSIGN_OR_RETURN(auto known, parts_.store->Renew(id, keep_));
   if (known) co_return *known;
   const uint64_t bytes = text_.size();
@@ -147,7 +147,7 @@ absl::Status IncomingUpload::Append(std::string_view bytes) {
                          .retry_after = absl::Seconds(1)});
   } else {
     if (text_.empty()) {
-      // Memory that the budget may still hand out, and no more: a client only claims this size.
+      // The size is only a claim of the client, so no more than the budget can still hand out.
       text_.reserve(std::min(options_.expected_bytes, bytes.size() + budget_->left()));
     }
     taken_ += bytes.size();

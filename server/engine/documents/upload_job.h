@@ -1,4 +1,4 @@
-// A document on its way in: first arriving (IncomingUpload), then waiting and being read
+// An upload: first the bytes arrive (IncomingUpload), then the document waits and is read
 // (UploadJob).
 #pragma once
 
@@ -17,7 +17,7 @@
 
 namespace lectern {
 
-// Bytes of texts that are still arriving, over all uploads. Thread-safe.
+// Limits the bytes of texts that are still arriving, over all uploads. Thread-safe.
 class UploadBudget {
  public:
   explicit UploadBudget(uint64_t limit) : limit_(limit) {}
@@ -83,7 +83,7 @@ class IncomingUpload : public Upload {
   const std::shared_ptr<UploadBudget> budget_;
   const std::shared_ptr<JobQueue> queue_;
   std::string text_;
-  uint64_t taken_ = 0;  // from the budget
+  uint64_t taken_ = 0;  // bytes taken from the budget
   Utf8StreamValidator utf8_;
   Sha256 digest_;
   absl::Status failed_;

@@ -64,8 +64,8 @@ PagePool::Arena* PagePool::ArenaFor(size_t page_bytes) {
     arenas_.erase(stride);
     return nullptr;
   }
-  // A page of tokens is read layer by layer, a few kilobytes at a time, far apart: with small
-  // pages of memory nearly every step would be a miss in the address translation. Advice only.
+  // A page of tokens is read layer by layer, a few kilobytes at a time and far apart. With small
+  // memory pages nearly every read would miss the TLB. This is only advice.
   madvise(base, capacity * stride, MADV_HUGEPAGE);
   arena = {.base = static_cast<std::byte*>(base), .stride = stride, .capacity = capacity};
   return &arena;
@@ -97,8 +97,8 @@ absl::Status PagePool::Reserve(size_t page_bytes, bool populate) {
   return absl::OkStatus();
 }
 
-// Gives back the memory of the free page that was used longest ago.
-void PagePool::Cool(Arena& arena) {
+// Gives back the memory of the least recently used free page.
+void PagePool::GiveBackOldest(Arena& arena) {
   std::byte* const page = arena.warm.front();
   arena.warm.pop_front();
   madvise(page, arena.stride, MADV_DONTNEED);
@@ -108,7 +108,7 @@ void PagePool::Cool(Arena& arena) {
 
 bool PagePool::Allocate(size_t page_bytes, size_t count, PageSet& out) {
   PageSet set;
-  size_t warm = 0;  // that many come first and have been used before
+  size_t warm = 0;  // the first pages of the set, which have been used before
   {
     MutexLock lock(&mutex_);
     const uint64_t bytes = Cost(page_bytes, count);
@@ -129,9 +129,9 @@ bool PagePool::Allocate(size_t page_bytes, size_t count, PageSet& out) {
         set.pages_.push_back(arena->base + arena->touched++ * arena->stride);
       }
     }
-    // Free pages of other sizes make room; this size has none left if there is need.
+    // Free pages of other sizes make room. This size has none left if room is needed.
     for (auto& [stride, other] : arenas_) {
-      while (used_ + warm_bytes_ > budget_ && !other.warm.empty()) Cool(other);
+      while (used_ + warm_bytes_ > budget_ && !other.warm.empty()) GiveBackOldest(other);
     }
     set.pool_ = this;
     set.page_bytes_ = page_bytes;
@@ -149,7 +149,7 @@ void PagePool::Free(PageSet& set) {
   for (std::byte* page : set.pages_) {
     arena.warm.push_back(page);
     warm_bytes_ += arena.stride;
-    if (!keep_all_ && arena.warm.size() > kWarmPages) Cool(arena);
+    if (!keep_all_ && arena.warm.size() > kWarmPages) GiveBackOldest(arena);
   }
   used_ -= set.bytes_;
   set.pool_ = nullptr;

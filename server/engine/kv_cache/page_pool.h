@@ -1,10 +1,10 @@
 // Memory for keys and values: pages of fixed size from one budget.
 //
 // Each page size (one per model) has an arena of reserved address space. Memory is taken when a
-// page is first written and given back but for a few pages when pages are free; a pool that is
-// populated takes all of it at the start and keeps it. All arenas share one budget in bytes:
-// neither what is handed out nor the memory behind it, free pages that are kept included, ever
-// exceeds it (but for the rounding to huge pages, 2 MiB for each page size). An allocation that
+// page is first written, and given back when the page is free, except for a few pages. A pool that
+// is populated takes all memory at startup and keeps it. All arenas share one budget in bytes:
+// neither the pages that are handed out nor the memory taken, including free pages that are kept,
+// ever exceeds it (except for rounding to huge pages, 2 MiB for each page size). An allocation that
 // does not fit is refused.
 #pragma once
 
@@ -24,8 +24,8 @@ namespace lectern {
 
 class PagePool;
 
-// Pages of one sequence or document; gives them back when destroyed. Move-only. The pool must
-// outlive it. Addresses stay valid as long as the set.
+// Pages of one sequence or document, which go back to the pool when it is destroyed. Move-only. The
+// pool must outlive it. Addresses stay valid as long as the set lives.
 class PageSet {
  public:
   PageSet() = default;
@@ -53,21 +53,21 @@ class PagePool {
   PagePool(const PagePool&) = delete;
   PagePool& operator=(const PagePool&) = delete;
 
-  // Sets the address space for pages of that size aside now, and with `populate` the whole budget's
-  // memory, too: for one page size, before anything is allocated. RESOURCE_EXHAUSTED if the machine
-  // does not have it; then the pool takes memory as it needs it.
+  // Reserves the address space for pages of that size now. With `populate`, which may be set for
+  // one page size before anything is allocated, it also takes the memory of the whole budget.
+  // RESOURCE_EXHAUSTED if the machine does not have it; the pool then takes memory as needed.
   absl::Status Reserve(size_t page_bytes, bool populate) ABSL_LOCKS_EXCLUDED(mutex_);
 
-  // False, and `out` untouched, when the budget has no room for `count` pages now. Pages are zero:
-  // nothing of another document is left in them.
+  // Returns false, and leaves `out` as it is, if the budget has no room for `count` pages now.
+  // Pages are zeroed: nothing of another document is left in them.
   bool Allocate(size_t page_bytes, size_t count, PageSet& out) ABSL_LOCKS_EXCLUDED(mutex_);
 
-  // What `count` pages cost (page sizes are rounded up to the system's).
+  // Bytes of the budget that `count` pages take. Page sizes are rounded up to the system's.
   static uint64_t Cost(size_t page_bytes, size_t count);
 
   uint64_t budget() const { return budget_; }
   uint64_t used() const ABSL_LOCKS_EXCLUDED(mutex_);
-  // Memory taken: what is used and free pages that are kept.
+  // Bytes of memory taken: used pages, and free pages that are kept.
   uint64_t resident() const ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
@@ -77,12 +77,12 @@ class PagePool {
     size_t stride = 0;
     size_t capacity = 0;          // pages
     size_t touched = 0;           // pages ever handed out or populated
-    std::deque<std::byte*> warm;  // free, with memory; the last are the most recently used
-    std::deque<std::byte*> cold;  // free, their memory given back
+    std::deque<std::byte*> warm;  // free pages with memory; the most recently used are last
+    std::deque<std::byte*> cold;  // free pages whose memory was given back
   };
   void Free(PageSet& set) ABSL_LOCKS_EXCLUDED(mutex_);
   Arena* ArenaFor(size_t page_bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void Cool(Arena& arena) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void GiveBackOldest(Arena& arena) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const uint64_t budget_;
   mutable Mutex mutex_;

@@ -1,4 +1,4 @@
-// One thread for work that takes long and is no model step: tokenising, files.
+// A thread for work that takes long and is no model step: tokenising, reading files.
 #pragma once
 
 #include <deque>
@@ -10,7 +10,7 @@
 
 namespace lectern {
 
-// Thread-safe. The destructor drops what has not begun and waits for what has.
+// Thread-safe. The destructor drops work that has not begun and waits for work that has.
 class BackgroundThread {
  public:
   BackgroundThread() : thread_([this] { Loop(); }) {}
@@ -22,7 +22,8 @@ class BackgroundThread {
     thread_.join();
   }
 
-  // In the order of the calls. Bounded by the number of running jobs, each of which waits for it.
+  // Runs work in the order of the calls. The queue is bounded by the number of running jobs, since
+  // each job waits for its work.
   void Run(std::function<void()> work) {
     MutexLock lock(&mutex_);
     work_.push_back(std::move(work));

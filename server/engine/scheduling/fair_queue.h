@@ -1,8 +1,8 @@
-// Who comes next: virtual token counting over tenants (Sheng et al. 2024, "Fairness in Serving
-// Large Language Models", arXiv 2401.00588, algorithm 2). Each tenant has a counter of the work
-// done for it; the smallest counter goes first. A tenant that comes (back) begins at its old
-// counter or at the smallest of those who are there, whichever is larger: being away saves nothing
-// up and forgives nothing.
+// Shares the engine between tenants by virtual token counting (Sheng et al. 2024, "Fairness in
+// Serving Large Language Models", arXiv 2401.00588, algorithm 2). Each tenant has a counter of the
+// work done for it, and the smallest counter goes first. A tenant that arrives or returns starts at
+// its old counter or at the smallest counter of the active tenants, whichever is larger, so that
+// neither credit nor debt is changed by being away.
 //
 // Not thread-safe.
 #pragma once
@@ -15,17 +15,17 @@ namespace lectern {
 
 class FairQueue {
  public:
-  // Work of a tenant has come, or is over.
+  // Called when a job of the tenant arrives, and when it ends.
   void Arrive(const std::string& tenant);
   void Leave(const std::string& tenant);
 
-  // `tokens` of work were done for a tenant that is there.
+  // Charges `tokens` of work to a tenant that has jobs.
   void Charge(const std::string& tenant, double tokens);
 
-  // Smaller goes first; 0 for who is not there.
+  // The tenant's counter; 0 if it has no jobs. Smaller goes first.
   double CounterOf(const std::string& tenant) const;
   size_t tenants() const { return active_.size(); }
-  // Tenants that left with more than the least counter; at most 1024, those who have had most.
+  // Tenants without jobs whose counters exceed the smallest one; at most 1024, the largest ones.
   size_t remembered() const { return away_.size(); }
 
  private:
@@ -38,7 +38,7 @@ class FairQueue {
 
   std::map<std::string, Share> active_;
   std::map<std::string, double> away_;
-  double floor_ = 0;  // the least counter when the last tenant left
+  double floor_ = 0;  // the smallest counter when the last tenant left
 };
 
 }  // namespace lectern

@@ -14,8 +14,8 @@ namespace {
 
 constexpr absl::Duration kLeastRetry = absl::Milliseconds(100);
 constexpr absl::Duration kMostRetry = absl::Seconds(30);
-// Bulk jobs may wait for a share of QueueLimits::wait: what waits of both is worked off after a
-// burst.
+// Bulk jobs may wait for this share of QueueLimits::wait, because the interactive jobs of a burst
+// run before them.
 constexpr int kBulkWaitShare = 4;
 
 const char* StageName(WorkStage stage) {
@@ -32,7 +32,7 @@ const char* StageName(WorkStage stage) {
   return "";
 }
 
-// Of the jobs that one of this priority does not pass.
+// The work of the jobs that a job of this priority does not pass.
 template <typename Jobs>
 Work Sum(const Jobs& jobs, Priority priority) {
   Work sum;
@@ -59,7 +59,7 @@ QueuedJob::QueuedJob(Kind kind, absl::Time deadline, const Clock* clock)
                                                    : arrival_ + (deadline - clock->Now())) {}
 
 void QueuedJob::Cancel() {
-  // The time first, so that whoever sees the flag finds it.
+  // Store the time first, so that a thread that sees the flag finds it.
   int64_t never = 0;
   if (!cancel_nanos_.compare_exchange_strong(never, absl::ToInt64Nanoseconds(clock_->Steady()))) {
     return;
@@ -74,8 +74,8 @@ absl::Duration QueuedJob::SinceCancel() const {
   return at == 0 ? absl::ZeroDuration() : clock_->Steady() - absl::Nanoseconds(at);
 }
 
-// A client whose deadline passes cancels the call, mostly before the server's clock says so: the
-// call took a while to arrive, and gRPC rounds its timeout up by as much as a hundredth.
+// A client whose deadline passes cancels the call, mostly before the deadline by the server's
+// clock: the call took a while to arrive, and gRPC rounds its timeout up by as much as a hundredth.
 bool QueuedJob::CancelledByDeadline() const {
   if (deadline_ == absl::InfiniteDuration()) return false;
   const absl::Duration whole = deadline_ - arrival_;
@@ -101,7 +101,7 @@ void QueuedJob::SetWork(const Work& work) {
 }
 
 void QueuedJob::Did(uint64_t prefill_tokens, uint64_t decode_tokens) {
-  // The worker alone takes down; what was only a guess may end below zero.
+  // Only the worker subtracts. The first figure is a guess, so the result may be below zero.
   prefill_tokens_ = prefill_tokens_ - std::min(prefill_tokens_.load(), prefill_tokens);
   decode_tokens_ = decode_tokens_ - std::min(decode_tokens_.load(), decode_tokens);
 }
@@ -156,7 +156,7 @@ void JobQueue::Publish() {
   }
 }
 
-// When a place in the queue should be free.
+// The estimated time until a place in the queue is free.
 absl::Status JobQueue::Full() const {
   if (waiting_.size() < limits_.waiting) return absl::OkStatus();
   metrics_->Rejected(AdmissionReason::kQueueRequests);
@@ -168,7 +168,7 @@ absl::Status JobQueue::Full() const {
                     .retry_after = std::clamp(one_place, kLeastRetry, kMostRetry)});
 }
 
-// One job alone may have more tokens than the limit: the limit is on what waits, not on documents.
+// A single job may have more tokens than the limit, which bounds the queue and not a document.
 absl::Status JobQueue::CheckTokens(const QueuedJob& job) const {
   const uint64_t waiting = WaitingWork().prefill_tokens;
   const uint64_t tokens = job.work().prefill_tokens;
@@ -184,8 +184,8 @@ absl::Status JobQueue::CheckTokens(const QueuedJob& job) const {
                     .retry_after = std::clamp(estimate_.Of(tokens, 0), kLeastRetry, kMostRetry)});
 }
 
-// What waits is bounded in time, too, so that a burst is worked off soon after its end: each
-// priority by itself, or bulk jobs would be refused whenever others come in plenty.
+// Bounds the estimated time of the waiting jobs, so that the queue drains soon after a burst. Each
+// priority has its own bound, or bulk jobs would be refused whenever many others arrive.
 absl::Status JobQueue::CheckWait(const QueuedJob& job) const {
   if (limits_.wait == absl::ZeroDuration()) return absl::OkStatus();
   absl::Duration limit = limits_.wait;
@@ -321,7 +321,7 @@ void JobQueue::Sweep() {
       ended.emplace_back(job, std::move(status));
       return true;
     });
-    // They count as running until their sinks know, so that a drain waits for that.
+    // They count as running until their sinks have been called, so that a drain waits for that.
     uint32_t ahead = Running();
     for (const auto& job : waiting_) {
       if (!std::exchange(job->announced_, true)) arrived.emplace_back(job, ahead);

@@ -1,6 +1,7 @@
-// What waits for the engine: uploads and questions, bounded in number and in tokens, refused at
-// once when there is no room or no time; and who comes next: questions before uploads (unless asked
-// for otherwise), then the tenant that has had least, then the order of arrival.
+// The queue of uploads and questions. Bounds their number and their tokens, and refuses a job at
+// once if there is no room or no time for it. The next job is a question before an upload (unless
+// their priorities say otherwise), then a job of the tenant that has been served least, then the
+// oldest.
 #pragma once
 
 #include <atomic>
@@ -26,13 +27,13 @@ namespace lectern {
 
 class JobQueue;
 
-// Tokens still to be computed.
+// Tokens that are still to be computed.
 struct Work {
   uint64_t prefill_tokens = 0;
   uint64_t decode_tokens = 0;
 };
 
-// An upload or a question. The worker calls Run() or End(), one of them, once.
+// An upload or a question. The worker calls exactly one of Run() and End(), once.
 class QueuedJob : public Job, public std::enable_shared_from_this<QueuedJob> {
  public:
   struct Kind {
@@ -44,28 +45,28 @@ class QueuedJob : public Job, public std::enable_shared_from_this<QueuedJob> {
   QueuedJob(Kind kind, absl::Time deadline, const Clock* clock);
 
   void Cancel() override;
-  // The engine stops: the job ends with UNAVAILABLE (DRAINING) within one model step.
+  // Called when the engine stops: the job ends with UNAVAILABLE (DRAINING) within one model step.
   void Abort() { aborted_ = true; }
 
-  // CANCELLED, DEADLINE_EXCEEDED (with `stage`; also if the client left at about the deadline) or
-  // UNAVAILABLE once the job should stop.
+  // Returns OK, or once the job should stop: CANCELLED, DEADLINE_EXCEEDED (with `stage`; also if
+  // the client left at about the deadline) or UNAVAILABLE.
   absl::Status Check(WorkStage stage) const;
 
   // The worker has first seen it: `ahead` jobs run or wait before it. Called once, before all else
   // unless End() comes first.
   virtual void OnWaiting(uint32_t ahead) = 0;
-  // Does everything and reports to the sink. Resumed by the worker alone; the job outlives it.
+  // Does all the work and reports to the sink. Resumed by the worker only; the job outlives it.
   virtual Task<Done> Run() = 0;
-  // Reports `status` to the sink: the job never ran, or must not go on.
+  // Reports `status` to the sink of a job that never ran or must not go on.
   virtual void End(const absl::Status& status) = 0;
 
-  // Roughly what is left to do; set before it is pushed, taken down by the worker.
+  // A rough count of what is left to do. Set before the job is pushed, reduced by the worker.
   Work work() const { return {prefill_tokens_, decode_tokens_}; }
   void SetWork(const Work& work);
   void Did(uint64_t prefill_tokens, uint64_t decode_tokens);
 
   const Kind& kind() const { return kind_; }
-  // How long ago the client left; zero if it has not.
+  // Time since the client left; zero if it has not.
   absl::Duration SinceCancel() const;
   absl::Duration arrival() const { return arrival_; }
   absl::Duration deadline() const { return deadline_; }  // on the steady clock
@@ -95,40 +96,42 @@ class JobQueue : public std::enable_shared_from_this<JobQueue> {
   JobQueue(const QueueLimits& limits, const Clock* clock, ServerMetrics* metrics)
       : limits_(limits), clock_(clock), metrics_(metrics) {}
 
-  // Refuses at once: RESOURCE_EXHAUSTED (QUEUE_REQUESTS, QUEUE_TOKENS, QUEUE_WAIT; with RetryInfo)
-  // when full, UNAVAILABLE (DRAINING) when closed, DEADLINE_EXCEEDED (DEADLINE, with the estimate)
-  // when what is before it and the job itself take longer than its deadline allows.
+  // Adds a job or refuses it at once: RESOURCE_EXHAUSTED (QUEUE_REQUESTS, QUEUE_TOKENS, QUEUE_WAIT;
+  // with RetryInfo) when full, UNAVAILABLE (DRAINING) when closed, DEADLINE_EXCEEDED (DEADLINE,
+  // with the estimate) if the jobs before it and the job itself take longer than its deadline
+  // allows.
   absl::Status Push(std::shared_ptr<QueuedJob> job) ABSL_LOCKS_EXCLUDED(mutex_);
-  // The refusals of Push() that do not depend on the job, before anything is done for it.
+  // Makes those checks of Push() that do not depend on the job, before any work is done for it.
   absl::Status CheckRoom() const ABSL_LOCKS_EXCLUDED(mutex_);
-  // UNAVAILABLE (DRAINING) when closed; counts as a refusal.
+  // Returns UNAVAILABLE (DRAINING) when closed, and counts it as a refusal.
   absl::Status CheckOpen() const ABSL_LOCKS_EXCLUDED(mutex_);
 
-  // The next job that may run now, told that it waits, or null. It counts as running until Done().
+  // Returns the next job that may run now, after a call of its OnWaiting(), or null. The job counts
+  // as running until Done().
   std::shared_ptr<QueuedJob> TakeNext() ABSL_LOCKS_EXCLUDED(mutex_);
   void Done(const std::shared_ptr<QueuedJob>& job) ABSL_LOCKS_EXCLUDED(mutex_);
-  // Returns when something was pushed or woken since the last call, or after `patience`.
+  // Returns after a Push() or Wake() since the last call, or after `patience`.
   void WaitForWork(absl::Duration patience) ABSL_LOCKS_EXCLUDED(mutex_);
   void Wake() ABSL_LOCKS_EXCLUDED(mutex_);
 
-  // Work was done for the job's tenant.
+  // Charges work to the job's tenant.
   void Charge(const QueuedJob& job, double tokens) ABSL_LOCKS_EXCLUDED(mutex_);
-  // What the tenant has had; smaller goes first.
+  // The work charged to the job's tenant so far; a smaller counter goes first.
   double CounterOf(const QueuedJob& job) const ABSL_LOCKS_EXCLUDED(mutex_);
   RateEstimate& estimate() { return estimate_; }
 
-  // Ends waiting jobs that should stop and tells new ones their place. The worker calls it between
-  // steps, so that sinks hear from one thread only.
+  // Ends waiting jobs that should stop and reports to new ones their place. The worker calls it
+  // between steps, so that sinks are called on one thread only.
   void Sweep() ABSL_LOCKS_EXCLUDED(mutex_);
 
-  // No Push() from now on.
+  // Refuses every Push() from now on.
   void Close() ABSL_LOCKS_EXCLUDED(mutex_);
-  // Tells what runs to stop, and takes out everything that waits.
+  // Aborts the running jobs, and takes out and returns the waiting ones.
   std::deque<std::shared_ptr<QueuedJob>> Abort() ABSL_LOCKS_EXCLUDED(mutex_);
   bool WaitUntilIdle(absl::Time deadline) ABSL_LOCKS_EXCLUDED(mutex_);
   uint32_t running() const ABSL_LOCKS_EXCLUDED(mutex_);
   uint32_t waiting() const ABSL_LOCKS_EXCLUDED(mutex_);
-  // Some interactive job waits for its turn.
+  // True if an interactive job waits for its turn.
   bool InteractiveWaits() const ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
@@ -146,7 +149,8 @@ class JobQueue : public std::enable_shared_from_this<JobQueue> {
   absl::Status CheckDeadline(const QueuedJob& job) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   Waiting::iterator Next() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool MayRun(const QueuedJob& job) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Of what runs and of what waits, without jobs that others of this priority pass.
+  // The work of the running and of the waiting jobs, without those that a job of this priority
+  // passes.
   Work RunningWork(Priority priority = Priority::kBulk) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   Work WaitingWork(Priority priority = Priority::kBulk) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Duration EstimatedWait() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -166,13 +170,13 @@ class JobQueue : public std::enable_shared_from_this<JobQueue> {
   std::map<std::string, ModelLoad> model_loads_ ABSL_GUARDED_BY(mutex_);  // as last published
   std::vector<std::shared_ptr<QueuedJob>> running_ ABSL_GUARDED_BY(mutex_);
   uint32_t running_uploads_ ABSL_GUARDED_BY(mutex_) = 0;
-  uint32_t ending_ ABSL_GUARDED_BY(mutex_) = 0;  // taken out by Sweep(), their sinks not yet told
+  uint32_t ending_ ABSL_GUARDED_BY(mutex_) = 0;  // taken out by Sweep(); sinks not yet called
   FairQueue shares_ ABSL_GUARDED_BY(mutex_);
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
   bool woken_ ABSL_GUARDED_BY(mutex_) = false;
 };
 
-// UNAVAILABLE, reason DRAINING.
+// Returns UNAVAILABLE with the reason DRAINING.
 absl::Status DrainingError();
 
 }  // namespace lectern

@@ -6,7 +6,7 @@
 namespace lectern {
 namespace {
 
-// The weight of a new sample: the last ten or so count.
+// The weight of a new sample, with which about the last ten count.
 constexpr double kNew = 0.1;
 
 void Learn(double sample, double& average) {
@@ -18,7 +18,7 @@ void Learn(double sample, double& average) {
 void RateEstimate::Step(uint64_t prefill_tokens, uint64_t decode_tokens, absl::Duration duration) {
   const double seconds = absl::ToDoubleSeconds(duration);
   MutexLock lock(&mutex_);
-  // A step of both kinds tells of neither alone: what prefill is known to cost is taken off.
+  // A mixed step measures neither kind alone, so the known cost of prefill is subtracted.
   if (decode_tokens == 0) {
     if (prefill_tokens > 0) Learn(seconds / static_cast<double>(prefill_tokens), prefill_seconds_);
     return;

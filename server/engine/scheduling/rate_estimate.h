@@ -1,5 +1,5 @@
-// How long work will take, learned from the steps so far: seconds per prefilled token, per decoded
-// token (its share of a batch), and tokens per answer. Exponential averages.
+// Estimates how long work will take from the steps so far: seconds per prefilled token, per decoded
+// token (its share of a batch), and tokens per answer. The estimates are exponential averages.
 #pragma once
 
 #include <cstdint>
@@ -13,14 +13,14 @@ namespace lectern {
 // Thread-safe.
 class RateEstimate {
  public:
-  // One step took `duration` for so many tokens of each kind.
+  // Records a step with these numbers of tokens, which took `duration`.
   void Step(uint64_t prefill_tokens, uint64_t decode_tokens, absl::Duration duration)
       ABSL_LOCKS_EXCLUDED(mutex_);
   void Answered(uint64_t generated_tokens) ABSL_LOCKS_EXCLUDED(mutex_);
 
-  // Tokens that an answer is expected to have, at most `limit`.
+  // The expected number of tokens of an answer, at most `limit`.
   uint64_t AnswerTokens(uint64_t limit) const ABSL_LOCKS_EXCLUDED(mutex_);
-  // Zero as long as nothing has been learned.
+  // The expected time for these tokens; zero as long as nothing is known.
   absl::Duration Of(uint64_t prefill_tokens, uint64_t decode_tokens) const
       ABSL_LOCKS_EXCLUDED(mutex_);
 

@@ -8,12 +8,12 @@
 namespace lectern {
 namespace {
 
-// What a token costs a tenant: a decoded one takes the time of several that are read together.
+// The cost of a token to its tenant. Decoding one takes the time of prefilling several.
 constexpr double kPrefillCost = 1;
 constexpr double kDecodeCost = 4;
-// Beside the prefill of questions, uploads still get this share of a step's.
+// While questions are prefilled, uploads still get this share (1/4) of a step's prefill tokens.
 constexpr size_t kBulkShare = 4;
-// Fewer tokens at a time are not worth a pass over the weights.
+// Prefilling fewer tokens in a step is not worth a pass over the weights.
 constexpr size_t kLeastSlice = 16;
 
 }  // namespace
@@ -129,7 +129,7 @@ void Scheduler::Resume(const std::vector<std::coroutine_handle<>>& handles) {
   for (const std::coroutine_handle<> handle : handles) handle.resume();
 }
 
-// Steps whose job is cancelled, too late, or stopped.
+// Ends the steps of jobs that are cancelled, too late, or stopped.
 void Scheduler::EndStoppedSteps() {
   std::vector<std::coroutine_handle<>> stopped;
   std::erase_if(steps_, [&](Steps* steps) {
@@ -153,7 +153,7 @@ bool Scheduler::ResumeWaiting() {
       ready.empty() && steps_.empty() && !waits_.empty() &&
       std::all_of(waits_.begin(), waits_.end(), [](const Wait* wait) { return wait->for_memory_; });
   if (all_starve) {
-    // The one that came last gives way.
+    // The last one to arrive gives way.
     waits_.back()->status_ = absl::AbortedError("every running job waits for memory");
     ready.push_back(waits_.back()->waiting_);
     waits_.pop_back();
@@ -176,8 +176,8 @@ const Model* Scheduler::NextModel() {
   return next;
 }
 
-// Takes part in the coming step with up to `budget` of its tokens; returns how many, which is more
-// than the budget for a step's only window.
+// Chooses up to `budget` of the tokens for the coming step. Returns their number, which exceeds the
+// budget only if an encoder's window, which is never cut, is alone in the step.
 size_t Scheduler::Take(Steps& steps, size_t budget) {
   size_t taken = 0;
   for (size_t i = steps.first_; i < steps.slices_.size() && taken < budget; ++i) {
@@ -221,8 +221,8 @@ void Scheduler::ChoosePrefill(std::vector<Steps*>& prefill, size_t budget) {
   const auto bulk = std::find_if(prefill.begin(), prefill.end(), [&](const Steps* steps) {
     return priority(steps) == Priority::kBulk;
   });
-  // Questions that wait for their turn have it sooner when those that run are soon done: then an
-  // upload gets no more than is worth a pass.
+  // Waiting questions start sooner if the running ones finish sooner, so meanwhile an upload gets
+  // no more than the fewest tokens that are worth a pass.
   const bool hurry = (bulk != prefill.begin() || !chosen_.empty()) && queue_->InteractiveWaits();
   const size_t bulk_share = std::min(budget / kBulkShare, hurry ? kLeastSlice : budget);
   const size_t for_bulk = bulk == prefill.end() ? 0 : bulk_share;

@@ -1,11 +1,11 @@
-// Continuous batching: the model steps of all running jobs, put together into one Forward call at a
-// time. Every sequence that decodes takes part in every step; what is left of the step's tokens
-// goes to prefill, questions before uploads, then the tenant that has had least. So a question
+// Continuous batching: combines the model steps of all running jobs into one Forward call at a
+// time. Every sequence that decodes takes part in every step. The rest of the step's tokens goes to
+// prefill: questions before uploads, then the tenant that has been served least. So a question
 // joins at the next step, and no answer waits longer than one slice for its next token. While
-// questions wait for a place among those that run, uploads get little more than nothing.
+// questions wait to be run, uploads get very little.
 //
-// Used by the engine's worker alone, which runs the jobs' coroutines too; only Background's work
-// runs on another thread.
+// Used by the engine's worker only, which runs the jobs' coroutines too. Only the work given to
+// Background() runs on another thread.
 #pragma once
 
 #include <atomic>
@@ -30,7 +30,7 @@
 
 namespace lectern {
 
-// On whose behalf something is computed, and how it is called in metrics and errors.
+// The job that something is computed for, and the name of its stage in metrics and errors.
 struct StepOwner {
   QueuedJob* job;
   WorkStage stage;
@@ -40,7 +40,7 @@ class Scheduler {
  public:
   using Progress = std::function<void(uint64_t)>;
 
-  // `slice_tokens`: prefill of one step when nobody decodes; half of it beside decoding.
+  // `slice_tokens`: prefill tokens of one step that decodes nothing; half of that otherwise.
   Scheduler(const Clock* clock, ServerMetrics* metrics, std::shared_ptr<JobQueue> queue,
             int slice_tokens);
 
@@ -55,23 +55,23 @@ class Scheduler {
   Steps Run(const Model& model, std::span<const ForwardSlice> slices, StepOwner owner,
             const Progress* progress = nullptr);
 
-  // co_await WaitUntil(...): absl::Status. Stands still until `ready()`, which the worker asks
-  // between steps, or until the job should stop.
+  // co_await WaitUntil(...): absl::Status. Waits until `ready()`, which the worker calls between
+  // steps, or until the job should stop.
   class Wait;
   Wait WaitUntil(std::function<bool()> ready, StepOwner owner);
-  // As WaitUntil(), for memory that other jobs hold: ABORTED when no job is left that could give
-  // any back, because all wait for it.
+  // Like WaitUntil(), for memory that other jobs hold. ABORTED if no job could give any back
+  // because all of them wait for memory.
   Wait WaitForMemory(std::function<bool()> ready, StepOwner owner);
   uint64_t jobs_ended() const { return jobs_ended_; }
 
-  // co_await Background(...): absl::StatusOr<T>. `work` runs on the background thread, which is the
-  // place for what takes long and is no model step. If the job should stop it does not wait: work
-  // that has begun then runs on, so it must own what it uses; other work is dropped at once.
+  // co_await Background(...): absl::StatusOr<T>. Runs `work`, which takes long and is no model
+  // step, on the background thread. A job that should stop does not wait for it: work that has
+  // begun runs on, so it must own what it uses; work that has not begun is dropped.
   template <typename T>
   Task<absl::StatusOr<T>> Background(std::function<T()> work, StepOwner owner);
 
-  // The worker's loop body: begins jobs, does one model step and resumes who has waited for it.
-  // False when there was nothing to do.
+  // The body of the worker's loop: begins jobs, computes one model step and resumes the jobs that
+  // waited for it. False if there was nothing to do.
   bool RunOnce();
   bool has_jobs() const { return !jobs_.empty(); }
 
@@ -174,7 +174,7 @@ template <typename T>
 Task<absl::StatusOr<T>> Scheduler::Background(std::function<T()> work, StepOwner owner) {
   struct State {
     std::function<T()> work;
-    std::atomic<bool> taken{false};  // by the thread, or by a job that stops
+    std::atomic<bool> taken{false};  // by the thread, or by the job when it stops
     absl::Status status;
     std::optional<T> result;
     std::atomic<bool> done{false};

@@ -1,5 +1,5 @@
-// A coroutine that the engine's worker runs: what a job does, written in sequence, that stands
-// still at co_await while its model steps wait for their turn in a batch. Used by one thread.
+// A coroutine that the engine's worker runs: the code of a job, written in sequence, which is
+// suspended at co_await while its model steps wait for their turn in a batch. Used by one thread.
 //
 //   Task<absl::Status> Read() {
 //     LECTERN_CO_RETURN_IF_ERROR(co_await scheduler->Run(...));
@@ -18,7 +18,7 @@
 
 #include "base/status_macros.h"
 
-// As LECTERN_RETURN_IF_ERROR and LECTERN_ASSIGN_OR_RETURN, inside a coroutine.
+// LECTERN_RETURN_IF_ERROR and LECTERN_ASSIGN_OR_RETURN for use inside a coroutine.
 #define LECTERN_CO_RETURN_IF_ERROR(expr)                \
   do {                                                  \
     if (absl::Status status_ = (expr); !status_.ok()) { \
@@ -58,7 +58,7 @@ class [[nodiscard]] Task {
     }
     void unhandled_exception() noexcept { std::terminate(); }
 
-    std::coroutine_handle<> next;  // who awaits this task
+    std::coroutine_handle<> next;  // the coroutine that awaits this task
     std::optional<T> value;
   };
 
@@ -79,7 +79,7 @@ class [[nodiscard]] Task {
   }
   T await_resume() { return *std::move(handle_.promise().value); }
 
-  // Begins a task that nobody awaits.
+  // Begins a task that no coroutine awaits.
   void Start() { handle_.resume(); }
   bool done() const { return handle_.done(); }
 
@@ -88,7 +88,7 @@ class [[nodiscard]] Task {
   std::coroutine_handle<promise_type> handle_;
 };
 
-// What a task without a result returns: co_return Done{}.
+// The result of a task that has none: co_return Done{}.
 struct Done {};
 
 }  // namespace lectern

@@ -1,5 +1,5 @@
-// Reading in chunks: the index of words, the choice of chunks, the second reading, and all of it
-// through the engine.
+// Tests of reading in chunks: the index of words, the choice of chunks, the second reading, and all
+// of it through the engine.
 #include "server/engine/answering/chunk_reading.h"
 
 #include "tests/server/engine/engine_fixture.h"
@@ -82,7 +82,7 @@ TEST(ChunksTest, TheLikelyOnesWhenThereAreTooMany) {
 
 TEST(SecondReadingTest, TheBestInTheOrderOfTheText) {
   const auto content = Content("One. Two. Three. Four. Five. Six. Seven.", 4096);
-  // The sentences by rank, with what each got.
+  // The sentences by rank, with the attention to each.
   const auto read = [&](const std::vector<std::pair<size_t, double>>& ranked) {
     Evidence evidence;
     evidence.shares.resize(content->sentences.size());
@@ -99,7 +99,7 @@ TEST(SecondReadingTest, TheBestInTheOrderOfTheText) {
   EXPECT_EQ(read({{4, 0.3}, {0, 0.2}, {6, 0.1}, {2, 0.09}}), "One. Five. Seven.");
   EXPECT_EQ(read({{4, 0.3}, {0, 0.2}, {6, 0.1}, {1, 0.06}, {5, 0.05}}), "One. Two. Five. Seven.")
       << "Two follows and has a fifth of the best, Six has less";
-  EXPECT_EQ(read({{4, 0.9}, {0, 0.2}, {5, 0.2}}), "Five.") << "it stands out";
+  EXPECT_EQ(read({{4, 0.9}, {0, 0.2}, {5, 0.2}}), "Five.") << "it dominates";
   EXPECT_EQ(read({{6, 0.5}}), "Seven.");
   EXPECT_EQ(read({}), "");
 }

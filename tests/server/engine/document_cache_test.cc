@@ -1,4 +1,4 @@
-// Files of documents: what comes back is what was saved, and nothing else ever comes back.
+// Tests of documents' files: only what was saved ever comes back.
 #include "server/engine/documents/disk/document_cache.h"
 
 #include <fcntl.h>
@@ -40,7 +40,7 @@ class DocumentCacheTest : public testing::Test {
         DocumentCacheOptions{.directory = folder_.path() + "/cache", .files = files},
         std::vector<std::shared_ptr<const Model>>{model_}, &metrics_);
   }
-  // A cache that has taken the folder over.
+  // Returns a cache that has taken over the folder.
   std::unique_ptr<DocumentCache> OpenCache() {
     auto cache = NewCache();
     found_ = *cache->Open();
@@ -189,7 +189,7 @@ TEST_F(DocumentCacheTest, FilesAreForTheirOwnerAlone) {
   }
 }
 
-TEST_F(DocumentCacheTest, WhatIsNoIdNeverBecomesAPath) {
+TEST_F(DocumentCacheTest, OnlyAnIdBecomesAPath) {
   const auto cache = OpenCache();
   for (const std::string id :
        {"", "../../etc/passwd", "doc-", "doc-0123456789abcdef0123456789ABCDEF",

@@ -24,7 +24,7 @@ class DocumentRestartTest : public EngineTest {
     engine_ = nullptr;
     Start();
   }
-  // Damages the first file with that ending.
+  // Damages the first file with that extension.
   void Damage(const std::string& ending) {
     for (const auto& entry : fs::directory_iterator(options_.cache_dir)) {
       if (entry.path().extension() != ending) continue;
@@ -129,7 +129,7 @@ TEST_F(DocumentRestartTest, UnderPressureDocumentsMoveToDisk) {
   std::vector<DocumentInfo> documents;
   for (int i = 0; i < 12; ++i) {
     documents.push_back(Upload(Text(12) + "Number " + std::to_string(i) + "."));
-    // The saver keeps up: what is not on disk yet would be lost.
+    // Wait for the saver: a document that is not on disk yet would be lost.
     while (Metric("lectern_documents_resident{tier=\"disk\"}") <= i) std::this_thread::yield();
   }
   EXPECT_GT(Metric("lectern_document_evictions_total{reason=\"pressure\",tier=\"host\"}"), 0);
@@ -199,7 +199,7 @@ TEST_F(DocumentRestartTest, OwnersSeeTheirOwnDocumentsAlone) {
   EXPECT_EQ(ReasonOf(engine_->DeleteDocument(id, "b").status()), "DOCUMENT_NOT_FOUND");
   EXPECT_EQ(ReasonOf(AskRefused(Question(id, "b"))), "DOCUMENT_NOT_FOUND");
   EXPECT_EQ(engine_->ListDocuments(0, "", "", "b")->total, 0u);
-  // The same bytes: shared pages, another title, a deletion of its own.
+  // Both owners share the pages; each has its own title and can delete its document.
   EXPECT_EQ(Upload(text, {.title = "B's", .owner = "b"}).id, id);
   Restart();
   EXPECT_EQ(engine_->GetDocument(id, "a")->title, "A's");
@@ -225,7 +225,7 @@ TEST_F(DocumentRestartTest, QuotasCountWhatAnOwnerHolds) {
     const auto job = upload->Finish(sink);
     return job.ok() ? sink->Status() : job.status();
   };
-  for (const int text : {8, 7}) {  // of its own, and one that b has
+  for (const int text : {8, 7}) {  // a new one, and one that b has
     const ErrorDetails details = GetErrorDetails(refused(Text(text), "a"));
     EXPECT_EQ(details.reason, "CLIENT_QUOTA");
     EXPECT_EQ(details.metadata.at("documents_used"), "2");

@@ -1,4 +1,4 @@
-// An engine over the fake model, and sinks that remember what they were told.
+// An engine with the fake model, and sinks that record their events.
 #pragma once
 
 #include <gmock/gmock.h>
@@ -23,7 +23,7 @@ namespace lectern {
 
 inline std::string ReasonOf(const absl::Status& status) { return GetErrorDetails(status).reason; }
 
-// A series of what ServerMetrics::Render() gave.
+// Returns the value of a series in the output of ServerMetrics::Render().
 inline double MetricIn(const std::string& rendered, const std::string& series) {
   const size_t at = ("\n" + rendered).find("\n" + series + " ");
   EXPECT_NE(at, std::string::npos) << series;
@@ -178,7 +178,7 @@ class EngineTest : public testing::Test {
     return status;
   }
 
-  // Bytes in use once nothing runs any more.
+  // Waits until no job runs and returns the bytes in use.
   uint64_t IdleBytes() {
     EXPECT_TRUE(engine_->WaitUntilIdle(absl::InfiniteFuture()));
     return engine_->status().kv_bytes_used;

@@ -1,4 +1,4 @@
-// How work ends otherwise than well: cancelled, too late, refused, evicted, drained. After each,
+// Tests of jobs that do not end well: cancelled, too late, refused, evicted, drained. After each,
 // all pages are back.
 
 #include <algorithm>
@@ -10,7 +10,7 @@
 namespace lectern {
 namespace {
 
-// Where a question is held when it is cancelled or its deadline passes.
+// The stage in which a question is held while it is cancelled or its deadline passes.
 enum class Hold { kQueue, kTokenizing, kPrefillDocument, kPrefillQuestion, kDecode };
 
 class EngineEndTest : public EngineTest, public testing::WithParamInterface<Hold> {
@@ -58,7 +58,7 @@ TEST_P(EngineEndTest, CancelFreesEverything) {
   if (before_.sink != nullptr) {
     EXPECT_EQ(before_.sink->TheAnswer().text, FakeModel::DefaultAnswer(Text(5), "First?"));
   } else {
-    // The step that was held ends, no other begins.
+    // The step that was held ends, and no other begins.
     EXPECT_LE(model_->tokens_computed() - computed, options_.prefill_slice_tokens);
   }
   EXPECT_EQ(IdleBytes(), document.device_bytes);
@@ -81,7 +81,7 @@ INSTANTIATE_TEST_SUITE_P(Everywhere, EngineEndTest,
                          testing::Values(Hold::kQueue, Hold::kTokenizing, Hold::kPrefillDocument,
                                          Hold::kPrefillQuestion, Hold::kDecode));
 
-// What waits ends at once, not when its turn comes.
+// A waiting question ends at once, not when its turn comes.
 TEST_F(EngineTest, AWaitingQuestionEndsWhileAnotherRuns) {
   Start();
   const DocumentInfo document = Upload(Text(5));
@@ -121,7 +121,7 @@ TEST_F(EngineTest, DeletedWhileAnswering) {
   EXPECT_EQ(IdleBytes(), 0u);
 }
 
-TEST_F(EngineTest, DeleteTellsWhatItFreed) {
+TEST_F(EngineTest, DeleteReturnsTheBytesFreed) {
   Start();
   const DocumentInfo document = Upload(Text(5));
   IdleBytes();
@@ -150,7 +150,7 @@ TEST_F(EngineTest, TheLeastRecentlyUsedIsEvictedAndPinnedStay) {
   EXPECT_EQ(Upload(b).id, old) << "uploaded again, it is here again";
 }
 
-TEST_F(EngineTest, WhatCanNeverFitIsRefusedWithoutRetry) {
+TEST_F(EngineTest, ADocumentThatCanNeverFitIsRefusedWithoutRetry) {
   options_.kv_bytes = 4 * 4096;
   Start();
   const absl::Status status = StartUpload(std::string(200, 'x')).sink->Status();
@@ -160,7 +160,7 @@ TEST_F(EngineTest, WhatCanNeverFitIsRefusedWithoutRetry) {
   EXPECT_EQ(IdleBytes(), 0u);
 }
 
-TEST_F(EngineTest, WhatSaysThatItCanNeverFitIsRefusedBeforeItsBytesCome) {
+TEST_F(EngineTest, ADeclaredSizeThatCanNeverFitIsRefusedBeforeTheBytesArrive) {
   options_.kv_bytes = 4 * 4096;  // 64 tokens of one byte each; the prefix takes 3
   options_.tenant_limits.bytes = 3 * 4096;
   Start();
@@ -176,7 +176,7 @@ TEST_F(EngineTest, WhatSaysThatItCanNeverFitIsRefusedBeforeItsBytesCome) {
   const absl::Status quota = engine_->StartUpload({.expected_bytes = 61}).status();
   EXPECT_EQ(ReasonOf(quota), "CLIENT_QUOTA");
   EXPECT_EQ(GetErrorDetails(quota).metadata["bytes_limit"], std::to_string(3 * 4096));
-  // What may fit is not refused, and does.
+  // A document that may fit is accepted, and fits.
   EXPECT_EQ(Upload(std::string(45, 'x'), {.expected_bytes = 45}).device_bytes, 3 * 4096u);
 }
 

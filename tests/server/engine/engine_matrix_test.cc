@@ -1,8 +1,8 @@
-// What an engine takes it gives back, however and whenever work ends: every end (well, cancelled,
-// too late, client gone, drain, failure) in every stage (upload, queue, prefill, decode). In each
-// cell a call is held at each hand-over of its stage; there the end comes about, while other calls
-// run, and every hand-over takes a little time of its own. Afterwards each call has been told one
-// end, the engine's state is as it was before the first call, and all its room can be used again.
+// The engine gives back everything it takes, however and whenever work ends: every end (success,
+// cancellation, deadline, client gone, drain, failure) in every stage (upload, queue, prefill,
+// decode). In each cell a call is held at each hand-over of its stage and made to end there, while
+// other calls run and every hand-over is delayed a little. Afterwards each call has received one
+// end, the engine's state is as before the first call, and all its room can be used again.
 
 #include <algorithm>
 #include <atomic>
@@ -31,7 +31,7 @@ enum class How { kOk, kCancel, kDeadline, kDisconnect, kDrain, kFailure };
 enum class Where { kUpload, kQueue, kPrefill, kDecode };
 
 enum class Kind { kUpload, kAsk, kAskInline, kAskExactly, kAskFromDisk };
-// What an end that comes about at a place does to the call there.
+// The effect of an end on the call that is held at a place.
 enum class Effect { kCertain, kRace, kTooLate };
 
 // A hand-over at which the call is held: the visit-th to the point.
@@ -41,7 +41,7 @@ struct Place {
   int visit = 1;
   Effect effect = Effect::kCertain;  // kRace: a cancellation may come too late, nothing else
   bool can_fail = true;
-  bool behind = false;  // a call of its kind is held there, and it waits behind that
+  bool queued = false;  // a call of its kind is held there, and it waits for that one
 };
 
 std::vector<Place> PlacesIn(Where where) {
@@ -87,7 +87,7 @@ std::vector<Place> PlacesIn(Where where) {
   return {};
 }
 
-// One engine, in which one call is held at a place and ends somehow.
+// One engine, in which one call is held at a place and ends in one of the ways.
 class Scene {
  public:
   Scene(How how, const Place& place, uint64_t seed)
@@ -103,20 +103,20 @@ class Scene {
     const std::map<std::string, double> before = State();
     Open({Kind::kUpload, StoredText(), "stored"}).join();
     ASSERT_TRUE(endings_["stored"]->Wait());
-    if (has_disk()) {  // on which alone the document is after a restart
+    if (has_disk()) {  // after a restart the document is only there
       calls_.clear();
       engine_ = nullptr;
       StartEngine();
     }
     faults_.HoldAt(place_.point, place_.visit);
-    if (place_.behind) {
+    if (place_.queued) {
       Open({place_.kind, Text(6), "before"}).join();
       EXPECT_TRUE(faults_.WaitUntilHeld());
     }
     std::thread caller = Open({place_.kind, Text(7), "held", clock_.Now() + absl::Seconds(5)});
-    if (place_.behind) caller.join();
+    if (place_.queued) caller.join();
     EXPECT_TRUE(faults_.WaitUntilHeld());
-    // These come behind what is held, and must not notice.
+    // These come after the held call and must not be affected.
     Open({Kind::kAsk, "", "asks"}).join();
     Open({Kind::kAskExactly, "", "asks exactly"}).join();
     Open({Kind::kUpload, Text(8), "uploads"}).join();
@@ -143,13 +143,13 @@ class Scene {
     EngineOptions options{.kv_bytes = 1 << 20, .upload_bytes = kUploadBytes};
     options.prefill_slice_tokens = 32;
     options.tenant_limits.documents = kDocuments;
-    if (place_.behind)
+    if (place_.queued)
       options.limits.queue.running_questions = options.limits.queue.running_uploads = 1;
     if (has_disk()) options.cache_dir = folder_.path();
     engine_ = Engine::Create(options, {model_}, &clock_, &metrics_);
   }
 
-  // Makes a call, on a thread of its own.
+  // Makes a call on a new thread.
   std::thread Open(const Start& start) {
     const auto ending = endings_[start.name] = std::make_shared<Ending>();
     const auto call = calls_[start.name] = std::make_shared<Call>(&open_, ending);
@@ -223,7 +223,7 @@ class Scene {
         }
     }
   }
-  // A call that nothing was done to.
+  // Checks a call that was left alone.
   void CheckOther(const absl::Status& status) const {
     const bool may_be_ended = how_ == How::kDrain && !lets_finish_;
     EXPECT_TRUE(status.ok() || (may_be_ended && ReasonOf(status) == "DRAINING")) << status;
@@ -348,7 +348,7 @@ TEST_P(EngineMatrixTest, GivesBackWhatItTook) {
     for (uint64_t seed = 1; seed <= kSchedules; ++seed) {
       SCOPED_TRACE(testing::Message() << "kind " << static_cast<int>(place.kind) << ", point "
                                       << static_cast<int>(place.point) << ", visit " << place.visit
-                                      << ", behind " << place.behind << ", seed " << seed);
+                                      << ", queued " << place.queued << ", seed " << seed);
       Scene(how, place, seed).Play();
       if (HasFailure()) return;
       ++scenes;

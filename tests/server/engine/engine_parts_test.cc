@@ -1,4 +1,5 @@
-// The engine's parts that stand alone: pages, sentences, evidence, sampling, stop strings, checks.
+// Tests of the engine's independent parts: pages, sentences, evidence, sampling, stop strings,
+// checks.
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -127,7 +128,7 @@ TEST(SentencesTest, RangesAreOrderedWholeCharactersAndCoverAllText) {
 }
 
 TEST(SentencesTest, LongRunsTakeLinearTime) {
-  // Quadratic time would be hours, and the test's time limit ends it.
+  // Quadratic time would take hours and exceed the test's time limit.
   EXPECT_FALSE(SplitSentences(std::string(4 << 20, '.') + "x").empty());
   EXPECT_FALSE(SplitSentences(std::string(4 << 20, '\n') + "x").empty());
   EXPECT_FALSE(SplitSentences("." + std::string(4 << 20, '"') + "x").empty());

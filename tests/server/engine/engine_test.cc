@@ -1,4 +1,4 @@
-// Documents and answers: what is computed, what is reused, what it costs.
+// Tests of documents and answers: which tokens are computed, which are reused, and what it costs.
 
 #include "tests/server/engine/engine_fixture.h"
 
@@ -124,7 +124,7 @@ TEST_F(EngineTest, ReuseDoesNotChangeTheAnswer) {
   EXPECT_EQ(IdleBytes(), document.device_bytes);
 }
 
-TEST_F(EngineTest, InlineTextLeavesNothingBehind) {
+TEST_F(EngineTest, InlineTextIsNotKept) {
   Start();
   const Answer answer = Ask({.inline_text = Text(4), .question = "Q?"});
   EXPECT_EQ(answer.text, FakeModel::DefaultAnswer(Text(4), "Q?"));

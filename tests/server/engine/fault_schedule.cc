@@ -10,7 +10,7 @@ namespace lectern {
 namespace {
 
 constexpr absl::Duration kPatience = absl::Minutes(1);
-// One visit in so many takes time, at most so much.
+// One visit in this many is delayed, and by at most this long.
 constexpr uint64_t kOneIn = 8;
 constexpr int64_t kMostMicroseconds = 1000;
 
@@ -43,7 +43,8 @@ void FaultSchedule::Release(absl::Status result) {
   hold_->result = std::move(result);
 }
 
-// Of the seed, the point and how often it was reached before: not of the order of threads.
+// Depends on the seed, the point, and the number of earlier visits, but not on the order of
+// threads.
 absl::Duration FaultSchedule::NextDelay(Fault point) {
   const auto index = static_cast<size_t>(point);
   std::mt19937_64 random((seed_ * kPoints + index) * 1'000'003 + visits_[index]++);

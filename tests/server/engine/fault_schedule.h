@@ -1,6 +1,6 @@
-// What the engine's fault points (server/engine/fault_points.h) do in a test: every one takes a
-// little time, by a pseudo-random sequence, and one of them holds who comes there until the test
-// lets it go on.
+// Controls the engine's fault points (server/engine/fault_points.h) in a test: every point is
+// delayed a little, by a pseudo-random sequence, and one of them holds the thread that reaches it
+// until the test releases it.
 #pragma once
 
 #include <array>
@@ -15,8 +15,8 @@
 
 namespace lectern {
 
-// Thread-safe. At work from its construction to its destruction; one at a time. The engine must be
-// gone before it.
+// Thread-safe. Active from construction to destruction; only one may exist at a time. The engine
+// must be destroyed first.
 class FaultSchedule {
  public:
   explicit FaultSchedule(uint64_t seed);
@@ -24,11 +24,11 @@ class FaultSchedule {
   FaultSchedule(const FaultSchedule&) = delete;
   FaultSchedule& operator=(const FaultSchedule&) = delete;
 
-  // The `visit`-th thread, from 1, that comes to `point` from now on stands still there. One hold.
+  // Holds the `visit`-th thread, from 1, that reaches `point` from now on. There is one hold.
   void HoldAt(Fault point, int visit);
-  // False if nobody came for a minute.
+  // False if no thread came for a minute.
   bool WaitUntilHeld();
-  // Lets it go on, or fail with `result` where the point can fail.
+  // Lets the held thread go on, or fail with `result` where the point can fail.
   void Release(absl::Status result = absl::OkStatus());
 
   absl::Status Reach(Fault point);

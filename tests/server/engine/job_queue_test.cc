@@ -1,4 +1,5 @@
-// Who may wait, who comes next, and what is refused: JobQueue, FairQueue, RateEstimate.
+// Tests which jobs may wait, which is next, and which are refused: JobQueue, FairQueue,
+// RateEstimate.
 
 #include "server/engine/scheduling/job_queue.h"
 
@@ -21,7 +22,7 @@ namespace {
 
 using testing::ElementsAre;
 
-TEST(FairSharesTest, EachIsChargedForItsOwnWork) {
+TEST(FairQueueTest, EachIsChargedForItsOwnWork) {
   FairQueue shares;
   shares.Arrive("a");
   shares.Arrive("b");
@@ -34,7 +35,7 @@ TEST(FairSharesTest, EachIsChargedForItsOwnWork) {
   EXPECT_EQ(shares.tenants(), 2u);
 }
 
-TEST(FairSharesTest, ANewcomerIsOwedNothingForThePast) {
+TEST(FairQueueTest, ANewcomerIsOwedNothingForThePast) {
   FairQueue shares;
   shares.Arrive("a");
   shares.Arrive("b");
@@ -44,7 +45,7 @@ TEST(FairSharesTest, ANewcomerIsOwedNothingForThePast) {
   EXPECT_EQ(shares.CounterOf("c"), 40) << "the least of those who are there";
 }
 
-TEST(FairSharesTest, BeingAwaySavesNothingUp) {
+TEST(FairQueueTest, BeingAwaySavesNothingUp) {
   FairQueue shares;
   shares.Arrive("a");
   shares.Arrive("b");
@@ -54,8 +55,8 @@ TEST(FairSharesTest, BeingAwaySavesNothingUp) {
   EXPECT_EQ(shares.CounterOf("b"), 100);
 }
 
-// Else a tenant with one large job at a time would begin anew with each of them.
-TEST(FairSharesTest, BeingAwayForgivesNothing) {
+// Otherwise a tenant with one large job at a time would start afresh with each of them.
+TEST(FairQueueTest, BeingAwayForgivesNothing) {
   FairQueue shares;
   shares.Arrive("a");
   shares.Arrive("b");
@@ -71,7 +72,7 @@ TEST(FairSharesTest, BeingAwayForgivesNothing) {
   EXPECT_EQ(shares.CounterOf("a"), 120) << "the others have caught up";
 }
 
-TEST(FairSharesTest, AnEmptyServerGoesOnWhereItEnded) {
+TEST(FairQueueTest, AnEmptyServerGoesOnWhereItEnded) {
   FairQueue shares;
   shares.Arrive("a");
   shares.Charge("a", 100);
@@ -83,7 +84,7 @@ TEST(FairSharesTest, AnEmptyServerGoesOnWhereItEnded) {
   EXPECT_EQ(shares.CounterOf("a"), 100);
 }
 
-TEST(FairSharesTest, ATenantIsThereUntilItsLastJobLeaves) {
+TEST(FairQueueTest, ATenantIsThereUntilItsLastJobLeaves) {
   FairQueue shares;
   shares.Arrive("a");
   shares.Arrive("a");
@@ -97,8 +98,8 @@ TEST(FairSharesTest, ATenantIsThereUntilItsLastJobLeaves) {
   EXPECT_EQ(shares.CounterOf("a"), 0);
 }
 
-// Tenants' names come from clients: what is remembered of those who left has a bound.
-TEST(FairSharesTest, ManyTenantsThatComeAndGo) {
+// Tenants' names come from clients, so the memory of those who left is bounded.
+TEST(FairQueueTest, ManyTenantsThatComeAndGo) {
   FairQueue shares;
   shares.Arrive("stays");
   for (int i = 0; i < 5000; ++i) {
@@ -116,13 +117,13 @@ TEST(FairSharesTest, ManyTenantsThatComeAndGo) {
   EXPECT_EQ(shares.remembered(), 0u) << "the others have caught up with all";
 }
 
-TEST(LoadEstimateTest, KnowsNothingAtFirst) {
+TEST(RateEstimateTest, KnowsNothingAtFirst) {
   RateEstimate estimate;
   EXPECT_EQ(estimate.Of(1000, 1000), absl::ZeroDuration());
   EXPECT_EQ(estimate.AnswerTokens(128), 128u);
 }
 
-TEST(LoadEstimateTest, LearnsEachRateFromStepsOfItsKind) {
+TEST(RateEstimateTest, LearnsEachRateFromStepsOfItsKind) {
   RateEstimate estimate;
   estimate.Step(100, 0, absl::Seconds(1));
   EXPECT_EQ(estimate.Of(50, 0), absl::Milliseconds(500));
@@ -132,14 +133,14 @@ TEST(LoadEstimateTest, LearnsEachRateFromStepsOfItsKind) {
   EXPECT_EQ(estimate.Of(50, 10), absl::Milliseconds(700));
 }
 
-TEST(LoadEstimateTest, ANewSampleCountsATenth) {
+TEST(RateEstimateTest, ANewSampleCountsATenth) {
   RateEstimate estimate;
   estimate.Step(100, 0, absl::Seconds(1));
   estimate.Step(100, 0, absl::Seconds(2));
   EXPECT_NEAR(absl::ToDoubleSeconds(estimate.Of(100, 0)), 0.9 * 1 + 0.1 * 2, 1e-9);
 }
 
-TEST(LoadEstimateTest, AMixedStepTellsOfDecodingAlone) {
+TEST(RateEstimateTest, AMixedStepMeasuresDecodingAlone) {
   RateEstimate estimate;
   estimate.Step(100, 0, absl::Seconds(1));
   estimate.Step(10, 2, absl::Milliseconds(300));  // 100 ms of them are known to be prefill
@@ -149,7 +150,7 @@ TEST(LoadEstimateTest, AMixedStepTellsOfDecodingAlone) {
   EXPECT_NEAR(absl::ToDoubleSeconds(estimate.Of(0, 1)), 0.1, 1e-9);
 }
 
-TEST(LoadEstimateTest, AnswersHaveTheirUsualLength) {
+TEST(RateEstimateTest, AnswersHaveTheirUsualLength) {
   RateEstimate estimate;
   estimate.Answered(20);
   EXPECT_EQ(estimate.AnswerTokens(128), 20u);
@@ -251,7 +252,7 @@ TEST_F(JobQueueTest, BoundInRequests) {
   EXPECT_EQ(details.metadata.at("limit"), "2");
   EXPECT_EQ(details.retry_after, absl::Seconds(2)) << "6 s are before it, for three places";
   EXPECT_EQ(GetErrorDetails(queue().CheckRoom()).reason, "QUEUE_REQUESTS");
-  // What runs does not wait.
+  // Running jobs do not count as waiting.
   EXPECT_EQ(queue().TakeNext(), first);
   EXPECT_TRUE(queue().CheckRoom().ok());
   Push({});
@@ -355,7 +356,7 @@ TEST_F(JobQueueTest, BoundInTime) {
   queue().estimate().Step(100, 0, absl::Seconds(1));  // 10 ms a token
   const Pushed runs = Push({.work = {.prefill_tokens = 10'000}});
   EXPECT_EQ(queue().TakeNext(), runs);
-  // Neither what runs nor what is passed counts, and one alone may be longer.
+  // Neither running nor passed jobs count, and a single job may be longer.
   Push({.work = {.prefill_tokens = 120}, .priority = Priority::kBulk});
   EXPECT_FALSE(queue().InteractiveWaits());
   Push({.work = {.prefill_tokens = 500}});
@@ -390,7 +391,7 @@ TEST_F(JobQueueTest, RefusesWhatCannotBeInTime) {
   EXPECT_EQ(queue().TakeNext(), runs);
   Push({.work = {.prefill_tokens = 100}});
   Push({.work = {.prefill_tokens = 100'000}, .priority = Priority::kBulk});
-  // 2 s and 1 s before it (it passes the bulk one), 2 s of its own.
+  // It has 2 s and 1 s before it (it passes the bulk one) and takes 2 s itself.
   const Work work{.prefill_tokens = 100, .decode_tokens = 10};
   const ErrorDetails details = Refusal({.work = work, .patience = absl::Milliseconds(4900)},
                                        absl::StatusCode::kDeadlineExceeded);
@@ -399,7 +400,7 @@ TEST_F(JobQueueTest, RefusesWhatCannotBeInTime) {
   EXPECT_EQ(details.metadata.at("estimate_ms"), "5000");
   EXPECT_EQ(details.metadata.at("left_ms"), "4900");
   Push({.work = work, .patience = absl::Milliseconds(5100)});
-  // Work that was done counts no more.
+  // Work that is done no longer counts.
   runs->Did(100, 10);
   Push({.work = {.prefill_tokens = 1}, .patience = absl::Milliseconds(3100)});
   // The bulk one is before another bulk one.
@@ -424,7 +425,7 @@ TEST_F(JobQueueTest, AClientThatLeavesAtItsDeadlineWasTooLate) {
   EXPECT_TRUE(absl::IsDeadlineExceeded(leaves(absl::Milliseconds(8), absl::Milliseconds(6))));
 }
 
-TEST_F(JobQueueTest, ClosingLeavesWhatIsThere) {
+TEST_F(JobQueueTest, ClosingKeepsTheWaitingJobs) {
   limits_.running_questions = 1;
   const Pushed runs = Push({}), waits = Push({});
   EXPECT_EQ(queue().TakeNext(), runs);

@@ -1,4 +1,4 @@
-// Memory behind the pages: never more than the budget, and never another document's bytes.
+// Tests of the pages' memory: never more than the budget, and never another document's bytes.
 #include "server/engine/kv_cache/page_pool.h"
 
 #include <gtest/gtest.h>

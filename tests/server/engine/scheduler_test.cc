@@ -1,4 +1,4 @@
-// What shares a step, and in which order: the scheduler run by hand, step by step.
+// Tests which jobs share a step and in which order, with a scheduler that is run step by step.
 
 #include "server/engine/scheduling/scheduler.h"
 
@@ -28,7 +28,7 @@ constexpr int kSlice = 32;
 // Tokens of each job in one step, by the job's number.
 using Step = std::map<int, size_t>;
 
-// Computes nothing, and remembers who took part. A job's tokens are its number.
+// Computes nothing and records who took part. A job's tokens are its number.
 class RecordingModel : public FakeModel {
  public:
   absl::Status Forward(std::span<const ForwardSlice> slices, Workspace&) const override {
@@ -41,7 +41,7 @@ class RecordingModel : public FakeModel {
   mutable absl::Status result;  // of the next step
 };
 
-// Reads so many tokens, then generates so many.
+// Prefills a number of tokens, then decodes a number of tokens.
 class StepsJob : public QueuedJob {
  public:
   struct Plan {
@@ -254,7 +254,7 @@ TEST_F(SchedulerTest, AFailedStepEndsWhoTookPartInIt) {
   EXPECT_TRUE(second->status.ok());
 }
 
-// Waits for memory, which there is not.
+// Waits for memory that never comes.
 class StarvingJob : public QueuedJob {
  public:
   StarvingJob(const Clock* clock, Scheduler* scheduler)
@@ -318,7 +318,7 @@ class BackgroundJob : public QueuedJob {
   std::function<int()> work_;
 };
 
-// Clients that upload and leave must not pile up texts behind one that is being tokenised.
+// Clients that upload and leave must not pile up texts while one of them is being tokenised.
 TEST_F(SchedulerTest, WorkThatNobodyWaitsForIsDropped) {
   Gate gate;
   gate.Close();

@@ -17,7 +17,7 @@ namespace lectern {
 // Longer than anything in a test should take.
 inline constexpr absl::Duration kMostPatience = absl::Minutes(1);
 
-// How often a call was told its end, and how it ended.
+// Records how often a call received its end, and how it ended.
 class Ending {
  public:
   void Tell(const absl::Status& status) {
@@ -25,7 +25,7 @@ class Ending {
     ++times_;
     status_ = OwnCopy(status);
   }
-  // False if it was not told.
+  // False if it received none.
   bool Wait() {
     MutexLock lock(&mutex_);
     return mutex_.AwaitUntil(absl::Now() + kMostPatience, [this] { return times_ > 0; });

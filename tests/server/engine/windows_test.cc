@@ -1,4 +1,5 @@
-// Windows and spans, by hand and on golden/bert_qa_tiny: from the golden scores the golden answers.
+// Tests of windows and spans, by hand and on golden/bert_qa_tiny, whose scores must give its
+// answers.
 #include "server/engine/answering/answer_spans.h"
 
 #include <gtest/gtest.h>
@@ -83,7 +84,7 @@ TEST(WindowsTest, GoldenAnswers) {
         document_end = w.document.end;
         windows.push_back(std::move(w));
       }
-      // The same windows as ours.
+      // These windows equal ours.
       const size_t room = windows[0].document.size();
       const auto ours = SlideWindows({0, document_end}, room, c.params.at("stride"));
       ASSERT_EQ(ours.size(), windows.size());

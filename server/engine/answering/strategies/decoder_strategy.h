@@ -1,4 +1,4 @@
-// What the strategies of decoders share: the document's pages, the sequence that the answer
+// The common part of the strategies of decoders: the document's pages, the sequence that the answer
 // continues, and the decode loop.
 #pragma once
 
@@ -23,7 +23,7 @@ class DecoderStrategy : public AnswerStrategy {
   // `run` must outlive the strategy.
   DecoderStrategy(AnswerRun& run, QuestionSuffix suffix);
 
-  // Starts counting afresh: an earlier Prefill() leaves nothing.
+  // Resets what an earlier Prefill() has left.
   void BeginPrefill();
   // The document's pages under the run's policy: those in the store, or computed.
   Task<absl::StatusOr<std::shared_ptr<const DocumentKv>>> DocumentPages();

@@ -30,7 +30,7 @@ class Writer {
     Text(identity.fingerprint);
   }
   void Policy(const AttentionPolicy& policy) {
-    // Names every field: one more does not compile before it is written and read here.
+    // Names every field: a new one does not compile until it is written and read here.
     const auto& [top_k, layer_k, tail, page_budget, dense_up_to, ffn_top_k, ffn_rank] = policy;
     I64(top_k);
     U64(layer_k.size());
@@ -47,12 +47,12 @@ class Writer {
   std::string bytes_;
 };
 
-// Reads what Writer wrote; after the first thing that does not fit it reads zeros and is not ok.
+// Reads what Writer wrote. After the first invalid value it reads zeros and is not ok.
 class Reader {
  public:
   explicit Reader(std::string_view bytes) : bytes_(bytes) {}
   bool ok() const { return ok_; }
-  // Nothing but the padding's zeros is left.
+  // True if only the zeros of the padding are left.
   bool AtEnd() const { return ok_ && bytes_.find_first_not_of('\0') == std::string_view::npos; }
 
   uint64_t U64() {
@@ -71,13 +71,13 @@ class Reader {
     if (micros == INT64_MAX) return absl::InfiniteFuture();
     return absl::FromUnixMicros(micros);
   }
-  // One of 0 ... last.
+  // Reads a number from 0 to `last`.
   uint64_t Choice(uint64_t last) {
     const uint64_t value = U64();
     ok_ = ok_ && value <= last;
     return ok_ ? value : 0;
   }
-  // Of things that take at least `least_bytes` each.
+  // Reads the number of elements that take at least `least_bytes` each.
   uint64_t Count(size_t least_bytes) { return Choice(bytes_.size() / least_bytes); }
   CacheIdentity Identity() {
     CacheIdentity identity;
@@ -112,7 +112,7 @@ class Reader {
   bool ok_ = true;
 };
 
-// Of the whole header, without the checksum's own bytes.
+// Returns the checksum of the whole header, without the bytes of the checksum itself.
 uint64_t HeaderChecksum(std::string_view header) {
   std::string bytes(header);
   bytes.replace(kChecksumAt, 8, 8, '\0');
@@ -137,7 +137,7 @@ std::string Header(CacheFileKind kind, const Writer& body, uint64_t data_bytes) 
   return header;
 }
 
-// The header's body, if its checksum fits.
+// Returns the header's body, if its checksum is right.
 std::optional<Reader> Body(std::string_view header) {
   if (header.size() < kCachePreambleBytes) return std::nullopt;
   if (Reader(header.substr(kChecksumAt, 8)).U64() != HeaderChecksum(header)) return std::nullopt;

@@ -1,6 +1,5 @@
 // The format of the files that keep documents on disk (docs/design/document_store.md): encoding,
-// decoding, and everything that tells a file to be believed from one that is not. Bytes in, bytes
-// out.
+// decoding, and all checks of whether a file is valid. Works on bytes only.
 //
 //   [0, 64)              magic, version, kind, sizes, checksum of all of [0, data_offset)
 //   [64, data_offset)    body: the fields of one of the structs below; zeros up to 4,096 bytes
@@ -31,20 +30,20 @@ inline constexpr size_t kMaxCacheHeaderBytes = size_t{64} << 20;
 
 enum class CacheFileKind : uint32_t { kMeta = 1, kText = 2, kPages = 3 };
 
-// Why a file is not believed.
+// Why a file is invalid.
 enum class CacheFileError {
   kNone,
   kMissing,     // not there, or belongs to no document
-  kUnreadable,  // the disk says so
-  kTruncated,   // not as long as it says, or shorter than a header
+  kUnreadable,  // the disk returns an error
+  kTruncated,   // shorter than its header or than its header says
   kForeign,     // not such a file, or of another document, model or page layout
-  kVersion,     // of another version of the format
-  kCorrupt,     // a checksum or a field does not fit
-  kStale,       // of other tokens: the text is cut up in another way today
+  kVersion,     // another version of the format
+  kCorrupt,     // a checksum or a field is wrong
+  kStale,       // computed from other tokens: the text is tokenised or cut differently now
 };
 const char* ToString(CacheFileError fault);
 
-// What one owner has said about a document.
+// One owner's title, pin and expiry of a document.
 struct Ownership {
   std::string title;
   bool pinned = false;
@@ -52,14 +51,14 @@ struct Ownership {
   absl::Time expires = absl::InfiniteFuture();
 };
 
-// Who a file belongs to; at the head of every body.
+// The document and model that a file belongs to; at the head of every body.
 struct CacheIdentity {
   std::string id;
   std::string fingerprint;  // of the model
   bool operator==(const CacheIdentity&) const = default;
 };
 
-// Makes a document known: its other files count only beside this one.
+// Makes a document known: its other files count only if this one is there.
 struct CacheMeta {
   CacheIdentity identity;
   std::string model;
@@ -98,7 +97,7 @@ std::string EncodeHeader(const CacheMeta& meta);
 std::string EncodeHeader(const CacheText& text, uint64_t data_bytes);
 std::string EncodeHeader(const CachePages& pages);
 
-// What the preamble says.
+// The fields of the preamble.
 struct CachePreamble {
   CacheFileKind kind = CacheFileKind::kMeta;
   uint64_t file_bytes = 0;
@@ -107,18 +106,18 @@ struct CachePreamble {
 // Checks magic, version, kind and sizes; `file_bytes` is the file's true length.
 CacheFileError DecodePreamble(std::string_view preamble, CacheFileKind kind, uint64_t file_bytes,
                               CachePreamble* out);
-// `header` is [0, data_offset). Nothing in it is believed before its checksum fits.
+// `header` is [0, data_offset). Its checksum is checked before anything in it is used.
 CacheFileError DecodeHeader(std::string_view header, CacheMeta* out);
 CacheFileError DecodeHeader(std::string_view header, CacheText* out);
 CacheFileError DecodeHeader(std::string_view header, CachePages* out);
 
-// "doc-" and 32 hexadecimal digits: what may become part of a path.
+// True for "doc-" and 32 hexadecimal digits, which may become part of a path.
 bool IsDocumentId(std::string_view text);
 // Names of a document's files.
 std::string MetaName(const std::string& id);
 std::string TextName(const std::string& id);
 std::string PagesName(const std::string& id, ReadingMode reading, const AttentionPolicy& policy);
-// The id that a name begins with, if it is one of the names above.
+// Returns the id that a name begins with, if it is one of the names above.
 std::optional<std::string> IdOfName(std::string_view name);
 
 }  // namespace lectern

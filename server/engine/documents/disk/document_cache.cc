@@ -20,7 +20,7 @@ CacheIdentity IdentityOf(const DocumentContent& content) {
   return {.id = content.id, .fingerprint = content.model->info().fingerprint};
 }
 
-// Of the ids that the pages were computed from.
+// Returns the checksum of the token ids that the pages were computed from.
 uint64_t TokensChecksum(const DocumentContent& content) {
   const std::vector<int32_t> ids = content.Prompt({0, content.encoding.ids.size()});
   return Checksum(std::as_bytes(std::span(ids)));
@@ -192,7 +192,7 @@ absl::StatusOr<std::shared_ptr<const DocumentKv>> DocumentCache::LoadPages(
   if (fault == CacheFileError::kNone) fault = DecodeHeader(bytes_of_header, &header);
   if (fault == CacheFileError::kNone) fault = CheckPages(header, content, reading, policy);
   if (fault != CacheFileError::kNone) return rejected(fault);
-  // The sizes have been checked: they are those of this document's pages.
+  // The sizes have been checked against this document's pages.
   const size_t page_bytes = content.model->info().page_bytes;
   uint64_t offset = preamble.data_offset;
   if (preamble.file_bytes - offset != header.page_checksums.size() * page_bytes) {
@@ -245,7 +245,7 @@ absl::StatusOr<uint64_t> DocumentCache::Remove(const std::string& id) {
   }
   if (names.empty()) return 0;
   uint64_t bytes = 0;
-  // First what makes it known: from then on it is gone, whatever happens.
+  // First the meta file, which makes the document known: from then on it is gone, whatever happens.
   LECTERN_RETURN_IF_ERROR(RemoveFile(id, MetaName(id)));
   const auto folder = OpenFile::Open(*options_.files, options_.directory, O_RDONLY | O_DIRECTORY);
   LECTERN_RETURN_IF_ERROR(folder.ok() ? options_.files->FSync(folder->fd()) == 0

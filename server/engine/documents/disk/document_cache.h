@@ -1,11 +1,12 @@
-// Documents on disk, under one folder: what is kept of them when memory is short or the server
-// stops. docs/design/document_store.md tells format and guarantees.
+// Documents in a folder on disk, which are kept when memory is short or the server stops.
+// docs/design/document_store.md describes format and guarantees.
 //
-// A document is a file of its own for its text, for the pages of each reading and policy, and for
-// who owns it (the meta file, written last and removed first: without it the others do not count).
-// Files are written beside their names and renamed, so that a crash leaves whole files and .tmp
-// files, which Open() removes. A file that is torn, damaged, foreign or stale is never handed out:
-// it is counted by reason, logged, removed, and the caller reads the document anew.
+// A document has one file for its text, one for the pages of each reading and policy, and one for
+// its owners (the meta file, which is written last and removed first: without it the others do not
+// count). Files are written under temporary names and renamed, so that a crash leaves only whole
+// files, and .tmp files, which Open() removes. A file that is torn, damaged, foreign or stale is
+// never handed out: it is counted by reason, logged and removed, and the caller reads the document
+// again.
 //
 // Every method may block on the disk. Errors of the disk are UNAVAILABLE.
 #pragma once
@@ -30,14 +31,14 @@
 
 namespace lectern {
 
-// Pages of a document's reading on disk.
+// The pages on disk of one reading of a document.
 struct StoredRead {
   ReadingMode reading = ReadingMode::kWhole;
   AttentionPolicy policy;
-  uint64_t device_bytes = 0;  // in memory
+  uint64_t device_bytes = 0;  // that the pages take in memory
 };
 
-// A document that Open() has found.
+// A document that Open() finds.
 struct StoredDocument {
   CacheMeta meta;
   std::shared_ptr<const Model> model;
@@ -45,49 +46,50 @@ struct StoredDocument {
   std::vector<StoredRead> reads;
 };
 
-// `count` pages of `page_bytes` bytes, or RESOURCE_EXHAUSTED.
+// Returns `count` pages of `page_bytes` bytes, or RESOURCE_EXHAUSTED.
 using PageAllocator = std::function<absl::StatusOr<PageSet>(size_t page_bytes, size_t count)>;
 
 struct DocumentCacheOptions {
   std::string directory;                          // its parent must exist
-  uint64_t max_bytes = uint64_t{16} << 30;        // of all files
+  uint64_t max_bytes = uint64_t{16} << 30;        // total of all files
   FileSystem* files = &FileSystem::Real();        // must outlive the cache
   absl::Duration least_retry = absl::Seconds(1);  // after a failure; doubles up to a minute
 };
 
-// Thread-safe; two threads must not save the same document at the same time.
+// Thread-safe, but two threads must not save one document at the same time.
 class DocumentCache {
  public:
   DocumentCache(DocumentCacheOptions options, std::vector<std::shared_ptr<const Model>> models,
                 ServerMetrics* metrics);
   ~DocumentCache();
 
-  // Makes the folder (mode 0700) or takes it over: removes what crashes have left, reads headers
-  // (no text, no page), and returns the documents of these models. Files of other models stay
-  // until DropForeign(). UNAVAILABLE if the folder can not be used or another process uses it.
+  // Creates the folder (mode 0700) or takes it over: removes leftovers of crashes, reads headers
+  // (no text, no pages), and returns the documents of these models. Files of other models stay
+  // until DropForeign(). UNAVAILABLE if the folder cannot be used or another process uses it.
   absl::StatusOr<std::vector<StoredDocument>> Open() ABSL_LOCKS_EXCLUDED(mutex_);
 
   absl::Status SaveText(const DocumentContent& content) ABSL_LOCKS_EXCLUDED(mutex_);
   absl::Status SavePages(const DocumentContent& content, const DocumentKv& read)
       ABSL_LOCKS_EXCLUDED(mutex_);
-  // Makes the document known; its text must be saved. `last_used` orders the files after a restart.
+  // Makes the document known. Its text must have been saved. `last_used` orders the documents after
+  // a restart.
   absl::Status SaveMeta(const CacheMeta& meta, absl::Time last_used) ABSL_LOCKS_EXCLUDED(mutex_);
 
-  // DATA_LOSS when there is no text to be believed.
+  // DATA_LOSS if there is no valid text.
   absl::StatusOr<std::string> LoadText(const CacheMeta& meta) ABSL_LOCKS_EXCLUDED(mutex_);
-  // Reads straight into pages of `allocate`. DATA_LOSS when there are none to be believed; the
-  // allocator's error as it is.
+  // Reads directly into pages of `allocate`. DATA_LOSS if there are no valid pages. Errors of the
+  // allocator are returned unchanged.
   absl::StatusOr<std::shared_ptr<const DocumentKv>> LoadPages(const DocumentContent& content,
                                                               ReadingMode reading,
                                                               const AttentionPolicy& policy,
                                                               const PageAllocator& allocate)
       ABSL_LOCKS_EXCLUDED(mutex_);
 
-  // All files of a document; returns their bytes.
+  // Removes all files of a document; returns their bytes.
   absl::StatusOr<uint64_t> Remove(const std::string& id) ABSL_LOCKS_EXCLUDED(mutex_);
   void RemovePages(const std::string& id, ReadingMode reading, const AttentionPolicy& policy)
       ABSL_LOCKS_EXCLUDED(mutex_);
-  // A document of another model; false if there is none.
+  // Removes a document of another model; false if there is none.
   bool DropForeign() ABSL_LOCKS_EXCLUDED(mutex_);
   void Touch(const std::string& id, absl::Time last_used) const;
 
@@ -96,7 +98,7 @@ class DocumentCache {
   uint64_t max_bytes() const { return options_.max_bytes; }
   const std::string& directory() const { return options_.directory; }
   absl::Duration least_retry() const { return options_.least_retry; }
-  // Of the files of a text and of pages, headers included.
+  // The sizes of the files of a text and of pages, including headers.
   static uint64_t TextFileBytes(uint64_t text_bytes);
   static uint64_t PagesFileBytes(const DocumentContent& content, const DocumentKv& read);
 
@@ -109,11 +111,11 @@ class DocumentCache {
   std::string Path(const std::string& name) const { return options_.directory + "/" + name; }
   absl::Status MakeFolder();
   absl::Status LockFolder();
-  // Opens a file and reads the bytes of its header, which are yet to be decoded.
+  // Opens a file and reads the bytes of its header without decoding them.
   CacheFileError OpenChecked(const std::string& name, CacheFileKind kind,
                              std::optional<OpenFile>* file, std::string* header,
                              CachePreamble* preamble) const;
-  // The same, decoded and closed again: what Open() asks of every file.
+  // Opens a file, decodes its header and closes it again, as Open() does with every file.
   template <typename Header>
   CacheFileError ReadHeader(const std::string& name, CacheFileKind kind, Header* header,
                             uint64_t* data_bytes) const;
@@ -127,13 +129,13 @@ class DocumentCache {
                             ReadingMode reading, const AttentionPolicy& policy) const;
   absl::Status Save(const std::string& id, const std::string& name,
                     std::span<const std::span<const std::byte>> pieces) ABSL_LOCKS_EXCLUDED(mutex_);
-  // Removes a file that is not believed, counts and logs it.
+  // Removes an invalid file, counts and logs it.
   void Reject(const std::string& id, const std::string& name, CacheFileError fault)
       ABSL_LOCKS_EXCLUDED(mutex_);
   absl::Status RemoveFile(const std::string& id, const std::string& name)
       ABSL_LOCKS_EXCLUDED(mutex_);
 
-  DocumentCacheOptions options_;  // the directory without symbolic links, after Open()
+  DocumentCacheOptions options_;  // Open() resolves symbolic links in the directory
   const std::vector<std::shared_ptr<const Model>> models_;
   ServerMetrics* const metrics_;
   std::optional<OpenFile> lock_file_;  // held while this process uses the folder

@@ -1,4 +1,4 @@
-// What happens when the cache folder is taken over: damage is removed, documents are found.
+// Takes over the cache folder: finds its documents and removes damaged files.
 #include <fcntl.h>
 #include <sys/file.h>
 
@@ -66,7 +66,7 @@ absl::StatusOr<std::vector<StoredDocument>> DocumentCache::Open() {
   return found;
 }
 
-// A file that a crash has left half written. What has another name is not ours and stays.
+// Removes a file that a crash has left half written. Files with other names are not ours and stay.
 void DocumentCache::RemoveLeftOver(const std::string& name) const {
   if (name.size() <= kTemporaryEnd.size()) return;
   const size_t stem = name.size() - kTemporaryEnd.size();
@@ -124,7 +124,8 @@ void DocumentCache::Scan(const std::string& id, const std::map<std::string, Dire
   if (fault == CacheFileError::kNone && bytes != document.meta.text_bytes)
     fault = CacheFileError::kCorrupt;
   if (fault != CacheFileError::kNone) {
-    // One line and one count for the document: without owner or text its pages are nobody's.
+    // One log line and one count for the whole document: its pages are useless without owner or
+    // text.
     Reject(id, files.contains(MetaName(id)) ? MetaName(id) : files.begin()->first, fault);
     for (const auto& [name, entry] : files) RemoveFile(id, name).IgnoreError();
     return;

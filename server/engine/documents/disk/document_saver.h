@@ -1,6 +1,6 @@
-// Writes documents to disk after they are in memory, on a thread of its own, and keeps the files in
-// step with the documents: what is new, who owns it, what has gone. When the disk fails, memory
-// serves on and writing is tried again.
+// Writes documents to disk on a separate thread, after they are in memory, and keeps the files in
+// step with the documents: new documents and pages, owners, removals. When the disk fails,
+// documents are served from memory and writing is tried again.
 #pragma once
 
 #include <cstdint>
@@ -21,7 +21,7 @@
 
 namespace lectern {
 
-// What is to be written of a document.
+// The parts of a document that are to be written.
 struct UnsavedDocument {
   std::string id;
   std::shared_ptr<const DocumentContent> content;        // null: the text is on disk alone
@@ -35,9 +35,9 @@ struct OwnersToSave {
   absl::Time last_used;
 };
 
-// The documents in memory, as the saver sees them. Thread-safe. The saver calls it without holding
-// a lock of its own that the implementation could need: implementations may call SetUnsaved(),
-// SetRemoved() and DropUnsaved() under their own lock.
+// The documents in memory, as the saver sees them. Thread-safe. Implementations may call
+// SetUnsaved(), SetRemoved() and DropUnsaved() while they hold their lock: the saver never calls
+// them while it holds the lock that those methods take.
 class SaverClient {
  public:
   virtual ~SaverClient() = default;
