@@ -66,7 +66,7 @@ ENGINE_API = ('server/engine/api.h', 'server/engine/engine_parts.h', 'server/eng
 E = 'server/engine/'
 # The parts that all strategies of answering share.
 ANSWERING = tuple(f'{E}answering/{name}.h' for name in (
-    'answer_run', 'answer_spans', 'answer_stream', 'chunk_reading', 'decode_loop', 'evidence',
+    'answer_run', 'answer_stream', 'chunk_reading', 'decode_loop', 'evidence',
     'exactness', 'sampler', 'sequence', 'stop_strings'))
 FAMILY = ('server/model/layers/', 'server/model/device/', 'server/model/f32_product/',
           'server/formats/', 'server/tokenizer/', 'base/', 'kernels/') + MODEL_ROOT

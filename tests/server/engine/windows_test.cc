@@ -1,6 +1,6 @@
 // Tests of windows and spans, by hand and on golden/bert_qa_tiny, whose scores must give its
 // answers.
-#include "server/engine/answering/answer_spans.h"
+#include "server/engine/answering/strategies/answer_spans.h"
 
 #include <gtest/gtest.h>
 

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "server/engine/answering/answer_run.h"
-#include "server/engine/answering/answer_spans.h"
+#include "server/engine/answering/strategies/answer_spans.h"
 #include "server/engine/answering/strategies/answer_strategy.h"
 
 namespace lectern {

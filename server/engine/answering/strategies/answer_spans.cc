@@ -1,4 +1,4 @@
-#include "server/engine/answering/answer_spans.h"
+#include "server/engine/answering/strategies/answer_spans.h"
 
 #include <algorithm>
 #include <cmath>
