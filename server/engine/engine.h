@@ -35,7 +35,7 @@ struct EngineOptions {
   std::string cache_dir;                              // also keeps documents on disk; empty = none
   uint64_t cache_bytes = uint64_t{16} << 30;          // budget of the files in cache_dir
   TenantLimits tenant_limits;                         // for the documents of each owner
-  double no_evidence_threshold = 0.6;                 // question_coverage below it sets no_evidence
+  double no_evidence_threshold = 0.46;                // see QuestionCoverage::IsDoubtful()
 };
 
 class Engine {

@@ -40,6 +40,7 @@ EXTERNAL = [
     (r'prometheus-cpp::', {'lectern_metrics', 'lectern_app'}),
     (r'.*civetweb', {'lectern_app'}),
     (r'PkgConfig::(PCRE2|UTF8PROC)', {'lectern_tokenizer'}),
+    (r'Stemmer::', {'lectern_engine'}),
     (r'Threads::', set(LINKS)),
     (r'OpenSSL::', {'lectern_base'}),
     (r'dl$', {'lectern_base'}),

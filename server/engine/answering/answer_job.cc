@@ -172,8 +172,9 @@ void AnswerJob::FinishAnswer() {
     answer.evidence.resize(run_.options.max_evidence_spans);
   }
   answer.evidence_strength = run_.evidence.strength;
-  answer.question_coverage = run_.question_coverage;
-  answer.no_evidence = run_.question_coverage < run_.parts.no_evidence_threshold;
+  answer.question_coverage = run_.question_coverage.share();
+  answer.no_evidence =
+      run_.question_coverage.IsDoubtful(answer.text, run_.parts.no_evidence_threshold);
   FillExactness(strategy_->visible_keys(), run_);
   const absl::Duration now = clock_->Steady();
   answer.timings = {.queue = start_ - arrival(),

@@ -27,7 +27,7 @@ void AnswerRun::RankSentences(std::span<const float> token_mass) {
   for (const EvidenceSpan& span : evidence.spans) {
     if (best.size() < kCoverageSentences) best.push_back(span.text);
   }
-  question_coverage = text.words->Coverage(options.question, best);
+  question_coverage = QuestionCoverage(*text.words, options.question, best);
   if (reading != ReadingMode::kChunks) return;
   for (EvidenceSpan& span : evidence.spans) span.chunk = ChunkOf(text, span.begin_byte);
 }

@@ -12,6 +12,7 @@
 #include "server/engine/engine_parts.h"
 #include "server/engine/scheduling/job_queue.h"
 #include "server/engine/scheduling/scheduler.h"
+#include "server/engine/text/question_coverage.h"
 
 namespace lectern {
 
@@ -37,7 +38,7 @@ struct AnswerRun {
   // Results.
   KeptMass kept_mass;
   Evidence evidence;
-  double question_coverage = 1;
+  QuestionCoverage question_coverage;
   Answer answer;
 
   StepOwner owner() const { return {job, stage}; }

@@ -36,7 +36,8 @@ size_t WideMark(std::string_view text, size_t at) {
   return mark ? 3 : 0;
 }
 
-// A full stop behind an abbreviation, a single capital or a number that starts the sentence.
+// True if the full stop follows an abbreviation, a single capital, or a number that starts the
+// sentence.
 bool IsAbbreviation(std::string_view text, size_t sentence, size_t stop) {
   size_t word = stop;
   while (word > sentence && std::isalnum(static_cast<unsigned char>(text[word - 1]))) --word;
@@ -51,7 +52,7 @@ bool IsAbbreviation(std::string_view text, size_t sentence, size_t stop) {
   return std::find(kAbbreviations.begin(), kAbbreviations.end(), lower) != kAbbreviations.end();
 }
 
-// The next thing behind a line break starts a block of its own.
+// True if the text that follows a line break starts a new block.
 bool StartsBlock(std::string_view text, size_t at) {
   while (at < text.size() && (text[at] == ' ' || text[at] == '\t')) ++at;
   if (at >= text.size()) return true;

@@ -121,8 +121,8 @@ Task<absl::Status> ExtractiveSpans::Generate() {
   }
   run_.answer.finish_reason = FinishReason::kStop;
   if (spans.empty()) co_return absl::OkStatus();
-  run_.question_coverage = text.words->Coverage(
-      run_.options.question,
+  run_.question_coverage = QuestionCoverage(
+      *text.words, run_.options.question,
       std::span(passages).first(std::min<size_t>(passages.size(), kCoverageSpans)));
   run_.stream.Show(spans[0].text, run_.answer, *run_.sink);
   co_return absl::OkStatus();
