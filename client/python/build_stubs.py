@@ -1,6 +1,5 @@
-"""Makes the protobuf and gRPC code of lectern/v1 when the wheel is built, as lectern_client._proto, and
-takes the service config along. Neither is in the repository: the protos and the config of the C++
-client are the only sources."""
+"""Generates the protobuf and gRPC code of lectern/v1 as lectern_client._proto when the wheel is built, and
+adds the service config of the C++ client. Neither has a copy in client/python."""
 import pathlib
 import re
 import shutil

@@ -30,7 +30,7 @@ std::string Problem(const std::vector<std::string>& arguments) {
   return std::string(Parse(arguments).status().message());
 }
 
-TEST(CliOptionsTest, OptionsMayStandAnywhere) {
+TEST(CliOptionsTest, OptionsMayAppearAnywhere) {
   const auto options =
       Parse({"--server=h:1", "ask", "--top_k", "16", "doc-1", "--json", "Why?", "--tail=mean"});
   ASSERT_TRUE(options.ok()) << options.status();

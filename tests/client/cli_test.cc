@@ -159,7 +159,7 @@ TEST_F(CliTest, WhoAsksAndRetriesAreTold) {
   EXPECT_THAT(err_, HasSubstr("request_id: req-1"));
 }
 
-TEST_F(CliTest, ReportWritesAPageBesideTheAnswer) {
+TEST_F(CliTest, ReportWritesAPageInAdditionToTheAnswer) {
   const std::string page = testing::TempDir() + "/report_" + std::to_string(getpid()) + ".html";
   const std::string file = "--file=" + WriteFile("The <text>.");
   EXPECT_EQ(Run({"ask", file, "When?", "--report=" + page}), kExitOk);
@@ -226,7 +226,7 @@ TEST_F(CliTest, ErrorsAreShownWithEveryDetail) {
             "  try again in 1.5s\n");
 }
 
-TEST_F(CliTest, ExitStatusTellsUsageFromConnection) {
+TEST_F(CliTest, ExitStatusSeparatesUsageFromConnection) {
   EXPECT_EQ(Run({"upload", "/nonexistent/file"}), kExitUsage);
   EXPECT_THAT(err_, HasSubstr("/nonexistent/file"));
   {

@@ -1,4 +1,4 @@
-// What the client tries again, where, and what it never does twice.
+// Which failures the client retries, on which replica, and what it never repeats.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -283,7 +283,7 @@ TEST_F(ClientRetryTest, UploadsAreRepeated) {
   EXPECT_EQ(server_.uploads, 4);
 }
 
-TEST_F(ClientRetryTest, SendsTenantAndRequestIdAndTellsTheIdOfAFailure) {
+TEST_F(ClientRetryTest, SendsTenantAndRequestIdAndReportsTheIdOfAFailure) {
   CallOptions options = Options();
   options.tenant = "team-a";
   options.request_id = "r.1";

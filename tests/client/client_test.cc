@@ -69,7 +69,7 @@ TEST_F(ClientTest, ErrorsCarryEveryDetail) {
   EXPECT_EQ(details.resource_name, "doc-bad");
 }
 
-TEST_F(ClientTest, ARefusedUploadTellsTheServersReason) {
+TEST_F(ClientTest, ARefusedUploadReportsTheServersReason) {
   const absl::Status status = client_.Upload("refuse this", {}, {}, nullptr).status();
   EXPECT_EQ(GetErrorDetails(status).reason, "DOCUMENT_TOO_LONG");
 }
@@ -95,7 +95,7 @@ TEST_F(ClientTest, CancellingEndsTheCallAtBothEnds) {
   stopper.join();
   EXPECT_TRUE(absl::IsCancelled(status)) << status;
   while (!fake_.endless_cancelled) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  // What is asked after the cancel ends as well.
+  // Calls made after the cancellation end as well.
   EXPECT_TRUE(absl::IsCancelled(client_.ListModels({.canceller = &canceller}).status()));
 }
 

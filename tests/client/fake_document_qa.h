@@ -154,7 +154,7 @@ class FakeDocumentQa final : public lectern::v1::DocumentQA::Service {
     return grpc::Status::OK;
   }
 
-  // What the last calls sent.
+  // The requests of the last calls.
   lectern::v1::UploadMetadata metadata;
   std::string text;
   lectern::v1::AskRequest ask;
@@ -162,7 +162,7 @@ class FakeDocumentQa final : public lectern::v1::DocumentQA::Service {
   std::atomic<bool> endless_running = false;
   std::atomic<bool> endless_cancelled = false;
   std::atomic<int> status_calls = 0;
-  std::atomic<int> loading_calls = 0;  // so many calls say LOADING before `state` holds
+  std::atomic<int> loading_calls = 0;  // this many calls report LOADING before `state`
   std::atomic<lectern::v1::ServerStatus::State> state = lectern::v1::ServerStatus::STATE_SERVING;
 
  private:

@@ -42,7 +42,7 @@ std::string DocumentOf(const std::string& page) {
   return begin == std::string::npos ? "" : page.substr(begin, end - begin);
 }
 
-// What a reader sees of `html`, without the numbers of the evidence.
+// The visible text of `html`, without the numbers of the evidence.
 std::string TextOf(std::string html) {
   for (size_t at; (at = html.find("<a class=\"place\"")) != std::string::npos;) {
     html.erase(at, html.find("</a>", at) + 4 - at);

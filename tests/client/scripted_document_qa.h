@@ -1,4 +1,4 @@
-// A DocumentQA server whose calls do what a test tells them to; 127.0.0.1, in the test's process.
+// A scripted DocumentQA server on 127.0.0.1, in the process of the test.
 #pragma once
 
 #include <google/rpc/error_details.pb.h>

@@ -1,4 +1,4 @@
-"""What can go wrong, and what a program can do about it.
+"""Handles the errors of a call.
 
     python handle_errors.py FILE
 """
@@ -26,7 +26,7 @@ def main() -> None:
             for violation in error.details.violations:
                 print(f"{violation.field}: {violation.description}")
 
-        # A document that the server has lost is sent again, because its source is known.
+        # A document that the server has evicted is sent again, because its source is known.
         client.delete(document)
         try:
             for event in client.ask(document, "Who wrote this?", max_new_tokens=8):

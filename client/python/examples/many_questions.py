@@ -1,4 +1,4 @@
-"""Asks many questions about a file at once, with asyncio, and prints each answer when it is there.
+"""Asks many questions about a file at once, with asyncio, and prints each answer when it is complete.
 
     python many_questions.py FILE "QUESTION" "QUESTION" ...
 """

@@ -68,8 +68,8 @@ class Client {
   bool WaitUntilServing(absl::Duration timeout);
 
   // Sends `text` with its length and SHA-256, which the server checks. `on_event` receives every
-  // event, including the final document; it may be empty. The same text gives the same document, so
-  // a failed upload is repeated as a whole.
+  // event, including the final document; it may be empty. Uploading a text twice gives one
+  // document, so a failed upload is repeated as a whole.
   absl::StatusOr<lectern::v1::Document> Upload(std::string_view text,
                                                lectern::v1::UploadMetadata metadata,
                                                const CallOptions& options,

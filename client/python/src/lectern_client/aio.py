@@ -1,5 +1,5 @@
-"""The client for asyncio: client.py's methods as coroutines, their streams as asynchronous iterators.
-The docstrings there hold here."""
+"""The asyncio client: the methods of client.py as coroutines, their streams as asynchronous iterators.
+The docstrings there apply here."""
 from __future__ import annotations
 
 import os
@@ -20,7 +20,7 @@ Item = TypeVar("Item")
 
 
 class _AsyncStream(Generic[Item]):
-    """An asynchronous iterator over what a call tells. close() ends the call; so does leaving an
+    """An asynchronous iterator over the events of a call. close() ends the call; so does leaving an
     `async with`, dropping the iterator, or cancelling the task that waits for it."""
 
     def __init__(self, running: AskRun | AskManyRun, items: AsyncIterator[Item]) -> None:
@@ -37,7 +37,7 @@ class _AsyncStream(Generic[Item]):
         return await anext(self._items)
 
     def close(self) -> None:
-        """Cancels the call if it still runs. A task that waits for the next item gets
+        """Cancels the call if it is still running. A task that waits for the next item gets
         CallCancelledError."""
         self._closed = True
         self._running.cancel()
@@ -58,7 +58,7 @@ class AsyncAskStream(_AsyncStream[Event]):
         self._ask = running
 
     async def result(self) -> Answer:
-        """The answer, after going through what is left of the events."""
+        """Consumes the remaining events and returns the answer."""
         async for _ in self:
             pass
         if self._ask.answer is None:
@@ -67,10 +67,10 @@ class AsyncAskStream(_AsyncStream[Event]):
 
 
 class AsyncAskManyStream(_AsyncStream[Reply]):
-    """The replies to many questions, in the order in which they are complete."""
+    """The replies to many questions, in the order in which they complete."""
 
     async def results(self) -> list[Reply]:
-        """Goes through the rest and returns it in the order of the questions."""
+        """Consumes the remaining replies and returns them in the order of the questions."""
         return sorted([reply async for reply in self], key=lambda reply: reply.index)
 
 
@@ -98,7 +98,7 @@ class AsyncClient:
     async def upload(self, source: str | os.PathLike[str] | bytes | None = None, *,
                text: str | None = None, title: str | None = None, progress: ProgressOption = True,
                timeout: float | None = None, **settings: Unpack[UploadSettings]) -> Document:
-        """Sends a document and waits until it is read."""
+        """Sends a document and waits until the server has read it."""
         running = self._calls.upload(source, text, title, timeout, dict(settings))
         with observer(progress) as observe:
             try:
@@ -123,27 +123,27 @@ class AsyncClient:
         return AsyncAskManyStream(running, running.replies())
 
     async def document(self, document: Document | str) -> Document:
-        """What the server knows of a document now."""
+        """Returns the server's current record of a document."""
         return await self._calls.document(document)
 
     async def documents(self, model: str = "") -> list[Document]:
-        """All documents of the server, or those of a model, by id."""
+        """Returns all documents of the server, or those of one model, ordered by id."""
         return await self._calls.documents(model)
 
     async def delete(self, document: Document | str) -> int:
-        """Deletes a document; returns the bytes that were freed at once."""
+        """Deletes a document and returns the number of bytes freed immediately."""
         return await self._calls.delete(document)
 
     async def models(self) -> list[ModelInfo]:
-        """The models that are loaded; the first is the default."""
+        """Returns the loaded models; the first is the default."""
         return await self._calls.models()
 
     async def status(self) -> ServerStatus:
-        """Works also while the server is loading or draining."""
+        """Returns the state of the server; also works while it is loading or draining."""
         return await self._calls.status()
 
     async def close(self) -> None:
-        """Cancels what runs and closes the connections."""
+        """Cancels running calls and closes the connections."""
         await self._transport.close()
 
     async def __aenter__(self) -> Self:

@@ -16,7 +16,7 @@ from .transport import address_of, stub_of
 
 
 class AsyncScope:
-    """See transport.Scope. Of one event loop."""
+    """See transport.Scope. Belongs to one event loop."""
 
     def __init__(self) -> None:
         self._event = asyncio.Event()
@@ -85,7 +85,7 @@ class AsyncCall:
             trailers: Any = error.trailing_metadata() or ()
             raise errors.from_trailers(error.code(), error.details() or "", trailers) from None
         except asyncio.CancelledError:
-            # Either cancel() was called, or the task that waits here is cancelled.
+            # Either cancel() was called, or the task that waits here was cancelled.
             task = asyncio.current_task()
             if self._cancelled and not (task is not None and task.cancelling()):
                 raise errors.cancelled() from None
@@ -106,7 +106,7 @@ class AsyncCall:
 
 
 class AsyncTransport:
-    """See transport.Transport. Of one event loop, that of the first call."""
+    """See transport.Transport. Belongs to the event loop of its first call."""
 
     def __init__(self, targets: Targets) -> None:
         self._targets = targets

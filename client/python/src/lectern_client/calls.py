@@ -1,4 +1,4 @@
-"""The calls of both clients, written once: coroutines and asynchronous generators over a transport.
+"""The calls of both clients, as coroutines and asynchronous generators over a transport.
 Client runs them with transport.run(), AsyncClient awaits them."""
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ def make_targets(target: str | Sequence[str], *, tls: bool | None,
 
 
 class Calls:
-    """What a client can be asked for. Every method returns something that was not begun yet."""
+    """The calls of a client. Every method returns a call that has not begun yet."""
 
     def __init__(self, transport: Transport, targets: Targets, *, timeout: float | None, tenant: str,
                  retry: RetryPolicy | None) -> None:
         self._transport = transport
         self._targets = targets
         self._options = CallOptions(timeout, tenant, retry=retry or RetryPolicy())
-        Session(transport, targets, self._options)  # a wrong tenant is told at once
+        Session(transport, targets, self._options)  # refuses a wrong tenant at once
 
     def upload(self, source: str | os.PathLike[str] | bytes | None, text: str | None,
                title: str | None, timeout: float | None, settings: dict[str, Any]) -> UploadRun:
@@ -112,7 +112,7 @@ class Calls:
 
 
 class UploadRun:
-    """An upload. events() may be gone through once; then `document` is there."""
+    """An upload. events() may be iterated once and sets `document`."""
 
     def __init__(self, session: Session, source: Source) -> None:
         self._session = session
@@ -139,7 +139,7 @@ class UploadRun:
 
 
 class AskRun:
-    """A question. events() may be gone through once; then `answer` is there. cancel() ends it."""
+    """A question. events() may be iterated once and sets `answer`. cancel() ends it."""
 
     def __init__(self, session: Session, request: ask_pb2.AskRequest) -> None:
         self._session = session
@@ -191,8 +191,8 @@ class AskRun:
 
 class AskManyRun:
     """Many questions on one stream. At most `max_open` are with the server at a time; the next one is
-    drawn from `questions` when one has ended and its reply was taken, so that a program that does not
-    read is not answered ahead. replies() may be gone through once. cancel() ends it."""
+    taken from `questions` when one has ended and its reply was consumed, so that the server does not
+    run ahead of a slow reader. replies() may be iterated once. cancel() ends it."""
 
     def __init__(self, session: Session, questions: Iterator[str], like: ask_pb2.AskRequest,
                  max_open: int) -> None:
@@ -201,10 +201,10 @@ class AskManyRun:
         self._like = like
         self._max_open = max_open
         self._drawn = 0
-        self._texts: dict[int, str] = {}  # of the questions without a reply, by index
+        self._texts: dict[int, str] = {}  # the questions without a reply, by index
         self._to_ask: collections.deque[int] = collections.deque()
-        self._waiting: set[int] = set()  # with the server
-        self._failed: dict[int, LecternError] = {}  # to be tried again when none is waiting
+        self._waiting: set[int] = set()  # sent to the server
+        self._failed: dict[int, LecternError] = {}  # to be retried when none is waiting
 
     def cancel(self) -> None:
         self._session.scope.cancel()
@@ -231,7 +231,7 @@ class AskManyRun:
             self._session.scope.cancel()
 
     async def _round(self) -> AsyncIterator[Reply]:
-        """Asks, on one stream, until every question has its reply or one is to be tried again."""
+        """Asks on one stream until every question has its reply or only failed ones remain to be retried."""
         call = await self._session.begin("AskMany", None)
         try:
             while True:
@@ -253,8 +253,8 @@ class AskManyRun:
             call.cancel()
 
     async def _recover(self) -> list[Reply]:
-        """Puts what failed in line again, or returns its replies."""
-        # Of several failures the one that asks for the longest wait stands for all.
+        """Queues failed questions again, or returns their replies."""
+        # The failure that requests the longest wait represents all of them.
         cause = max(self._failed.values(), key=lambda error: error.details.retry_after or 0.0)
         failed, self._failed = self._failed, {}
         self._to_ask = collections.deque(sorted({*failed, *self._to_ask}))
@@ -264,14 +264,14 @@ class AskManyRun:
         except LecternError as final:
             if self._session.scope.cancelled:
                 raise
-            # Each keeps its own error, unless the way out of it failed for all of them.
+            # Each question keeps its own error, unless recovery failed with another one.
             self._to_ask = collections.deque(i for i in self._to_ask if i not in failed)
             return [self._reply(index, error=failed[index] if final is cause else final)
                     for index in sorted(failed)]
         return []
 
     def _draw(self) -> bool:
-        """Takes the next question, if there is one."""
+        """Takes the next question, if any."""
         question = next(self._questions, None)
         if question is None:
             return False
@@ -287,7 +287,7 @@ class AskManyRun:
         return request
 
     def _take(self, response: ask_pb2.AskManyResponse) -> Reply | None:
-        """The reply that `response` completes, if it does."""
+        """Returns the reply that `response` completes, if any."""
         index = int(response.tag) if response.tag.isdecimal() else -1
         if index not in self._waiting:
             raise errors.make_error(grpc.StatusCode.INTERNAL, "the server answered a question that "
@@ -301,7 +301,7 @@ class AskManyRun:
             self._failed[index] = error
         elif response.response.HasField("answer"):
             self._waiting.remove(index)
-            self._session.retries.restart()  # it gets on: what failed before does not count
+            self._session.retries.restart()  # the call makes progress: earlier failures no longer count
             return self._reply(index, answer=record(Answer, response.response.answer))
         return None
 
@@ -310,6 +310,6 @@ class AskManyRun:
         return Reply(index, self._texts.pop(index), answer, error)
 
     def _give_up(self, error: LecternError) -> Iterator[Reply]:
-        """Every question that has no reply gets `error`."""
+        """Returns `error` as the reply of every question that has none."""
         while self._texts or self._draw():
             yield self._reply(min(self._texts), error=error)

@@ -15,25 +15,26 @@ import grpc
 
 from .retries import ANY, Replicas
 
-# "any": to whichever replica is serving, in turn, with gRPC's own retries. "one": to one replica in
-# particular, without retries and without waiting for it when it is gone. "unchecked": also to servers
-# that say that they are not serving.
+# "any": the serving replicas in turn, with gRPC's own retries. "one": one particular replica, without
+# retries and without waiting for it if it is gone. "unchecked": also servers that report they are not
+# serving.
 Kind = Literal["any", "one", "unchecked"]
 
-# A replica that restarts is seen again soon. The server takes pings each 30 s and more; a replica that
-# hangs is noticed in 80 s.
+# Short, so that a replica that restarts is used again soon. The server accepts one ping every 30 s; a
+# replica that hangs is noticed within 80 s.
 _OPTIONS: list[tuple[str, Any]] = [
     ("grpc.primary_user_agent", "lectern-client-python"),
     ("grpc.max_reconnect_backoff_ms", 2_000),
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
-    # Only what the config says, not what a name server may add.
+    # Uses this service config and ignores one from the name server.
     ("grpc.service_config_disable_resolution", 1),
 ]
 
 
 def service_config(kind: Kind) -> str:
-    """client/cpp/service_config.json, which the wheel takes along, for channels of this kind."""
+    """Returns the service config for channels of this kind: client/cpp/service_config.json, which is part
+    of the wheel."""
     if kind == "unchecked":
         return "{}"
     packed = resources.files("lectern_client._proto").joinpath("service_config.json")
@@ -47,7 +48,7 @@ def service_config(kind: Kind) -> str:
 
 @dataclass(frozen=True)
 class Security:
-    """TLS if `tls`, and the token that goes with each call."""
+    """TLS if `tls`, and the token sent with each call."""
 
     tls: bool
     ca: bytes | None
@@ -109,15 +110,14 @@ def _is_loopback(target: str) -> bool:
 
 
 class Targets:
-    """What a client connects to. `name` is a dns:/// target that stands for several addresses, to be
-    resolved, or None."""
+    """The servers of a client. `name` is a dns:/// target that resolves to several addresses, or None."""
 
     def __init__(self, target: str | Sequence[str], security: Security) -> None:
         targets = split_targets(target)
         if security.token is not None and not security.tls and not all(map(_is_loopback, targets)):
             raise ValueError("a token needs TLS: without it, it may only go to this machine")
         self.security = security
-        self.fingerprints: dict[str, str] = {}  # of models, as far as known; "" is the default one
+        self.fingerprints: dict[str, str] = {}  # of models, if known; "" is the default model
         alone = len(targets) == 1
         self.name = targets[0] if alone and targets[0].startswith("dns:///") else None
         # gRPC takes several addresses of one family as one target, but not several names.
@@ -127,18 +127,18 @@ class Targets:
         self.replicas = Replicas([] if alone else targets, any_works=alone or joined)
 
     def lane(self, replica: str) -> tuple[str, Kind]:
-        """gRPC's target and the kind of channel for `replica`, as picked."""
+        """Returns gRPC's target and the kind of channel for `replica`."""
         return (self._any, "any") if replica == ANY else (replica, "one")
 
     def unchecked(self) -> tuple[str, Kind]:
-        """The same for calls that every server answers."""
+        """Returns the same pair for calls that every server answers."""
         return self._any, "unchecked"
 
     def options(self, target: str, kind: Kind) -> list[tuple[str, Any]]:
         options = [*_OPTIONS, ("grpc.service_config", service_config(kind))]
         server_name = self.security.server_name
         if self.name is not None and target != self.name:
-            # An address that the name stands for: the certificate names the name.
+            # An address to which the name resolves: the certificate has the name.
             options.append(("grpc.default_authority", self.name.removeprefix("dns:///")))
             server_name = server_name or host_of(self.name)
         if self.security.tls and server_name is not None:
@@ -157,7 +157,7 @@ class Targets:
             channel, grpc.access_token_call_credentials(security.token))
 
     def token_metadata(self) -> list[tuple[str, str]]:
-        """The token where no credentials carry it: on plain text to this machine."""
+        """The token, if no credentials carry it: on plain text to this machine."""
         if self.security.tls or self.security.token is None:
             return []
         return [("authorization", f"Bearer {self.security.token}")]

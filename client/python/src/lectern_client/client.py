@@ -20,7 +20,7 @@ Item = TypeVar("Item")
 
 
 class _Stream(Generic[Item]):
-    """An iterator over what a call tells. close() ends the call, from any thread; so does leaving a
+    """An iterator over the events of a call. close() ends the call, from any thread; so does leaving a
     `with`, or dropping the iterator."""
 
     def __init__(self, running: AskRun | AskManyRun, items: AsyncIterator[Item]) -> None:
@@ -41,7 +41,7 @@ class _Stream(Generic[Item]):
         raise StopIteration
 
     def close(self) -> None:
-        """Cancels the call if it still runs. A thread that waits for the next item gets
+        """Cancels the call if it is still running. A thread that waits for the next item gets
         CallCancelledError."""
         self._closed = True
         self._running.cancel()
@@ -62,7 +62,7 @@ class AskStream(_Stream[Event]):
         self._ask = running
 
     def result(self) -> Answer:
-        """The answer, after going through what is left of the events."""
+        """Consumes the remaining events and returns the answer."""
         for _ in self:
             pass
         if self._ask.answer is None:
@@ -71,10 +71,10 @@ class AskStream(_Stream[Event]):
 
 
 class AskManyStream(_Stream[Reply]):
-    """The replies to many questions, in the order in which they are complete."""
+    """The replies to many questions, in the order in which they complete."""
 
     def results(self) -> list[Reply]:
-        """Goes through the rest and returns it in the order of the questions."""
+        """Consumes the remaining replies and returns them in the order of the questions."""
         return sorted(self, key=lambda reply: reply.index)
 
 
@@ -87,17 +87,17 @@ class Client:
                 ...
 
     `target` is HOST:PORT, several replicas as a list or "127.0.0.1:8001,127.0.0.1:8003", or any gRPC
-    target ("dns:///lectern-headless:8001"). Calls go to those that say they are serving, in turn.
-    A replica that does not have a document is given it from `Document.source`; an answer that breaks
-    off because a replica goes away is taken up on another one. See RetryPolicy.
+    target ("dns:///lectern-headless:8001"). Calls go in turn to those that report they are serving.
+    A replica that lacks a document receives it from `Document.source`; an answer that breaks off
+    because a replica goes away is resumed on another one. See RetryPolicy.
 
-    `timeout` (seconds, retries included) holds for each call that has none of its own; without any the
-    service config's hold for each attempt (300 s for questions, 600 s for uploads).
-    `tenant` says who asks, [A-Za-z0-9._-]{1,64}.
+    `timeout` (seconds, retries included) applies to each call that sets none; without any, the timeouts
+    of the service config apply to each attempt (300 s for questions, 600 s for uploads).
+    `tenant` identifies the caller, [A-Za-z0-9._-]{1,64}.
     `tls_ca`, `tls_cert`, `tls_key` are PEM files: the authority that signed the server's certificate,
-    and the client's own certificate; `tls_server_name` is the name in the server's, where it is not the
-    target's host. TLS is used when one of them is given, or with tls=True and the authorities that gRPC
-    brings along. `token` goes as "authorization: Bearer" with each call; without
+    and the client's certificate and key; `tls_server_name` is the name in the server's certificate if
+    it is not the target's host. TLS is used if one of them is given, or with tls=True and the
+    authorities that come with gRPC. `token` is sent as "authorization: Bearer" with each call; without
     TLS it is refused unless all targets are on this machine.
 
     Errors are LecternError (errors.py). Wrong combinations of arguments are TypeError or ValueError.
@@ -117,8 +117,8 @@ class Client:
     def upload(self, source: str | os.PathLike[str] | bytes | None = None, *,
                text: str | None = None, title: str | None = None, progress: ProgressOption = True,
                timeout: float | None = None, **settings: Unpack[UploadSettings]) -> Document:
-        """Sends a document and waits until it is read. `source` is the path of a file of UTF-8, or its
-        bytes; or give the text as `text`. The title is the file's name unless given. The Document
+        """Sends a document and waits until the server has read it. `source` is the path of a UTF-8 file,
+        or its bytes; or give the text as `text`. The title is the file's name unless given. The Document
         remembers path or text, so that it can be sent again."""
         running = self._calls.upload(source, text, title, timeout, dict(settings))
         events = running.events()
@@ -136,39 +136,39 @@ class Client:
     def ask(self, document: Document | str | None, question: str, *, text: str | None = None,
             timeout: float | None = None, **settings: Unpack[AskSettings]) -> AskStream:
         """Asks about a document (or its id, which cannot be sent again), or with None about `text`,
-        which is read for this answer only. The call begins with the first event that is taken."""
+        which is read for this answer only. The call begins when the first event is requested."""
         return AskStream(self._calls.ask(document, question, text, timeout, dict(settings)))
 
     def ask_many(self, document: Document | str | None, questions: Iterable[str], *,
                  text: str | None = None, max_open: int = 16, timeout: float | None = None,
                  **settings: Unpack[AskSettings]) -> AskManyStream:
-        """Asks all `questions` on one stream, at most `max_open` at a time. They are drawn as replies
-        are taken. Each fails alone: see Reply."""
+        """Asks all `questions` on one stream, at most `max_open` at a time. The next one is
+        taken from the iterator as replies are consumed. Each fails alone: see Reply."""
         running = self._calls.ask_many(document, questions, text, max_open, timeout, dict(settings))
         return AskManyStream(running, running.replies())
 
     def document(self, document: Document | str) -> Document:
-        """What the server knows of a document now."""
+        """Returns the server's current record of a document."""
         return run(self._calls.document(document))
 
     def documents(self, model: str = "") -> list[Document]:
-        """All documents of the server, or those of a model, by id."""
+        """Returns all documents of the server, or those of one model, ordered by id."""
         return run(self._calls.documents(model))
 
     def delete(self, document: Document | str) -> int:
-        """Deletes a document; returns the bytes that were freed at once."""
+        """Deletes a document and returns the number of bytes freed immediately."""
         return run(self._calls.delete(document))
 
     def models(self) -> list[ModelInfo]:
-        """The models that are loaded; the first is the default."""
+        """Returns the loaded models; the first is the default."""
         return run(self._calls.models())
 
     def status(self) -> ServerStatus:
-        """Works also while the server is loading or draining."""
+        """Returns the state of the server; also works while it is loading or draining."""
         return run(self._calls.status())
 
     def close(self) -> None:
-        """Cancels what runs and closes the connections."""
+        """Cancels running calls and closes the connections."""
         self._transport.close()
 
     def __enter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""What a failed call raises: one class for each kind of failure, with the server's details.
+"""The exceptions of failed calls: one class for each kind of failure, with the server's details.
 
 docs/reference/errors.md of the project lists codes and reasons.
 """
@@ -26,7 +26,7 @@ class FieldViolation:
 
 @dataclass(frozen=True, slots=True)
 class Details:
-    """What the server told beside code and message. All of it may be missing."""
+    """Details that the server adds to code and message. All of them may be missing."""
 
     reason: str = ""
     """Stable name of the failure, for example "DOCUMENT_EVICTED". Empty: the failure came from the
@@ -35,15 +35,15 @@ class Details:
     """Figures, for example "tokens" and "limit" of DOCUMENT_TOO_LONG."""
     violations: tuple[FieldViolation, ...] = ()
     retry_after: float | None = None
-    """Seconds after which the server asks to try again."""
+    """Seconds after which the server suggests a retry."""
     resource_type: str = ""
     resource_name: str = ""
     request_id: str = ""
-    """Names the call in the server's log."""
+    """The id of the call in the server's log."""
 
 
 class LecternError(Exception):
-    """A call that failed. `code` is the gRPC status, `details` what docs/reference/errors.md lists for it."""
+    """A call that failed. `code` is the gRPC status, `details` are described in docs/reference/errors.md."""
 
     def __init__(self, code: grpc.StatusCode, message: str, details: Details | None = None) -> None:
         self.code = code
@@ -74,7 +74,7 @@ class InvalidArgumentError(LecternError, ValueError):
 
 
 class NotFoundError(LecternError, LookupError):
-    """No such document or model; reason DOCUMENT_EVICTED when the document was there once."""
+    """No such document or model; reason DOCUMENT_EVICTED if the server had the document before."""
 
 
 class ResourceExhaustedError(LecternError):
@@ -82,11 +82,11 @@ class ResourceExhaustedError(LecternError):
 
 
 class UnavailableError(LecternError):
-    """No server could be reached, or it is shutting down."""
+    """No server could be reached, or the server is shutting down."""
 
 
 class DeadlineExceededError(LecternError, TimeoutError):
-    """The time given to the call passed, or would pass before its end."""
+    """The call's timeout passed, or would pass before its end."""
 
 
 class FailedPreconditionError(LecternError):
@@ -94,11 +94,11 @@ class FailedPreconditionError(LecternError):
 
 
 class AbortedError(LecternError):
-    """An answer that broke off could not be taken up again (reason RESUME_DIFFERS)."""
+    """An answer that broke off could not be resumed (reason RESUME_DIFFERS)."""
 
 
 class CallCancelledError(LecternError):
-    """The call was closed by the program, while it ran."""
+    """The program cancelled the call while it was running."""
 
 
 class UnauthenticatedError(LecternError):
@@ -125,12 +125,12 @@ _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
 def make_error(code: grpc.StatusCode, message: str, details: Details | None = None) -> LecternError:
-    """An error of the class that belongs to `code`."""
+    """Returns an error of the class for `code`."""
     return _CLASSES.get(code, LecternError)(code, message, details)
 
 
 def invalid_argument(name: str, description: str) -> LecternError:
-    """An argument that the server would refuse, refused here."""
+    """Returns the error for an argument that the server would refuse."""
     details = Details("INVALID_REQUEST", violations=(FieldViolation(name, description),))
     return make_error(grpc.StatusCode.INVALID_ARGUMENT, f"{name} {description}", details)
 
@@ -148,11 +148,11 @@ def no_last_message(what: str) -> LecternError:
 
 
 def _parse_details(serialized: bytes, request_id: str) -> Details:
-    """Details that do not parse are left out."""
+    """Returns the parsed details; those that do not parse are left out."""
     status = status_pb2.Status()
     try:
         status.ParseFromString(serialized)
-    except Exception:  # protobuf's DecodeError; what a proxy put there is not worth another failure
+    except Exception:  # protobuf's DecodeError: details from a proxy must not hide the failure itself
         return Details(request_id=request_id)
     info = error_details_pb2.ErrorInfo()
     bad = error_details_pb2.BadRequest()
@@ -176,7 +176,7 @@ def _parse_details(serialized: bytes, request_id: str) -> Details:
 
 def from_trailers(code: grpc.StatusCode, message: str,
                   trailers: Iterable[tuple[str, str | bytes]]) -> LecternError:
-    """The error of a call that ended with `code`, with what its trailing metadata tells."""
+    """Returns the error of a call that ended with `code`, with the details from its trailing metadata."""
     values = {key: value for key, value in trailers}
     request_id = values.get(_REQUEST_ID, "")
     serialized = values.get(_DETAILS, b"")
@@ -186,8 +186,8 @@ def from_trailers(code: grpc.StatusCode, message: str,
 
 
 def from_status(code: int, message: str, serialized: bytes) -> LecternError:
-    """The error of one question of an AskMany stream."""
-    # A failed question is never OK, whatever the server wrote there.
+    """Returns the error of one question of an AskMany stream."""
+    # A failed question is never OK, even if the server left the code out.
     status = _CODES.get(code, grpc.StatusCode.UNKNOWN)
     status = grpc.StatusCode.UNKNOWN if status is grpc.StatusCode.OK else status
     return make_error(status, message, _parse_details(serialized, ""))

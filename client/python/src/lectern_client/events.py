@@ -1,4 +1,4 @@
-"""What a call tells while it runs."""
+"""The events of a running call."""
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from ._proto.lectern.v1 import ask_pb2, document_pb2
 from .errors import LecternError
 from .records import Answer, enum_name, seconds
 
-# The unit of `done` and `total` by stage.
+# The unit of `done` and `total`, by stage.
 _UNITS = {
     "receiving": "bytes", "queued": "jobs ahead", "tokenizing": "bytes", "prefill": "tokens",
     "prefill_document": "tokens", "prefill_question": "tokens", "search": "chunks",
@@ -16,8 +16,7 @@ _UNITS = {
 
 @dataclass(frozen=True, slots=True)
 class Queued:
-    """The question waits behind `position` others, for about `estimated_wait` seconds (None: not known
-    yet)."""
+    """The question waits for `position` others, about `estimated_wait` seconds (None: not known yet)."""
 
     position: int
     estimated_wait: float | None
@@ -27,7 +26,7 @@ class Queued:
 class Progress:
     """How far a document has been read. Stages of an upload: "receiving", "queued", "tokenizing",
     "prefill"; of a question: "tokenizing", "prefill_document", "prefill_question", "search". `total` is
-    0 while it is not known."""
+    0 while it is unknown."""
 
     stage: str
     done: int
@@ -45,8 +44,8 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """The call failed with `cause` and is made again, for the `attempt`th time, after `wait` seconds;
-    `uploads`: after the document was uploaded again."""
+    """The call failed with `cause` and is repeated after `wait` seconds, as attempt number `attempt`;
+    `uploads`: the document is uploaded again first."""
 
     cause: LecternError
     attempt: int
@@ -56,7 +55,7 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What became of one of many questions, the `index`th: either an answer or an error."""
+    """The result of question number `index` of many: either an answer or an error."""
 
     index: int
     question: str
@@ -64,7 +63,7 @@ class Reply:
     error: LecternError | None = None
 
     def result(self) -> Answer:
-        """The answer, or raises the error."""
+        """Returns the answer, or raises the error."""
         if self.answer is not None:
             return self.answer
         assert self.error is not None
@@ -73,7 +72,7 @@ class Reply:
 
 UploadEvent = Progress | Retry
 Event = Queued | Progress | Text | Retry | Answer
-"""Of a question. The last one is the Answer."""
+"""The events of a question. The last one is the Answer."""
 
 
 def from_progress(message: ask_pb2.Progress | document_pb2.UploadProgress) -> Progress:

@@ -52,7 +52,7 @@ def _ignore(event: UploadEvent) -> None:
 
 @contextlib.contextmanager
 def observer(progress: ProgressOption) -> Iterator[Callable[[UploadEvent], None]]:
-    """What an upload's `progress` argument stands for."""
+    """Returns the function that an upload's `progress` argument selects."""
     if callable(progress):
         yield progress
     elif progress and sys.stderr.isatty():

@@ -1,4 +1,4 @@
-"""What the server tells, as frozen dataclasses; the fields are those of proto/lectern/v1, whose comments
+"""The server's messages as frozen dataclasses. The fields are those of proto/lectern/v1, whose comments
 are the reference. Durations are seconds, times are aware datetimes, enum values are lower-case names
 ("stop", "chunks") without the enum's prefix."""
 from __future__ import annotations
@@ -32,8 +32,8 @@ class AttentionPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A document that a server has read. `source` is where its text came from: a server that does not
-    have the document (any more) is given it from there. None: known by its id alone."""
+    """A document that a server has read. `source` is where its text came from: a server that lacks
+    the document receives it from there. None: only the id is known."""
 
     id: str
     title: str
@@ -67,7 +67,7 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Exactness:
-    """How much of dense attention the kept keys hold."""
+    """The share of dense attention that the kept keys hold."""
 
     exact: bool
     kept_mass_mean: float
@@ -115,7 +115,7 @@ class Answer:
     evidence: tuple[Evidence, ...]
     """Best first."""
     no_evidence: bool
-    """The document does not seem to answer."""
+    """The document does not seem to answer the question."""
     question_coverage: float
     evidence_strength: float
     considered_ratio: float
@@ -150,7 +150,7 @@ class ModelInfo:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What the server takes at most."""
+    """The limits of the server."""
 
     max_document_bytes: int
     max_question_bytes: int
@@ -188,11 +188,11 @@ RECORDS: dict[str, type] = {
     "Exactness": Exactness, "Usage": Usage, "Timings": Timings, "Answer": Answer,
     "ModelInfo": ModelInfo, "Limits": Limits, "ServerStatus": ServerStatus,
 }
-"""By the name of the message that they are made from."""
+"""The dataclasses, by the name of the message that they are made from."""
 
 
 def enum_name(enum: Any, number: int) -> str:
-    """The value's name in lower case without the prefix that all values share: "stop". A number that
+    """Returns the value's name in lower case without the prefix that all values share: "stop". A number that
     this version does not know stays a number."""
     value = enum.values_by_number.get(number)
     if value is None:
@@ -220,7 +220,7 @@ def _value_of(message: Message, descriptor: Any, value: Any) -> Any:
 
 
 def record(cls: type[Record], message: Message) -> Record:
-    """`message` as the dataclass `cls`; a message field that is unset is None."""
+    """Returns `message` as the dataclass `cls`; an unset message field is None."""
     values: dict[str, Any] = {}
     for item in dataclasses.fields(cls):  # type: ignore[arg-type]
         descriptor = message.DESCRIPTOR.fields_by_name.get(item.metadata.get("proto", item.name))

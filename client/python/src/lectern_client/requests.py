@@ -1,4 +1,4 @@
-"""Keyword arguments of the calls, and the messages that they make."""
+"""Keyword arguments of the calls, and the messages made from them."""
 from __future__ import annotations
 
 import re
@@ -13,8 +13,8 @@ Priority = Literal["interactive", "bulk"]
 
 
 class AttentionSettings(TypedDict, total=False):
-    """How the model attends to the document (proto/lectern/v1/attention.proto). What is left out is
-    the server's default."""
+    """How the model attends to the document (proto/lectern/v1/attention.proto). Settings
+    left out have the server's default."""
 
     exact: bool
     """Dense attention; excludes the others."""
@@ -29,7 +29,7 @@ class AttentionSettings(TypedDict, total=False):
 
 
 class UploadSettings(AttentionSettings, total=False):
-    """Of an upload (UploadMetadata in proto/lectern/v1/document.proto)."""
+    """Settings of an upload (UploadMetadata in proto/lectern/v1/document.proto)."""
 
     model: str
     ttl: float
@@ -40,7 +40,7 @@ class UploadSettings(AttentionSettings, total=False):
 
 
 class AskSettings(AttentionSettings, total=False):
-    """Of a question (AskRequest in proto/lectern/v1/ask.proto)."""
+    """Settings of a question (AskRequest in proto/lectern/v1/ask.proto)."""
 
     model: str
     reading: Reading
@@ -74,7 +74,7 @@ def _number_of(name: str, value: str) -> int:
 
 
 def _split(cls: type[Any], settings: dict[str, Any]) -> dict[str, Any]:
-    """`settings` as arguments of the message `cls`, those of its parts gathered in the parts."""
+    """Returns `settings` as arguments of the message `cls`, grouped by its submessages."""
     arguments: dict[str, Any] = {}
     for name, value in settings.items():
         value = _number_of(name, value) if name in _ENUMS else value
@@ -121,7 +121,7 @@ def make_ask_request(question: str, document_id: str, text: str | None,
 
 
 def call_metadata(tenant: str, request_id: str) -> list[tuple[str, str]]:
-    """The metadata of a call; InvalidArgumentError for what the server would refuse."""
+    """Returns the metadata of a call. InvalidArgumentError for values that the server would refuse."""
     metadata = []
     for name, value in (("tenant", tenant), ("request_id", request_id)):
         limit = _METADATA_LIMITS[name]
@@ -133,8 +133,8 @@ def call_metadata(tenant: str, request_id: str) -> list[tuple[str, str]]:
 
 
 def document_metadata(document_id: str) -> list[tuple[str, str]]:
-    """Tells the proxies on the way which document a call is about. What cannot be an id is for the
-    server to refuse."""
+    """Returns metadata that names the call's document, for proxies. An invalid id is left out here; the
+    server refuses it."""
     if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", document_id):
         return []
     return [("x-lectern-document", document_id)]

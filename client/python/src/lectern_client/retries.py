@@ -1,4 +1,4 @@
-"""Whether a failed call is made again, after which wait, and on which replica."""
+"""Decides whether a failed call is repeated, after which wait, and on which replica."""
 from __future__ import annotations
 
 import random
@@ -19,28 +19,28 @@ _MISSING = ("DOCUMENT_EVICTED", "DOCUMENT_NOT_FOUND")
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """When uploads and questions are tried again:
+    """Limits the retries of uploads and questions, which retry these failures:
 
-    * UNAVAILABLE: a replica drains, restarts or was lost; another one takes over.
-    * UNKNOWN or INTERNAL without a reason: a proxy on the way broke the stream off.
-    * CANCELLED by nobody here: the call reached a replica that was just shutting down.
-    * RESOURCE_EXHAUSTED with a time to wait, only if `when_full` says so.
-    * NOT_FOUND of a document whose `source` is known: after it was uploaded again.
+    * UNAVAILABLE: a replica drains, restarts or is gone; another one takes over.
+    * UNKNOWN or INTERNAL without a reason: a proxy's stream broke off.
+    * CANCELLED, not by the caller: the replica was shutting down.
+    * RESOURCE_EXHAUSTED with a time to wait, only with `when_full`.
+    * NOT_FOUND for a document whose `source` is known: after uploading it again.
 
-    Waits grow from `first_wait` seconds, doubling up to `longest_wait`, with jitter; what a full server
-    asks for is waited for in full. A wait that would pass the deadline is not begun: the call ends with
-    the error that it had."""
+    Waits start at `first_wait` seconds and double up to `longest_wait`, with jitter; a wait that a full
+    server requests is kept in full. If a wait would pass the deadline, the call fails at once with the
+    error that it had."""
 
     max_attempts: int = 5
-    """Of one call, the first and those after an upload included; 1: never again."""
+    """Attempts of one call, including the first and those after an upload; 1: no retries."""
     when_full: bool = False
     first_wait: float = 0.2
     longest_wait: float = 5.0
 
 
 def _broke_off_on_the_way(failed: LecternError) -> bool:
-    """A proxy whose replica dies in the middle of a stream ends the stream without a status, or resets
-    it. A server of ours gives its reason."""
+    """Whether a proxy ended the stream without a status, or reset it, because its replica died. A Lectern
+    server always gives a reason."""
     if failed.reason:
         return False
     return (failed.code is grpc.StatusCode.UNKNOWN
@@ -57,32 +57,32 @@ class Retries:
         self.restart()
 
     def restart(self) -> None:
-        """The call got on: what failed before does not count."""
+        """Forgets earlier failures, because the call makes progress."""
         self._attempt = 1
         self._next_wait = self._policy.first_wait
-        # A replica that does not have what it was just sent will hardly have it after a second time. But
-        # behind a proxy the second question may reach another replica than the upload, when one has just
-        # come or gone.
+        # A replica that lacks a document it was just sent is unlikely to keep it the second time. Behind a
+        # proxy, however, the question may reach another replica than the upload if one has just joined
+        # or left.
         self._uploads_to: Counter[str] = Counter()
 
     def uploaded(self, replica: str) -> None:
-        """The document was sent to `replica`."""
+        """Records that the document was sent to `replica`."""
         self._uploads_to[replica] += 1
 
     def needs_upload(self, failed: LecternError) -> bool:
-        """A document that the server does not have, while its text is at hand."""
+        """Whether the server lacks the document and its text is available."""
         return (self._has_source and failed.code is grpc.StatusCode.NOT_FOUND
                 and failed.reason in _MISSING)
 
     def retryable(self, failed: LecternError) -> bool:
-        """The policy alone: what kind of failure is tried again, whatever has happened so far."""
+        """Whether the policy allows a retry after this failure, regardless of earlier attempts."""
         if failed.code is grpc.StatusCode.RESOURCE_EXHAUSTED:
             return self._policy.when_full and failed.details.retry_after is not None
         return (failed.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
                 or self.needs_upload(failed) or _broke_off_on_the_way(failed))
 
     def again(self, failed: LecternError, replica: str) -> Retry | None:
-        """How the call that `failed` on `replica` is to be made again; None: it is not."""
+        """Returns how to repeat the call that `failed` on `replica`; None: do not repeat it."""
         if not self.retryable(failed) or self._attempt >= self._policy.max_attempts:
             return None
         uploads = self.needs_upload(failed)
@@ -97,23 +97,23 @@ class Retries:
     def _wait_after(self, failed: LecternError) -> float:
         wait = self._next_wait
         self._next_wait = min(2 * wait, self._policy.longest_wait)
-        # The jitter parts clients that failed together. What a full server asks for is the least; what
-        # an unavailable one asks for concerns that replica, and the next attempt goes to another one.
+        # Jitter separates clients that failed together. The wait requested by a full server is a minimum;
+        # one requested by an unavailable server is ignored: the next attempt goes to another replica.
         full = failed.code is grpc.StatusCode.RESOURCE_EXHAUSTED
         asked = failed.details.retry_after or 0.0 if full else 0.0
         return asked + random.uniform(0.5, 1.0) * wait
 
 
 ANY = ""
-"""Whichever replica is serving."""
+"""Any replica that is serving."""
 _LOOK_AWAY_SECONDS = 2.0
 
 
 class Replicas:
-    """The replicas of a service by address, taken in turn; those that failed just now are left out for
+    """The replicas of a service by address, taken in turn; those that have just failed are left out for
     a moment. Thread-safe. Without addresses there is one server, which is ANY.
 
-    `any_works`: ANY reaches whichever replica comes back first, when all have failed."""
+    `any_works`: if all have failed, ANY reaches the replica that comes back first."""
 
     def __init__(self, addresses: list[str], any_works: bool = True,
                  clock: Callable[[], float] = time.monotonic) -> None:
@@ -125,29 +125,29 @@ class Replicas:
         self._next = 0
 
     def replace(self, addresses: list[str]) -> None:
-        """What the name of the service stands for now."""
+        """Sets the addresses to which the service's name resolves now."""
         with self._lock:
             self._addresses = addresses
 
     def pick(self) -> str:
-        """The replica for the next attempt: an address, or ANY."""
+        """Returns the replica for the next attempt: an address, or ANY."""
         with self._lock:
             picked = self._working()
             return picked or (ANY if self._any_works else self._turn())
 
     def pick_one(self) -> str:
-        """The same, but always an address if there are several."""
+        """Like pick(), but always an address if there are several."""
         with self._lock:
             return self._working() or self._turn()
 
     def all_failed(self) -> bool:
-        """No address is known to work; also when none is known at all."""
+        """Whether no address is known to work, or none is known at all."""
         with self._lock:
             now = self._clock()
             return all(self._failed.get(each, 0.0) > now for each in self._addresses)
 
     def failed(self, replica: str) -> None:
-        """`replica` could not be reached or is shutting down."""
+        """Records that `replica` could not be reached or is shutting down."""
         with self._lock:
             now = self._clock()
             self._failed = {a: until for a, until in self._failed.items() if until > now}

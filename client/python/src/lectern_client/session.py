@@ -1,5 +1,5 @@
-"""One call over all of its attempts: which replica the next one goes to, and how the document gets
-there. Nothing here knows whether it blocks or awaits (transport.py)."""
+"""One call over all of its attempts: chooses the replica for the next attempt and uploads the document to
+it if needed. It serves the blocking and the asyncio client alike (transport.py)."""
 from __future__ import annotations
 
 import time
@@ -24,7 +24,7 @@ from .transport import Call, Scope, Transport
 
 @dataclass(frozen=True)
 class CallOptions:
-    """Of each call of a client."""
+    """The options of every call of a client."""
 
     timeout: float | None = None
     tenant: str = ""
@@ -33,7 +33,7 @@ class CallOptions:
 
 
 class Session:
-    """Not thread-safe, but for `scope`."""
+    """Not thread-safe, except for `scope`."""
 
     def __init__(self, transport: Transport, targets: Targets, options: CallOptions,
                  document_id: str = "", source: Source | None = None) -> None:
@@ -47,11 +47,11 @@ class Session:
         self.document_id = document_id
         self.retries = Retries(options.retry, self._deadline, source is not None)
         self.scope: Scope = transport.new_scope()
-        self._replica: str | None = None  # of the last attempt, then of the next; None: to be picked
+        self._replica: str | None = None  # of the last or the next attempt; None: not chosen yet
 
     def open(self, method: str, requests: Message | Iterable[Message] | None,
              lane: tuple[str, Any], about: str | None = None) -> Call:
-        """Begins a call about the document `about`; None: the one of the session, if it has one."""
+        """Begins a call about the document `about`; None: the session's document, if any."""
         if self.scope.cancelled:
             raise errors.cancelled()
         left = None if self._deadline is None else self._deadline - time.monotonic()
@@ -64,14 +64,14 @@ class Session:
 
     async def begin(self, method: str, requests: Message | Iterable[Message] | None,
                     about: str | None = None) -> Call:
-        """Begins an attempt on the replica whose turn it is."""
+        """Begins an attempt on the next replica."""
         if self._replica is None:
             await self._resolve()
             self._replica = self._targets.replicas.pick()
         return self.open(method, requests, self._targets.lane(self._replica), about)
 
     async def unary(self, method: str, request: Message, lane: tuple[str, Any] | None = None) -> Any:
-        """A call with one response, which is left to gRPC's own retries."""
+        """Makes a call with one response, which only gRPC itself retries."""
         call = self.open(method, request, lane or self._targets.lane(ANY))
         try:
             return await call.read()
@@ -79,7 +79,7 @@ class Session:
             call.cancel()
 
     async def upload(self) -> AsyncIterator[Progress | Document]:
-        """One attempt to send the document. The last event is the Document."""
+        """Makes one attempt to send the document. The last event is the Document."""
         assert self._source is not None
         text = await self._transport.load(self._source)
         about = self.document_id or await self._id_of(text, self._source.metadata.model)
@@ -102,7 +102,7 @@ class Session:
         yield document
 
     async def _id_of(self, text: bytes, model: str) -> str:
-        """The id that `text` will have; "" if the server does not tell its models."""
+        """Returns the id that `text` will have; "" if the server does not list its models."""
         known = self._targets.fingerprints
         if not known:
             try:
@@ -110,13 +110,13 @@ class Session:
             except LecternError:
                 return ""
             for info in answer.models:
-                known.setdefault("", info.fingerprint)  # the first is the default
+                known.setdefault("", info.fingerprint)  # the first model is the default
                 known[info.name] = info.fingerprint
         fingerprint = known.get(model, "")
         return document_id(fingerprint, text) if fingerprint else ""
 
     async def provide(self) -> AsyncIterator[UploadEvent]:
-        """Uploads the document that is asked about to the replica that will be asked."""
+        """Uploads the question's document to the replica that will be asked."""
         async for event in self.upload():
             if not isinstance(event, Document):
                 yield event
@@ -126,8 +126,8 @@ class Session:
                     f"holds {event.id} now")
 
     async def recover(self, failed: LecternError) -> AsyncIterator[UploadEvent]:
-        """Ends when the call is to be made again: has waited, and uploaded a missing document. Raises
-        the error to report if it is not."""
+        """Waits, uploads a missing document, and ends when the call should be repeated. Raises the error
+        to report if it should not."""
         while True:
             if self.scope.cancelled:
                 raise errors.cancelled()
@@ -154,31 +154,31 @@ class Session:
                 failed = error
 
     async def _resolve(self) -> None:
-        """Finds the addresses that a dns:/// target stands for."""
+        """Resolves a dns:/// target to its addresses."""
         name = self._targets.name
         if name is None or not self._targets.replicas.all_failed():
             return
         try:
             addresses = await self._transport.resolve(host_of(name), port_of(name))
         except OSError:
-            return  # gRPC resolves it again, and reports what is wrong
+            return  # gRPC resolves it again and reports the error
         self._targets.replicas.replace(addresses if len(addresses) > 1 else [])
 
 
 class Delivery:
-    """Passes pieces of an answer on, over several attempts, so that every piece is seen once. The same
-    request gives the same answer, so that an answer that broke off is asked for again and what was
-    delivered already is left out, after comparing it."""
+    """Passes on the pieces of an answer over several attempts, so that each piece is seen once. Repeating a
+    request gives the same answer: an answer that broke off is requested again, and the text that was
+    already delivered is compared and left out."""
 
     def __init__(self) -> None:
         self._delivered = ""
-        self._position = 0  # of this attempt
+        self._position = 0  # this attempt's position in the text
 
     def restart(self) -> None:
         self._position = 0
 
     def take(self, text: str) -> str:
-        """What is new of the next piece. AbortedError when the answer is not the one that was begun."""
+        """Returns the new part of the next piece. AbortedError if the answer differs from the first one."""
         old = min(len(text), len(self._delivered) - self._position)
         if self._delivered[self._position:self._position + old] != text[:old]:
             raise self._differs()
@@ -187,19 +187,19 @@ class Delivery:
         return text[old:]
 
     def end(self) -> None:
-        """The answer is complete."""
+        """Checks that the complete answer has all the text already delivered."""
         if self._position < len(self._delivered):
             raise self._differs()
 
     @staticmethod
     def _differs() -> LecternError:
         return errors.make_error(
-            grpc.StatusCode.ABORTED, "the answer broke off, and asked for again it is another one",
+            grpc.StatusCode.ABORTED, "the answer broke off, and the repeated request gave a different answer",
             errors.Details("RESUME_DIFFERS"))
 
 
 def source_of(document: Any) -> tuple[str, Source | None]:
-    """The id and, of a Document, the source."""
+    """Returns the id and, for a Document, the source."""
     if isinstance(document, Document):
         return document.id, document.source
     if isinstance(document, str):

@@ -8,20 +8,20 @@ from dataclasses import dataclass, field
 
 from ._proto.lectern.v1 import document_pb2
 
-PIECE_BYTES = 256 * 1024  # the server takes at most 1 MiB a message
+PIECE_BYTES = 256 * 1024  # the server accepts messages of up to 1 MiB
 
 
 @dataclass(frozen=True)
 class Source:
-    """The text itself, or the path of a file that is read when it is needed; and with which settings
-    it was uploaded."""
+    """The text itself, or the path of a file that is read when it is needed, and the settings of the
+    upload."""
 
     text: bytes | None = field(repr=False)
     path: str | None
     metadata: document_pb2.UploadMetadata = field(repr=False)
 
     def load(self) -> bytes:
-        """The text. OSError if the file cannot be read."""
+        """Returns the text. OSError if the file cannot be read."""
         if self.text is not None:
             return self.text
         assert self.path is not None
@@ -43,14 +43,14 @@ def make_source(source: str | os.PathLike[str] | bytes | None, text: str | None,
 
 
 def document_id(fingerprint: str, text: bytes) -> str:
-    """The id of `text` read by the model with this fingerprint (Document.id in document.proto)."""
+    """Returns the id of `text` as read by the model with this fingerprint (Document.id in document.proto)."""
     named = f"{fingerprint}\n{hashlib.sha256(text).hexdigest()}"
     return "doc-" + hashlib.sha256(named.encode()).hexdigest()[:32]
 
 
 def upload_requests(text: bytes, metadata: document_pb2.UploadMetadata
                     ) -> Iterator[document_pb2.UploadDocumentRequest]:
-    """The messages of one upload. Length and digest are sent along for the server to check."""
+    """Yields the messages of one upload. They include length and digest, which the server checks."""
     described = document_pb2.UploadMetadata()
     described.CopyFrom(metadata)
     described.expected_bytes = len(text)

@@ -1,7 +1,7 @@
-"""What the calls need of the outside world. Two modules provide it: blocking.py and asyncio_io.py.
+"""The input and output that the calls need, provided by two modules: blocking.py and asyncio_io.py.
 
 The calls themselves (calls.py, session.py) are coroutines over these protocols. Those of blocking.py
-never suspend, so that a coroutine over them runs to its end in one go: run().
+never suspend, so that run() runs a coroutine over them to its end.
 """
 from __future__ import annotations
 
@@ -25,29 +25,30 @@ _RESPONSES: dict[str, type[Message]] = {
 
 
 class Scope(Protocol):
-    """Ends what runs under it. cancel() may be called at any time; the blocking one's from any thread."""
+    """Cancels the calls that use it. cancel() may be called at any time; in the blocking one, from any
+    thread."""
 
     @property
     def cancelled(self) -> bool: ...
 
     def cancel(self) -> None:
-        """Ends the attached call, every later one, and waits."""
+        """Ends the attached call, every later one, and any wait."""
 
     def attach(self, call: Any) -> None:
-        """`call` runs now; there is one at a time."""
+        """Attaches the running `call`; there is one at a time."""
 
     async def wait(self, duration: float) -> None:
-        """For `duration` seconds or until cancel()."""
+        """Waits for `duration` seconds or until cancel()."""
 
 
 class Call(Protocol):
     """One attempt of one call."""
 
     async def read(self) -> Any:
-        """The next response; None at the end. Raises LecternError."""
+        """Returns the next response; None at the end. Raises LecternError."""
 
     def write(self, request: Message) -> None:
-        """One more request of a call that was opened without requests. Does not wait."""
+        """Sends one more request of a call that was opened without requests. Does not wait."""
 
     def done_writing(self) -> None: ...
 
@@ -63,14 +64,14 @@ class Transport(Protocol):
         """Begins a call of DocumentQA. `requests` is None for a stream that is written to."""
 
     async def load(self, source: Source) -> bytes:
-        """source.load(), without keeping others waiting."""
+        """Returns source.load() without blocking the event loop."""
 
     async def resolve(self, host: str, port: int) -> list[str]:
-        """The addresses of a host, as HOST:PORT."""
+        """Returns the addresses of a host, as HOST:PORT."""
 
 
 def stub_of(channel: Any, method: str) -> tuple[Any, str]:
-    """The multi-callable of `method` on a channel of grpc or grpc.aio, and its kind."""
+    """Returns the multi-callable of `method` on a channel of grpc or grpc.aio, and its kind."""
     service = document_qa_pb2.DESCRIPTOR.services_by_name["DocumentQA"]
     descriptor = service.methods_by_name[method]
     kind = (("stream" if descriptor.client_streaming else "unary") + "_"
