@@ -1,5 +1,5 @@
-// Uninitialised memory, aligned to cache lines, that only grows. Large buffers ask the kernel for
-// huge pages: weights are read as a stream, for which small pages cost address translations.
+// Uninitialised, cache-line-aligned memory that only grows. Large buffers ask the kernel for huge
+// pages, because streaming through weights in small pages spends time on address translation.
 #pragma once
 
 #include <sys/mman.h>
@@ -12,14 +12,14 @@
 
 namespace lectern {
 
-// Owns `capacity` objects of a trivial type. Movable; not thread-safe while growing.
+// Owns `capacity` objects of a trivial type. Movable; Reserve() is not thread-safe.
 template <typename T>
 class AlignedBuffer {
  public:
   AlignedBuffer() = default;
   explicit AlignedBuffer(size_t count) { Reserve(count); }
 
-  // Room for `count` objects; the old contents are lost when it has to grow.
+  // Returns room for `count` objects. Growing discards the old contents.
   T* Reserve(size_t count) {
     if (count > capacity_) {
       constexpr size_t kCacheLine = 64, kHugePage = 2 << 20;

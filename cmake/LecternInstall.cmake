@@ -11,10 +11,10 @@ set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/lectern)
 
 install(TARGETS lectern-server lectern RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 
-foreach(name client proto base)
+foreach(name client proto protocol base)
   set_target_properties(lectern_${name} PROPERTIES EXPORT_NAME ${name})
 endforeach()
-install(TARGETS lectern_client lectern_proto lectern_base
+install(TARGETS lectern_client lectern_proto lectern_protocol lectern_base
         EXPORT lectern_targets
         ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR}
         INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})

@@ -1,5 +1,5 @@
-// A fast checksum against damage on disk: XXH3 with 64 bits (Collet, xxHash 0.8). Not against
-// attackers: whoever can write the file can write its checksum.
+// A fast 64-bit checksum against damage on disk: XXH3 (Collet, xxHash 0.8). It does not protect
+// against attackers, who can write the checksum along with the file.
 #pragma once
 
 #include <cstddef>

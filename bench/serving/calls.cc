@@ -28,7 +28,7 @@ class AskCall final : public grpc::ClientReadReactor<lectern::v1::AskResponse> {
     result_.start = result_.first_text = last_text_ = SteadyClock::now();
     context_.set_deadline(DeadlineIn(plan_.deadline));
     stub.async()->Ask(&context_, &plan_.request, this);
-    AddHold();  // reads of a slow reader begin outside of reactions
+    AddHold();  // a slow reader starts its reads outside of callbacks
     StartRead(&response_);
     StartCall();
   }
@@ -42,7 +42,7 @@ class AskCall final : public grpc::ClientReadReactor<lectern::v1::AskResponse> {
     }
     if (plan_.kind == Kind::kCancel && ++events_ == plan_.cancel_after) context_.TryCancel();
     if (plan_.kind != Kind::kSlow) return StartRead(&response_);
-    // A new alarm each time: the one before may still be in its callback.
+    // A new alarm each time, because the previous one may still be in its callback.
     alarm_ = std::make_unique<grpc::Alarm>();
     alarm_->Set(std::chrono::system_clock::now() + kSlowPause,
                 [this](bool) { StartRead(&response_); });
@@ -51,8 +51,8 @@ class AskCall final : public grpc::ClientReadReactor<lectern::v1::AskResponse> {
   void OnDone(const grpc::Status& status) override {
     result_.end = SteadyClock::now();
     result_.status = FromGrpcStatus(status);
-    // First the call, then the word that it is done: its context holds the channel, and the last
-    // one to let go of a channel must not be a thread of gRPC.
+    // Delete the call before reporting it: its context holds the channel, and the last reference to
+    // a channel must not be released on a thread of gRPC.
     const OnCallDone done = std::move(done_);
     const CallResult result = result_;
     delete this;
@@ -117,8 +117,8 @@ class UploadCall final : public grpc::ClientBidiReactor<lectern::v1::UploadDocum
   void OnDone(const grpc::Status& status) override {
     result_.end = SteadyClock::now();
     result_.status = FromGrpcStatus(status);
-    // First the call, then the word that it is done: its context holds the channel, and the last
-    // one to let go of a channel must not be a thread of gRPC.
+    // Delete the call before reporting it: its context holds the channel, and the last reference to
+    // a channel must not be released on a thread of gRPC.
     const OnCallDone done = std::move(done_);
     const CallResult result = result_;
     delete this;

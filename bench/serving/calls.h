@@ -1,4 +1,4 @@
-// The calls of a load, without a thread of their own (gRPC's callback API). Each deletes itself
+// The calls of a load, on gRPC's callback API, without a thread per call. Each call deletes itself
 // when it is done.
 #pragma once
 
@@ -23,7 +23,7 @@ using OnCallDone = std::function<void(const CallResult&)>;
 struct AskPlan {
   Kind kind = Kind::kAsk;
   lectern::v1::AskRequest request;
-  int cancel_after = 0;  // events, for kCancel
+  int cancel_after = 0;  // number of events, for kCancel
   double deadline = 30;  // seconds
 };
 

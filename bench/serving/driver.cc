@@ -77,7 +77,7 @@ nlohmann::json Driver::Run() {
 }
 
 void Driver::OpenLoop() {
-  // Arrivals do not wait for answers: that is what makes an overload one.
+  // Arrivals do not wait for answers, or there would be no overload.
   auto next = SteadyClock::now();
   while (recorder_->Now() < options_.seconds) {
     Start(/*again=*/false);
@@ -113,7 +113,7 @@ void Driver::Start(bool again) {
               .request = workload_.NextAsk(documents_),
               .cancel_after = 1 + static_cast<int>(workload_.Below(6)),
               .deadline = options_.deadline};
-      // A process that crashes is nobody's next caller.
+      // A crashed process makes no further call.
       if (kind == Kind::kCrash) Crash(plan.request.document_id());
     } while (kind == Kind::kCrash && again);
     if (kind == Kind::kCrash) return;

@@ -1,4 +1,4 @@
-// One phase of load: arrivals, their calls, and what they came to.
+// Runs one phase of load: arrivals, their calls and results.
 #pragma once
 
 #include <memory>
@@ -16,12 +16,12 @@
 
 namespace lectern::bench {
 
-// A connection of its own, whatever else this process has open.
+// A new connection, not shared with the rest of the process.
 std::unique_ptr<Stub> NewConnection(const std::string& server, int number);
 
 class Driver {
  public:
-  // `program` is this executable: crashing callers are processes of their own.
+  // `program` is this executable, which is started for each crashing caller.
   Driver(const LoadOptions& options, std::string program);
 
   // Uploads the documents that are asked about.
@@ -31,7 +31,7 @@ class Driver {
  private:
   void OpenLoop();
   void ClosedLoop();
-  // Starts the next arrival. `again`: when it is done, another one.
+  // Starts the next arrival; with `again`, another one whenever it is done.
   void Start(bool again) ABSL_LOCKS_EXCLUDED(mutex_);
   void Crash(const std::string& document);
   void WaitUntilDone() ABSL_LOCKS_EXCLUDED(mutex_);
@@ -49,12 +49,12 @@ class Driver {
   int open_ ABSL_GUARDED_BY(mutex_) = 0;
 };
 
-// Asks about `document` and, at its first text, ends this process as a crash does. Returns if there
-// is none.
+// Asks about `document` and ends this process at the first text, as a crash would. Returns if no
+// text comes.
 void AskAndCrash(const LoadOptions& options);
 
-// Opens `options.leak` AskMany streams a second for `options.seconds`, holds them all, says "held"
-// and sleeps until it is ended.
+// Opens `options.leak` AskMany streams per second for `options.seconds`, holds all of them, prints
+// "held" and sleeps until the process is ended.
 void HoldStreams(const LoadOptions& options);
 
 }  // namespace lectern::bench

@@ -65,7 +65,7 @@ void Recorder::Text(uint32_t tokens, SteadyClock::duration gap) {
   if (!Counts(Now())) return;
   absl::MutexLock lock(&mutex_);
   tokens_ += tokens;
-  // Merged pieces stand for several tokens.
+  // A merged piece counts for several tokens.
   if (gap > gap.zero() && tokens > 0) inter_token_ms_.push_back(Milliseconds(gap).count() / tokens);
 }
 

@@ -1,4 +1,4 @@
-// What the calls of a phase came to. Times are seconds since the phase began, or milliseconds where
+// Results of the calls of a phase. Times are seconds since the phase began, or milliseconds where
 // the name says so.
 #pragma once
 
@@ -21,7 +21,7 @@ struct CallResult {
   Kind kind = Kind::kAsk;
   absl::Status status;
   SteadyClock::time_point start;
-  SteadyClock::time_point first_text;  // as start: none came
+  SteadyClock::time_point first_text;  // equals start if none came
   SteadyClock::time_point end;
   uint64_t work_tokens = 0;  // prompt tokens computed and tokens generated
 };
@@ -32,7 +32,7 @@ class Recorder {
   Recorder(double warmup, double seconds) : warmup_(warmup), seconds_(seconds) {}
 
   void Sent() ABSL_LOCKS_EXCLUDED(mutex_);
-  // `tokens` came, after `gap` since the text before (zero for an answer's first text).
+  // `tokens` arrived `gap` after the previous text (zero for an answer's first text).
   void Text(uint32_t tokens, SteadyClock::duration gap) ABSL_LOCKS_EXCLUDED(mutex_);
   void Done(const CallResult& result) ABSL_LOCKS_EXCLUDED(mutex_);
 
@@ -57,8 +57,8 @@ class Recorder {
   std::vector<double> refusal_ms_ ABSL_GUARDED_BY(mutex_);
 };
 
-// Refused before any work was done for it: the queue or the memory is full, or the deadline cannot
-// be met.
+// True if the call was refused before any work was done: the queue or the memory is full, or the
+// deadline cannot be met.
 bool IsRefusal(const absl::Status& status);
 
 }  // namespace lectern::bench

@@ -16,10 +16,11 @@ const char* const kPlaces[] = {"the north gate",   "pump three", "the control de
 const char* const kEvents[] = {"the water level was normal", "an alarm was raised and answered",
                                "the valve was opened by hand", "the shift was handed over",
                                "the pressure fell for a minute"};
-const char* const kQuestions[] = {
-    "What happened at the weir?", "Where was an alarm raised, and what was done about it?",
-    "Tell what the log says about the control desk.", "Which valve was opened by hand, and where?",
-    "Describe what the log tells about the upper basin."};
+const char* const kQuestions[] = {"What happened at the weir?",
+                                  "Where was an alarm raised, and what was done about it?",
+                                  "Summarise what the log says about the control desk.",
+                                  "Which valve was opened by hand, and where?",
+                                  "Describe what the log says about the upper basin."};
 
 template <size_t N>
 const char* Pick(const char* const (&words)[N], std::mt19937_64& random) {
@@ -41,7 +42,7 @@ std::string DocumentText(uint64_t number, int tokens) {
 Workload::Workload(const LoadOptions& options)
     : options_(options),
       random_(options.seed),
-      // The server keeps what it has read: a text of an earlier run would cost it nothing.
+      // The server keeps documents, so a text of an earlier run would cost it nothing.
       uploads_((static_cast<uint64_t>(absl::ToUnixMicros(absl::Now())) << 8) ^
                static_cast<uint64_t>(getpid())) {}
 

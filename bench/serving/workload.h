@@ -1,4 +1,4 @@
-// What arrives, and when: drawn from a seed, so that two runs are the same.
+// Draws the arrivals and their times from a seed, so that runs are reproducible.
 #pragma once
 
 #include <lectern/v1/ask.pb.h>
@@ -14,13 +14,13 @@ namespace lectern::bench {
 
 enum class Kind {
   kAsk,     // a plain question
-  kUpload,  // a document of its own
+  kUpload,  // a new document
   kCancel,  // a question that is cancelled after some events
   kSlow,    // a question whose reader pauses before every message
-  kCrash,   // a question of a process that ends in the middle of the answer
+  kCrash,   // a question from a process that crashes during the answer
 };
 
-// A text of about `tokens` tokens; another one for each number.
+// A text of about `tokens` tokens, different for each number.
 std::string DocumentText(uint64_t number, int tokens);
 
 // Not thread-safe.
@@ -30,7 +30,7 @@ class Workload {
 
   Kind NextKind();
   double NextGap();                // seconds between two arrivals of the open loop
-  std::string NextUpload();        // never the same text twice, in any run
+  std::string NextUpload();        // a new text every time, in all runs
   uint64_t Below(uint64_t bound);  // uniform
   lectern::v1::AskRequest NextAsk(const std::vector<std::string>& documents);
 

@@ -20,6 +20,7 @@
 #include "client/cli/progress.h"
 #include "client/cli/report.h"
 #include "client/cli/text.h"
+#include "protocol/reasons.h"
 
 namespace lectern {
 namespace {
@@ -37,7 +38,7 @@ bool NamesSeveral(const std::string& server) {
   return server.find(',') != std::string::npos || server.find("://") != std::string::npos;
 }
 
-absl::Status OfQuestion(const absl::Status& status, const std::string& question) {
+absl::Status WithQuestion(const absl::Status& status, const std::string& question) {
   ErrorDetails details = GetErrorDetails(status);
   details.metadata["question"] = question;
   return MakeError(status.code(), {status.message().data(), status.message().size()}, details);
@@ -58,19 +59,19 @@ class Runner {
   int Run();
 
  private:
-  // A file that cannot be used and a failed call end with different exit statuses.
+  // Report unusable files and failed calls, which have different exit statuses.
   int UsageError(const absl::Status& status);
   int Report(const absl::Status& status);
   CallOptions Call();
 
   lectern::v1::UploadMetadata Metadata(const std::string& path) const;
   absl::Status Upload(std::string_view text);
-  // The id of a document with this text, or "" if the server has none or is to change it.
+  // The id of the stored document with this text, or "" if it is missing or has to be changed.
   absl::StatusOr<std::string> Find(std::string_view text);
   absl::Status AskAbout(std::string_view text);
   absl::Status Ask(const std::string& document, const CallOptions& call);
   absl::Status AskMany(const lectern::v1::AskRequest& request, const CallOptions& call);
-  // Writes --report. `text` is the document's, if it was given.
+  // Writes --report. `text` is the document, if its text is known.
   absl::Status WriteReport(std::optional<std::string_view> text) const;
   absl::Status Documents();
   absl::Status Delete();
@@ -89,7 +90,7 @@ class Runner {
   Canceller& canceller_;
   const absl::Time deadline_;
   Text questions_;
-  lectern::v1::Answer answer_;  // of Ask()
+  lectern::v1::Answer answer_;  // set by Ask()
   Client client_;
   ProgressLine progress_;
 };
@@ -229,7 +230,7 @@ absl::Status Runner::AskAbout(std::string_view text) {
 absl::Status Runner::Ask(const std::string& document, const CallOptions& call) {
   lectern::v1::AskRequest request = options_.ask;
   request.set_document_id(document);
-  // The document's own model answers; naming another one is for the server to refuse.
+  // The document's own model answers; the server refuses a different --model.
   request.set_model(options_.model);
   if (options_.has_attention) *request.mutable_attention() = options_.attention;
   if (!options_.questions.empty()) return AskMany(request, call);
@@ -273,13 +274,13 @@ absl::Status Runner::AskMany(const lectern::v1::AskRequest& request, const CallO
     const absl::Status& status = answers[i].status();
     if (!status.ok()) {
       if (!last_failure.ok()) std::fputs(ErrorText(last_failure).c_str(), err_);
-      last_failure = OfQuestion(status, requests[i].question());
+      last_failure = WithQuestion(status, requests[i].question());
     } else if (!options_.json) {
       Print(absl::StrCat(Printable(requests[i].question()), "\n", Printable(answers[i]->text()),
                          "\n", AnswerFooter(*answers[i]), "\n"));
     }
   }
-  return last_failure;  // which the caller reports
+  return last_failure;  // reported by the caller
 }
 
 absl::Status Runner::Documents() {
@@ -318,19 +319,20 @@ absl::Status Runner::Status() {
 }
 
 absl::Status Runner::WaitUntilServing() {
-  for (bool told = false;; absl::SleepFor(kPoll)) {
+  for (bool announced = false;; absl::SleepFor(kPoll)) {
     LECTERN_ASSIGN_OR_RETURN(const ServerStatus status, client_.GetServerStatus(Call()));
     if (status.state() == ServerStatus::STATE_SERVING) return absl::OkStatus();
     if (status.state() == ServerStatus::STATE_DRAINING) {
-      // One of several replicas answers for all here; calls find another one.
+      // This is the status of one replica among several; calls can go to another one.
       if (NamesSeveral(options_.server) && client_.WaitUntilServing(kConnectTimeout)) {
         return absl::OkStatus();
       }
       return MakeError(absl::StatusCode::kUnavailable, "the server is shutting down",
-                       {.reason = "DRAINING"});
+                       {.reason = kReasonDraining});
     }
-    if (!told) std::fprintf(err_, "waiting for the server: %s\n", status.explanation().c_str());
-    told = true;
+    if (!announced)
+      std::fprintf(err_, "waiting for the server: %s\n", status.explanation().c_str());
+    announced = true;
   }
 }
 
@@ -349,7 +351,7 @@ int Runner::Run() {
     questions_ = *std::move(read);
   }
   if (!options_.report.empty()) {
-    // Before the question is asked, which may take long.
+    // Checked before asking the question, which may take long.
     const std::string folder = std::filesystem::absolute(options_.report).parent_path();
     if (access(folder.c_str(), W_OK) != 0) {
       return UsageError(absl::InvalidArgumentError(absl::StrCat("cannot write into ", folder)));

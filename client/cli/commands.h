@@ -8,7 +8,7 @@
 
 namespace lectern {
 
-// Exit statuses; --help names them.
+// Exit statuses, documented in --help.
 inline constexpr int kExitOk = 0;
 inline constexpr int kExitServerError = 1;
 inline constexpr int kExitUsage = 2;

@@ -33,7 +33,7 @@ void WatchSignals(lectern::Canceller& canceller) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  // Errors are reported below; what gRPC writes to stderr on its own is for those who ask for it.
+  // Errors are reported below; gRPC's own messages on stderr appear only on request.
   setenv("GRPC_VERBOSITY", "NONE", /*overwrite=*/0);
   const auto options =
       lectern::ParseCommandLine(std::vector<std::string>(argv + 1, argv + argc),

@@ -23,7 +23,7 @@ std::string MiB(uint64_t bytes) {
   return absl::StrFormat("%.1f MiB", static_cast<double>(bytes) / (1 << 20));
 }
 
-// On one line, and cut at a character if it is long.
+// Joins the text into one line, truncated between characters if it is long.
 std::string Quote(const std::string& text) {
   std::string line = Printable(text);
   for (char& c : line) {
@@ -61,7 +61,7 @@ std::string Printable(std::string_view text) {
     const auto byte = static_cast<unsigned char>(c);
     if ((byte >= 0x20 && byte != 0x7f) || c == '\n' || c == '\t') out += c;
   }
-  // The C1 controls U+0080 to U+009F, which some terminals obey as well.
+  // Some terminals also obey the C1 controls U+0080 to U+009F.
   for (size_t at = 0; at + 1 < out.size();) {
     const bool c1 = out[at] == '\xc2' && static_cast<unsigned char>(out[at + 1]) < 0xa0;
     c1 ? static_cast<void>(out.erase(at, 2)) : static_cast<void>(++at);
@@ -92,7 +92,7 @@ std::string AnswerFooter(const lectern::v1::Answer& answer) {
       ShortTime(answer.timings().time_to_first_text()), answer.usage().generated_tokens(),
       answer.timings().decode_tokens_per_second(), ExactnessText(answer.exactness()));
   if (answer.finish_reason() == lectern::v1::Answer::FINISH_REASON_LENGTH) {
-    absl::StrAppend(&text, "  the answer was cut at --max_new_tokens\n");
+    absl::StrAppend(&text, "  the answer was truncated at --max_new_tokens\n");
   }
   return text;
 }
@@ -107,7 +107,7 @@ std::string DocumentLine(const lectern::v1::Document& document) {
 std::string ModelText(const lectern::v1::ModelInfo& model) {
   return absl::StrFormat(
       "%s\n  %s, %s parameters, %s %s, computed in %s, %s in memory\n"
-      "  window %s tokens, %d layers, %s bytes of keys and values a token\n"
+      "  context length %s tokens, %d layers, KV cache %s bytes per token\n"
       "  default attention: %s\n",
       Printable(model.name()), model.family(), WithCommas(model.parameters()), model.format(),
       model.quantization(), model.numerics(), MiB(model.weight_bytes()), WithCommas(model.window()),
@@ -122,7 +122,7 @@ std::string StatusText(const lectern::v1::ServerStatus& status) {
   const auto& limits = status.limits();
   return absl::StrFormat(
       "%s  %s\n  version %s, up %.0f s, %d threads, %s kernels\n"
-      "  %d running, %d waiting of at most %d\n  %d documents, %s of %s for keys and values\n"
+      "  %d running, %d waiting of at most %d\n  %d documents, %s of %s KV cache\n"
       "  limits: document %s bytes, question %s bytes, answer %s tokens, k %s\n",
       StateName(status.state()), Printable(status.explanation()), status.version(),
       Seconds(status.uptime()), status.threads(), status.isa(), status.requests_running(),

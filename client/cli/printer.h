@@ -1,4 +1,4 @@
-// How `lectern` shows what the server sent.
+// Formats what the server sent for a terminal or as JSON.
 #pragma once
 
 #include <lectern/v1/document_qa.pb.h>
@@ -10,18 +10,18 @@
 
 namespace lectern {
 
-// `text` without control characters but line feeds and tabs, so that no document and no answer can
-// send commands to a terminal.
+// Removes control characters other than line feeds and tabs, so that neither documents nor answers
+// can send commands to a terminal.
 std::string Printable(std::string_view text);
 
-// One line of protobuf's JSON mapping, with its line feed.
+// One line in protobuf's JSON mapping, including the line feed.
 std::string JsonLine(const google::protobuf::Message& message);
 
 std::string ShortTime(const google::protobuf::Duration& duration);  // "34 ms", "1.20 s"
-// "exact", or k and what becomes of the tail.
+// "exact", or k and the tail.
 std::string PolicyText(const lectern::v1::AttentionPolicy& policy);
 
-// What stands below a streamed answer: evidence, one line of timings.
+// The lines printed after a streamed answer: evidence and one line of timings.
 std::string AnswerFooter(const lectern::v1::Answer& answer);
 
 std::string DocumentLine(const lectern::v1::Document& document);
@@ -30,7 +30,7 @@ std::string StatusText(const lectern::v1::ServerStatus& status);
 // "SERVING", "LOADING", ...
 std::string StateName(lectern::v1::ServerStatus::State state);
 
-// Code, message, reason, violated fields and retry hint of a failed call.
+// The code, message, reason, violated fields and retry hint of a failed call.
 std::string ErrorText(const absl::Status& status);
 
 }  // namespace lectern

@@ -19,14 +19,14 @@ using lectern::v1::Answer;
 using lectern::v1::EvidenceSpan;
 
 constexpr size_t kSurroundingBytes = 4096;  // shown on both sides of evidence in a long text
-constexpr int kLevels = 5;                  // of shades: .heat-1 to .heat-5
+constexpr int kLevels = 5;                  // shades: .heat-1 to .heat-5
 constexpr double kMapWidth = 1000;
 
 struct Range {
   size_t begin = 0, end = 0;  // bytes of the text
 };
 
-// A character that could make text look like other text.
+// True for characters that could make a text look like another one.
 bool ChangesDirection(char32_t c) {
   return (c >= 0x202a && c <= 0x202e) || (c >= 0x2066 && c <= 0x2069);
 }
@@ -65,14 +65,14 @@ size_t CharacterEnd(std::string_view text, size_t at) {
   return at;
 }
 
-// Where a span lies in `text`: inside it and on character boundaries, whatever the server said.
+// The range of a span, clamped to `text` and to character boundaries whatever the server sent.
 Range RangeOf(const EvidenceSpan& span, std::string_view text) {
   const size_t begin = std::min<size_t>(span.begin_byte(), text.size());
   const size_t end = std::clamp<size_t>(span.end_byte(), begin, text.size());
   return {CharacterBegin(text, begin), CharacterEnd(text, end)};
 }
 
-// The shade of a span: by its share of the strongest one's attention.
+// The shade of a span, from its attention relative to the strongest span's.
 int LevelOf(const EvidenceSpan& span, const Answer& answer) {
   double most = 0;
   for (const EvidenceSpan& other : answer.evidence()) most = std::max(most, other.attention());
@@ -84,15 +84,15 @@ std::string Percent(double share) { return absl::StrFormat("%.1f&#8239;%%", shar
 
 std::string Number(int index) { return absl::StrCat(index + 1); }
 
-// Parts of the text that the page shows, in order: all of it, or the surroundings of the evidence.
+// The parts of the text shown, in order: all of it, or the surroundings of the evidence.
 std::vector<Range> ShownRanges(const std::vector<Range>& spans, std::string_view text) {
   if (text.size() <= kWholeTextBytes) return {{0, text.size()}};
   std::vector<Range> wide;
   for (const Range& span : spans) {
     const size_t before = std::min(span.begin, kSurroundingBytes);
-    const size_t behind = std::min(text.size() - span.end, kSurroundingBytes);
+    const size_t after = std::min(text.size() - span.end, kSurroundingBytes);
     wide.push_back(
-        {CharacterBegin(text, span.begin - before), CharacterEnd(text, span.end + behind)});
+        {CharacterBegin(text, span.begin - before), CharacterEnd(text, span.end + after)});
   }
   std::sort(wide.begin(), wide.end(),
             [](const Range& a, const Range& b) { return a.begin < b.begin; });
@@ -128,13 +128,13 @@ class MarkedText {
     return html;
   }
 
-  // Where in the document the evidence lies, as a strip.
+  // A strip that shows where in the document the evidence is.
   std::string Map() const {
     std::string html =
         "<svg class=\"map\" viewBox=\"0 0 1000 16\" preserveAspectRatio=\"none\" "
         "aria-hidden=\"true\">";
     const double scale = kMapWidth / static_cast<double>(std::max<size_t>(text_.size(), 1));
-    for (int i = answer_.evidence_size() - 1; i >= 0; --i) {  // the strongest lies on top
+    for (int i = answer_.evidence_size() - 1; i >= 0; --i) {  // the strongest is drawn last
       const double width =
           std::max(scale * static_cast<double>(spans_[i].end - spans_[i].begin), 5.);
       const double x = std::min(scale * static_cast<double>(spans_[i].begin), kMapWidth - width);
@@ -150,11 +150,10 @@ class MarkedText {
  private:
   static void AppendGap(size_t begin, size_t end, std::string& html) {
     if (begin == end) return;
-    absl::StrAppend(&html, "<p class=\"gap\">", WithCommas(end - begin),
-                    " bytes are not shown</p>\n");
+    absl::StrAppend(&html, "<p class=\"gap\">", WithCommas(end - begin), " bytes not shown</p>\n");
   }
 
-  // Spans may overlap: a piece between two of their ends takes the shade of the strongest.
+  // Spans may overlap; each piece between two boundaries takes the shade of its strongest span.
   void AppendPart(const Range& part, std::string& html) const {
     std::vector<size_t> cuts = {part.begin, part.end};
     for (const Range& span : spans_) {
@@ -195,11 +194,12 @@ class MarkedText {
 
   const Answer& answer_;
   const std::string_view text_;
-  std::vector<Range> spans_;  // of the answer's evidence, in its order
+  std::vector<Range> spans_;  // one per piece of evidence, in the answer's order
 };
 
 std::string Cards(const Answer& answer, bool links) {
-  if (answer.evidence().empty()) return "<p class=\"quiet\">None was asked for or found.</p>\n";
+  if (answer.evidence().empty())
+    return "<p class=\"quiet\">No evidence was requested or found.</p>\n";
   std::string html = "<ol class=\"cards\">\n";
   for (int i = 0; i < answer.evidence_size(); ++i) {
     const EvidenceSpan& span = answer.evidence(i);
@@ -227,7 +227,7 @@ std::string Notes(const Answer& answer) {
         "question&#8217;s words.</p>\n";
   }
   if (answer.finish_reason() == Answer::FINISH_REASON_LENGTH) {
-    html += "<p class=\"note\">The answer was cut at the limit of its length.</p>\n";
+    html += "<p class=\"note\">The answer was truncated at its length limit.</p>\n";
   }
   return html;
 }
@@ -236,25 +236,25 @@ void AppendFact(std::string_view name, const std::string& value, std::string& ht
   absl::StrAppend(&html, "<div><dt>", std::string(name), "</dt><dd>", value, "</dd></div>\n");
 }
 
-// The two lists of facts below the answer; values are HTML.
+// Appends a row to one of the two lists of facts; `value` is HTML.
 std::string ExactnessFacts(const Answer& answer) {
   const auto& exactness = answer.exactness();
   std::string html = "<dl>\n";
   AppendFact("Attention", EscapeHtml(PolicyText(exactness.policy())), html);
   if (exactness.exact()) {
-    AppendFact("Kept mass", "1: every key was kept", html);
+    AppendFact("Kept mass", "1 (every key was kept)", html);
   } else {
     AppendFact("Kept mass",
-               absl::StrFormat("%.3f in the mean, %.3f at worst", exactness.kept_mass_mean(),
+               absl::StrFormat("%.3f mean, %.3f minimum", exactness.kept_mass_mean(),
                                exactness.kept_mass_min()),
                html);
   }
   if (exactness.fell_back_to_exact()) {
-    AppendFact("Fell back", "the error was above the limit, computed again with every key", html);
+    AppendFact("Fell back", "to dense attention, because the error exceeded the limit", html);
   }
   AppendFact("Weights, keys and values",
              EscapeHtml(absl::StrCat(exactness.numerics(), ", ", exactness.kv_cache())), html);
-  AppendFact("Document read for this", Percent(answer.considered_ratio()), html);
+  AppendFact("Share of the document considered", Percent(answer.considered_ratio()), html);
   AppendFact("Question&#8217;s words in the evidence", Percent(answer.question_coverage()), html);
   return html + "</dl>\n";
 }
@@ -265,12 +265,12 @@ std::string TimingFacts(const Answer& answer) {
   std::string html = "<dl>\n";
   AppendFact("First text", ShortTime(timings.time_to_first_text()), html);
   AppendFact("Total", ShortTime(timings.total()), html);
-  AppendFact("Waiting, reading, writing",
+  AppendFact("Queue, prefill, decode",
              absl::StrCat(ShortTime(timings.queue()), ", ", ShortTime(timings.prefill()), ", ",
                           ShortTime(timings.decode())),
              html);
-  AppendFact("Written",
-             absl::StrFormat("%d tokens, %.0f a second", usage.generated_tokens(),
+  AppendFact("Generated",
+             absl::StrFormat("%d tokens, %.0f per second", usage.generated_tokens(),
                              timings.decode_tokens_per_second()),
              html);
   AppendFact("Prompt",
@@ -287,15 +287,17 @@ std::string DocumentSection(const Report& report) {
       "<h2 id=\"document-heading\">Document</h2>\n";
   if (!report.text) {
     return html +
-           "<p class=\"quiet\">The server keeps no texts, so that this page shows the evidence "
-           "alone. With <code>lectern ask --file=FILE --report=&#8230;</code> it shows the whole "
+           "<p class=\"quiet\">The server returns no texts, so this page shows only the "
+           "evidence. With <code>lectern ask --file=FILE --report=&#8230;</code> it shows the "
+           "whole "
            "document.</p>\n</section>\n";
   }
   const MarkedText marked(report.answer, *report.text);
-  absl::StrAppend(&html, marked.Map(),
-                  "<p class=\"quiet legend\">Marked is the evidence, darker where the question "
-                  "attended more. The strip shows where in the document it lies.</p>\n",
-                  marked.Html(), "</section>\n");
+  absl::StrAppend(
+      &html, marked.Map(),
+      "<p class=\"quiet legend\">Evidence is marked, darker where the question attended "
+      "more. The strip shows its place in the document.</p>\n",
+      marked.Html(), "</section>\n");
   return html;
 }
 
@@ -326,7 +328,7 @@ std::string EscapeHtml(std::string_view text) {
       text.remove_prefix(Utf8IllFormedLength(text));
       continue;
     }
-    // A browser would make one line feed of the two.
+    // A browser would collapse the two into one line feed.
     if (text.substr(0, 2) != "\r\n") AppendEscaped(Utf8CodePoint(text), out);
     text.remove_prefix(length);
   }

@@ -1,9 +1,9 @@
-// An answer as a page: question, answer, evidence in its place in the document, exactness and
-// times.
+// Renders an answer as an HTML page: question, answer, evidence in its place in the document,
+// exactness and timings.
 //
 // The page is one file without scripts, and its Content-Security-Policy lets a browser load
-// nothing: the only style is the one whose digest stands in the policy. All text is escaped;
-// characters that would hide or reorder text are shown as what they are.
+// nothing: the policy allows a single style, by its digest. All text is escaped; characters that
+// would hide or reorder text are shown explicitly.
 #pragma once
 
 #include <lectern/v1/ask.pb.h>
@@ -19,20 +19,21 @@ namespace lectern {
 struct Report {
   std::string question;
   const lectern::v1::Answer& answer;
-  std::string title;  // of the document; may be empty
-  // The document's bytes, which evidence counts. Without them the page shows the evidence alone.
+  std::string title;  // the document's; may be empty
+  // The document's bytes, into which the offsets of evidence point. Without them the page shows
+  // only the evidence.
   std::optional<std::string_view> text;
   absl::Time time;
 };
 
-// Of texts beyond this size a page holds the surroundings of the evidence alone.
+// For longer texts the page shows only the surroundings of the evidence.
 inline constexpr size_t kWholeTextBytes = 4u << 20;
 
 std::string ReportPage(const Report& report);
 
-// `text` for an HTML element's content or a quoted attribute. Ill-formed UTF-8 becomes U+FFFD,
-// control characters but line feeds and tabs become their pictures (U+2400 on), and those that
-// change the direction of text are written out: "[U+202E]".
+// Escapes `text` for the content of an HTML element or a quoted attribute. Ill-formed UTF-8 becomes
+// U+FFFD, control characters other than line feeds and tabs become their pictures (from U+2400),
+// and characters that change the direction of text are spelled out: "[U+202E]".
 std::string EscapeHtml(std::string_view text);
 
 // The style of every page.

@@ -8,7 +8,8 @@
 namespace lectern {
 namespace {
 
-constexpr size_t kMaxStdinBytes = 256u << 20;  // a guard of this process, not the server's limit
+constexpr size_t kMaxStdinBytes = 256u
+                                  << 20;  // protects this process; the server has its own limit
 
 }  // namespace
 

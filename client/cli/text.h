@@ -1,4 +1,4 @@
-// A text that a command was given: a file, or standard input.
+// The input text of a command: a file or standard input.
 #pragma once
 
 #include <memory>

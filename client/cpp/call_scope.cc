@@ -11,30 +11,17 @@
 #include "base/files/mapped_file.h"
 #include "base/status_macros.h"
 #include "client/cpp/rpc_status.h"
+#include "protocol/metadata.h"
+#include "protocol/reasons.h"
 
 namespace lectern {
 namespace {
 
-constexpr char kTenant[] = "x-lectern-tenant";
-constexpr char kRequestId[] = "x-request-id";
-constexpr char kDocument[] = "x-lectern-document";
-constexpr size_t kMaxDocumentId = 64;
-constexpr size_t kMaxTokenBytes = 1024;
-
-// Whether `value` is a name of at most `limit` characters; it may be empty.
-bool IsName(std::string_view value, size_t limit) {
-  bool good = value.size() <= limit;
-  for (const char c : value) {
-    good = good && (absl::ascii_isalnum(c) || c == '.' || c == '_' || c == '-');
-  }
-  return good;
-}
-
 absl::Status CheckName(const char* field, std::string_view value, size_t limit) {
-  if (IsName(value, limit)) return absl::OkStatus();
+  if (value.empty() || IsName(value, limit)) return absl::OkStatus();
   const std::string allowed = absl::StrCat("must be [A-Za-z0-9._-]{1,", limit, "}");
   return MakeError(absl::StatusCode::kInvalidArgument, absl::StrCat(field, " ", allowed),
-                   {.reason = "INVALID_REQUEST", .field_violations = {{field, allowed}}});
+                   {.reason = kReasonInvalidRequest, .field_violations = {{field, allowed}}});
 }
 
 absl::Status CheckToken(std::string_view token) {
@@ -44,7 +31,7 @@ absl::Status CheckToken(std::string_view token) {
   const std::string allowed =
       absl::StrCat("must be at most ", kMaxTokenBytes, " visible ASCII characters");
   return MakeError(absl::StatusCode::kInvalidArgument, absl::StrCat("the token ", allowed),
-                   {.reason = "INVALID_REQUEST", .field_violations = {{"token", allowed}}});
+                   {.reason = kReasonInvalidRequest, .field_violations = {{"token", allowed}}});
 }
 
 }  // namespace
@@ -72,9 +59,9 @@ DocumentSource FileSource(const std::string& path) {
 }
 
 absl::Status CheckOptions(const CallOptions& options) {
-  LECTERN_RETURN_IF_ERROR(CheckName(kTenant, options.tenant, 64));
+  LECTERN_RETURN_IF_ERROR(CheckName(kTenantKey, options.tenant, kMaxTenantBytes));
   LECTERN_RETURN_IF_ERROR(CheckToken(options.token));
-  return CheckName(kRequestId, options.request_id, 128);
+  return CheckName(kRequestIdKey, options.request_id, kMaxRequestIdBytes);
 }
 
 absl::Time DeadlineOf(const CallOptions& options) { return absl::Now() + options.timeout; }
@@ -83,14 +70,15 @@ CallScope::CallScope(const CallOptions& options, absl::Time deadline,
                      const std::string& document_id)
     : canceller_(options.canceller) {
   if (deadline != absl::InfiniteFuture()) context_.set_deadline(absl::ToChronoTime(deadline));
-  if (!options.tenant.empty()) context_.AddMetadata(kTenant, options.tenant);
+  if (!options.tenant.empty()) context_.AddMetadata(kTenantKey, options.tenant);
   if (!options.token.empty()) {
-    context_.AddMetadata("authorization", absl::StrCat("Bearer ", options.token));
+    context_.AddMetadata(kAuthorizationKey,
+                         absl::StrCat(std::string(kBearerPrefix), options.token));
   }
-  if (!options.request_id.empty()) context_.AddMetadata(kRequestId, options.request_id);
+  if (!options.request_id.empty()) context_.AddMetadata(kRequestIdKey, options.request_id);
   // An id that metadata cannot carry is left out here; the server refuses the request.
-  if (!document_id.empty() && IsName(document_id, kMaxDocumentId)) {
-    context_.AddMetadata(kDocument, document_id);
+  if (IsName(document_id, kMaxDocumentIdBytes)) {
+    context_.AddMetadata(kDocumentKey, document_id);
   }
   if (canceller_ == nullptr) return;
   absl::MutexLock lock(&canceller_->mutex_);
@@ -108,7 +96,7 @@ absl::Status CallScope::ToStatus(const grpc::Status& status) const {
   const absl::Status plain = FromGrpcStatus(status);
   if (plain.ok()) return plain;
   const auto& trailing = context_.GetServerTrailingMetadata();
-  const auto id = trailing.find(kRequestId);
+  const auto id = trailing.find(kRequestIdKey);
   if (id == trailing.end()) return plain;
   ErrorDetails details = GetErrorDetails(plain);
   details.metadata["request_id"] = std::string(id->second.data(), id->second.size());

@@ -1,7 +1,7 @@
 #include "client/cpp/document_ids.h"
 
-#include "base/document_id.h"
 #include "client/cpp/call_scope.h"
+#include "protocol/document_id.h"
 
 namespace lectern {
 

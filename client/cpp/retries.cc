@@ -5,6 +5,7 @@
 #include "absl/strings/match.h"
 #include "absl/time/clock.h"
 #include "base/error_details.h"
+#include "protocol/reasons.h"
 
 namespace lectern {
 namespace {
@@ -33,7 +34,7 @@ Retries::Retries(const CallOptions& options, absl::Time deadline)
 bool Retries::NeedsUpload(const absl::Status& failed) const {
   if (options_.document == nullptr || !absl::IsNotFound(failed)) return false;
   const std::string reason = GetErrorDetails(failed).reason;
-  return reason == "DOCUMENT_EVICTED" || reason == "DOCUMENT_NOT_FOUND";
+  return reason == kReasonDocumentEvicted || reason == kReasonDocumentNotFound;
 }
 
 bool Retries::Retryable(const absl::Status& failed) const {

@@ -7,6 +7,7 @@
 #include "base/error_details.h"
 #include "base/hashing/sha256.h"
 #include "base/status_macros.h"
+#include "protocol/reasons.h"
 
 namespace lectern {
 namespace {
@@ -87,7 +88,7 @@ absl::Status Session::Upload() {
   return MakeError(
       absl::StatusCode::kInvalidArgument,
       absl::StrCat("the text given for ", document_id_, " is that of ", document->id()),
-      {.reason = "INVALID_REQUEST", .field_violations = {{"document_id", "differs"}}});
+      {.reason = kReasonInvalidRequest, .field_violations = {{"document_id", "differs"}}});
 }
 
 absl::Status Session::Begin() {

@@ -51,7 +51,7 @@ class Route : public CivetHandler {
   bool handleOptions(CivetServer*, mg_connection* c) override { return Refuse(c); }
 
  private:
-  // CivetWeb matches prefixes; only the path itself is served.
+  // CivetWeb matches prefixes; serve only the path itself.
   HttpReply Reply(mg_connection* connection) const {
     const mg_request_info* info = mg_get_request_info(connection);
     if (path_ != info->local_uri) return {.code = 404, .body = "not found\n"};

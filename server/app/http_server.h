@@ -1,4 +1,5 @@
-// Plain HTTP beside gRPC: /metrics for Prometheus, /startupz, /readyz and /livez for Kubernetes.
+// The HTTP server next to gRPC: /metrics for Prometheus, /startupz, /readyz and /livez for
+// Kubernetes.
 #pragma once
 
 #include <cstdint>
@@ -17,14 +18,14 @@ struct HttpReply {
   std::string body;
 };
 
-// Serves GET of fixed paths from four threads; everything else is 404 or 405. Handlers are called
-// from those threads and must not block.
+// Answers GET and HEAD requests for fixed paths from four threads; other requests get 404 or 405.
+// Handlers are called from those threads and must not block.
 class HttpServer {
  public:
   using Handler = std::function<HttpReply()>;
 
-  // UNAVAILABLE naming the address when it cannot listen there. `address` is HOST:PORT, port 0
-  // takes a free one.
+  // Listens on `address`, HOST:PORT; port 0 picks a free one. UNAVAILABLE names an address on which
+  // it cannot listen.
   static absl::StatusOr<std::unique_ptr<HttpServer>> Start(const std::string& address,
                                                            std::map<std::string, Handler> handlers);
   ~HttpServer();

@@ -7,22 +7,22 @@
 #include "absl/time/clock.h"
 #include "base/log.h"
 #include "base/loopback.h"
-#include "base/pem.h"
 #include "base/status_macros.h"
+#include "server/app/pem.h"
 
 namespace lectern {
 namespace {
 
 void LogReload(const char* what, const absl::Status& status) {
   if (status.ok()) {
-    LogInfo(absl::StrCat(what, " changed, the new ones are in force"));
+    LogInfo(absl::StrCat(what, " reloaded"));
   } else {
-    LogError(absl::StrCat(what, " changed, refused; those read before stay in force"),
+    LogError(absl::StrCat(what, " refused; the previous ones stay in force"),
              {{"error", std::string(status.message())}});
   }
 }
 
-absl::Status In(const std::string& path, const absl::Status& status) {
+absl::Status InFile(const std::string& path, const absl::Status& status) {
   if (status.ok()) return status;
   return absl::InvalidArgumentError(absl::StrCat(path, ": ", status.message()));
 }
@@ -35,8 +35,9 @@ absl::StatusOr<std::unique_ptr<Security>> Security::Create(const Options& option
   if (!options.security.tls_cert.empty()) LECTERN_RETURN_IF_ERROR(security->StartTls());
   if (!options.security.auth_tokens.empty()) LECTERN_RETURN_IF_ERROR(security->StartTokens());
   if (options.security.tls_cert.empty() && !IsLoopback(options.listen)) {
-    LogWarning("plain text on an address that others may reach: put a proxy with TLS in front",
-               {{"listen", options.listen}});
+    LogWarning(
+        "serving plain text on a non-loopback address: enable TLS or put a TLS proxy in front",
+        {{"listen", options.listen}});
   }
   return security;
 }
@@ -51,12 +52,12 @@ absl::Status Security::StartTls() {
   const auto load = [this](const std::vector<std::string>& contents) -> absl::Status {
     const auto expiry = CheckKeyPair(contents[0], contents[1], absl::Now());
     LECTERN_RETURN_IF_ERROR(
-        In(absl::StrCat(options_.security.tls_cert, " and ", options_.security.tls_key),
-           expiry.status()));
+        InFile(absl::StrCat(options_.security.tls_cert, " and ", options_.security.tls_key),
+               expiry.status()));
     const bool mutual = contents.size() > 2;
     if (mutual) {
       LECTERN_RETURN_IF_ERROR(
-          In(options_.security.tls_client_ca, CheckAuthorities(contents[2], absl::Now())));
+          InFile(options_.security.tls_client_ca, CheckAuthorities(contents[2], absl::Now())));
     }
     tls_.Set({.chain = contents[0],
               .key = contents[1],
@@ -76,7 +77,7 @@ absl::Status Security::StartTls() {
 
 absl::Status Security::StartTokens() {
   const auto load = [this](const std::vector<std::string>& contents) {
-    return In(options_.security.auth_tokens, tokens_.Load(contents[0]));
+    return InFile(options_.security.auth_tokens, tokens_.Load(contents[0]));
   };
   LECTERN_ASSIGN_OR_RETURN(token_watch_, FileWatch::Start({.paths = {options_.security.auth_tokens},
                                                            .load = load,

@@ -1,5 +1,5 @@
-// Who may connect and who may call: TLS, client certificates and tokens, read again when their
-// files change. docs/guides/security.md.
+// Controls who may connect and call: TLS, client certificates and tokens, reloaded when their files
+// change. docs/guides/security.md.
 #pragma once
 
 #include <grpcpp/security/server_credentials.h>
@@ -20,14 +20,14 @@ namespace lectern {
 // Outlives the gRPC server. `options` and `metrics` outlive this object.
 class Security {
  public:
-  // Reads the files that the options name. INVALID_ARGUMENT that names the file and what is wrong
-  // with it.
+  // Reads the files named in the options. INVALID_ARGUMENT names the file and what is wrong with
+  // it.
   static absl::StatusOr<std::unique_ptr<Security>> Create(const Options& options,
                                                           ServerMetrics* metrics);
 
-  // Of the port: TLS if there is a certificate, else plain text.
+  // Credentials for the port: TLS if there is a certificate, else plain text.
   std::shared_ptr<grpc::ServerCredentials> credentials();
-  // Null where no token is asked for.
+  // Null if calls need no token.
   const AccessTokens* tokens() const { return token_watch_ == nullptr ? nullptr : &tokens_; }
 
  private:
@@ -40,7 +40,7 @@ class Security {
   ServerMetrics* const metrics_;
   TlsCredentials tls_;
   AccessTokens tokens_;
-  // Destroyed first: their threads use what stands above.
+  // Destroyed first: their threads use the fields above.
   std::unique_ptr<FileWatch> tls_watch_;
   std::unique_ptr<FileWatch> token_watch_;
 };

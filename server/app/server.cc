@@ -49,7 +49,7 @@ constexpr absl::Duration kGrpcShutdownGrace = absl::Seconds(2);
 // arrive during gRPC shutdown are CANCELLED, which clients do not retry.
 constexpr absl::Duration kMinRefusalTime = absl::Milliseconds(200);
 
-// Waits for the answer of the warm-up question.
+// Waits for the answer to the warm-up question.
 class WarmUpSink : public AskSink {
  public:
   void OnQueued(uint32_t) override {}

@@ -22,7 +22,7 @@ sigset_t Signals() {
 ShutdownSignals::ShutdownSignals() {
   const sigset_t set = Signals();
   pthread_sigmask(SIG_BLOCK, &set, nullptr);
-  // A client that goes away must not end the server.
+  // A client that disconnects must not end the server.
   signal(SIGPIPE, SIG_IGN);
   listener_ = std::thread([this] { Listen(); });
 }
@@ -45,7 +45,7 @@ void ShutdownSignals::Listen() {
       requested_ = true;
     }
     if (second) {
-      LogWarning("second signal, leaving at once");
+      LogWarning("second signal; exiting at once");
       _exit(1);
     }
     if (!draining_) {

@@ -1,4 +1,4 @@
-// SIGTERM and SIGINT as events: the signals are blocked in every thread and waited for in one.
+// Turns SIGTERM and SIGINT into events: blocks them in all threads and waits for them in one.
 #pragma once
 
 #include <atomic>
@@ -9,8 +9,8 @@
 
 namespace lectern {
 
-// To be made before any other thread. The first signal ends Wait(); the second ends the process at
-// once with exit code 1.
+// Create it before any other thread. The first signal ends Wait(); the second one ends the process
+// at once with exit status 1.
 class ShutdownSignals {
  public:
   ShutdownSignals();
@@ -19,8 +19,8 @@ class ShutdownSignals {
   void Wait() ABSL_LOCKS_EXCLUDED(mutex_);
   bool requested() const ABSL_LOCKS_EXCLUDED(mutex_);
 
-  // Until called, a first signal ends the process at once with exit code 0: there is nothing to
-  // drain while models load.
+  // Until this is called, the first signal ends the process at once with exit status 0: there is
+  // nothing to drain while models load.
   void StartDraining() { draining_ = true; }
 
  private:

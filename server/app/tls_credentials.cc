@@ -9,9 +9,9 @@
 namespace lectern {
 namespace {
 
-// Credentials of gRPC's C core as those of its C++ library, which has no reloading of its own but
-// from files whose pair may be torn: its FileWatcherCertificateProvider (1.51) then refuses every
-// handshake.
+// Wraps credentials of gRPC's C core for its C++ library. The library itself reloads only from
+// files and may read a certificate with the wrong key: its FileWatcherCertificateProvider (1.51)
+// then refuses every handshake.
 #if GRPC_CPP_VERSION_MAJOR == 1 && GRPC_CPP_VERSION_MINOR < 54
 class CoreCredentials final : public grpc::ServerCredentials {
  public:
@@ -54,8 +54,8 @@ grpc_ssl_certificate_config_reload_status TlsCredentials::Fetch(
   if (credentials.fetched_) return GRPC_SSL_CERTIFICATE_CONFIG_RELOAD_UNCHANGED;
   const TlsIdentity& identity = credentials.identity_;
   const grpc_ssl_pem_key_cert_pair pair = {identity.key.c_str(), identity.chain.c_str()};
-  // Authorities are believed where clients are asked for certificates and nowhere else, but
-  // gRPC 1.51 ends the process when a config that it fetched has none.
+  // The authorities matter only if clients are asked for certificates, but gRPC 1.51 aborts when a
+  // fetched config has none.
   const std::string& roots = credentials.mutual_ ? identity.client_authorities : identity.chain;
   *config = grpc_ssl_server_certificate_config_create(roots.c_str(), &pair, 1);
   credentials.fetched_ = true;

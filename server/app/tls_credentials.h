@@ -11,22 +11,22 @@
 
 namespace lectern {
 
-// What a server shows and whom it believes, all in PEM and checked (base/pem.h).
+// The certificate of a server and the authorities it trusts, in PEM and checked (server/app/pem.h).
 struct TlsIdentity {
   std::string chain;
   std::string key;
   std::string client_authorities;  // empty: clients need no certificate
 };
 
-// Thread-safe. gRPC asks at every handshake, so that a new identity holds from the next connection
-// on; connections that stand keep the old one. Outlives the server that uses the credentials.
+// Thread-safe. gRPC asks at every handshake, so a new identity applies from the next connection on;
+// existing connections keep the old one. Must outlive the server that uses the credentials.
 class TlsCredentials {
  public:
-  // Whether clients need a certificate is fixed at the start.
+  // `mutual`: clients need a certificate. Fixed for the lifetime of the object.
   explicit TlsCredentials(bool mutual) : mutual_(mutual) {}
 
   void Set(TlsIdentity identity) ABSL_LOCKS_EXCLUDED(mutex_);
-  // For one port of one server. Set() has been called.
+  // Credentials for one port of one server. Call Set() first.
   std::shared_ptr<grpc::ServerCredentials> New();
 
  private:

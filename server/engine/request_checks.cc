@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "base/utf8.h"
+#include "protocol/reasons.h"
 #include "server/engine/model_kind.h"
 
 namespace lectern {
@@ -79,7 +80,7 @@ absl::Status ViolationsError(const std::vector<FieldViolation>& violations) {
         absl::StrAppend(out, v.field, " ", v.description);
       });
   return MakeError(absl::StatusCode::kInvalidArgument, list,
-                   {.reason = "INVALID_REQUEST", .field_violations = violations});
+                   {.reason = kReasonInvalidRequest, .field_violations = violations});
 }
 
 absl::Status CheckUpload(const UploadOptions& options, const EngineLimits& limits,

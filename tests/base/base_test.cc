@@ -15,7 +15,7 @@ namespace lectern {
 namespace {
 
 // Table 3-7 of the Unicode standard and its neighbours on either side.
-TEST(Utf8Test, TellsWellFormedFromIllFormed) {
+TEST(Utf8Test, DistinguishesWellFormedFromIllFormed) {
   for (const char* good : {"", "a", "\x7f", "\xc2\x80", "\xdf\xbf", "\xe0\xa0\x80", "\xed\x9f\xbf",
                            "\xee\x80\x80", "\xf0\x90\x80\x80", "\xf4\x8f\xbf\xbf"}) {
     EXPECT_TRUE(IsValidUtf8(good)) << good;

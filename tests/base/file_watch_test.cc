@@ -1,4 +1,4 @@
-// Files that change under a running process.
+// Files that change while the process runs.
 #include "base/files/file_watch.h"
 
 #include <gmock/gmock.h>
@@ -72,7 +72,7 @@ TEST_F(FileWatchTest, HandsOverAllFilesWhenOneChanges) {
   EXPECT_THAT(Loaded(), ElementsAre("1", "3"));
 }
 
-TEST_F(FileWatchTest, WhatIsRefusedOrGoneLeavesTheLastGoodOnes) {
+TEST_F(FileWatchTest, RefusedOrMissingFilesLeaveTheLastGoodContents) {
   Write("a", "1");
   Write("b", "2");
   ASSERT_TRUE(Start().ok());
@@ -88,7 +88,7 @@ TEST_F(FileWatchTest, WhatIsRefusedOrGoneLeavesTheLastGoodOnes) {
   EXPECT_THAT(Loaded(), ElementsAre("4", "5"));
 }
 
-TEST_F(FileWatchTest, TriesWhatItRefusedNowAndThen) {
+TEST_F(FileWatchTest, RetriesRefusedFilesFromTimeToTime) {
   Write("a", "1");
   Write("b", "2");
   ASSERT_TRUE(Start(absl::Milliseconds(20)).ok());

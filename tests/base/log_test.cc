@@ -1,4 +1,4 @@
-// Log lines: both forms, bounds, what they do to hostile values, and repeated errors.
+// Log lines: both formats, bounds, hostile values and repeated errors.
 #include "base/log.h"
 
 #include <gmock/gmock.h>
@@ -54,7 +54,7 @@ TEST_F(LogTest, JsonLinesHoldTimeSeverityMessageAndFields) {
   EXPECT_EQ(json::parse(Line("m", {}))["ts"], "2023-11-14T22:13:20.000007Z");
 }
 
-// Whatever a client sends, a line stays one line, and one JSON object with that value.
+// Whatever a client sends, a line stays one line and one JSON object with that value.
 TEST_F(LogTest, ValuesCannotForgeLines) {
   for (const std::string& hostile :
        {std::string("a\n{\"severity\":\"error\"}"), std::string("\",\"severity\":\"error"),

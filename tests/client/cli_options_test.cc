@@ -64,7 +64,7 @@ TEST(CliOptionsTest, EveryOptionOfAskReachesTheRequest) {
   EXPECT_EQ(options->timeout, absl::Milliseconds(2500));
 }
 
-// The fields of `message` that are not set, but for those of `exempt`.
+// Names the unset fields of `message`, except those in `exempt`.
 std::vector<std::string> UnsetFields(const google::protobuf::Message& message,
                                      const std::set<std::string>& exempt) {
   std::vector<std::string> unset;

@@ -1,4 +1,4 @@
-// The commands of `lectern` against a fake server: what they print, what they send, how they end.
+// The commands of `lectern` against a fake server: output, requests and exit statuses.
 #include <gmock/gmock.h>
 #include <google/protobuf/util/json_util.h>
 #include <gtest/gtest.h>
@@ -125,7 +125,7 @@ TEST_F(CliTest, AskAboutAFileThatTheServerHasUploadsNothing) {
   EXPECT_EQ(server.uploads, 2);
 }
 
-TEST_F(CliTest, QuestionsOfAFileAreAskedAtOnce) {
+TEST_F(CliTest, QuestionsOfAFileAreAskedConcurrently) {
   ScriptedDocumentQa server;
   target_ = server.target();
   const std::string questions = "--questions=" + WriteFile("When?\n\n  bad \nWhere?\n");
@@ -139,7 +139,7 @@ TEST_F(CliTest, QuestionsOfAFileAreAskedAtOnce) {
   EXPECT_THAT(err_, HasSubstr("  question: bad\n"));
 }
 
-TEST_F(CliTest, WhoAsksAndRetriesAreTold) {
+TEST_F(CliTest, TenantAndRequestIdAreSentAndRetriesPrinted) {
   ScriptedDocumentQa server;
   target_ = server.target();
   server.before = [](int number, const auto&) {
@@ -251,7 +251,7 @@ TEST_F(CliTest, TheDeadlineEndsAQuestion) {
   EXPECT_THAT(err_, HasSubstr("DEADLINE_EXCEEDED"));
 }
 
-// The real program, for what only a process has: signals, argv, its exit status.
+// The real program, for tests of signals, argv and the exit status.
 class ProgramTest : public CliTest {
  protected:
   pid_t Start(const std::vector<std::string>& arguments) {

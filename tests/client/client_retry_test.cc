@@ -21,7 +21,7 @@ using testing::Pair;
 
 const char kText[] = "At 03:14 the relief valve failed.";
 
-// A stream that has sent something is beyond gRPC's own retries.
+// gRPC itself does not retry a stream that has delivered a message.
 grpc::Status BreakOff(const ScriptedDocumentQa::Send& send, const std::vector<std::string>& said) {
   lectern::v1::AskResponse queued;
   queued.mutable_queued();
@@ -112,7 +112,7 @@ TEST_F(ClientRetryTest, EveryCallAboutADocumentNamesItForTheProxies) {
   EXPECT_EQ(server_.model_lists, 1);
 }
 
-TEST_F(ClientRetryTest, WhatCannotBeMetadataIsLeftToTheServer) {
+TEST_F(ClientRetryTest, InvalidDocumentIdsAreLeftToTheServer) {
   EXPECT_TRUE(absl::IsNotFound(client_.GetDocument("two\nlines", Options()).status()));
   EXPECT_THAT(server_.metadata, testing::Not(Contains(testing::Key("x-lectern-document"))));
 }
@@ -217,7 +217,7 @@ TEST_F(ClientRetryTest, AnAnswerThatBreaksOffGoesOnWhereItBroke) {
   };
   const auto answer = client_.Ask(Question(), Options(), Collect());
   ASSERT_TRUE(answer.ok()) << answer.status();
-  // Queued, two pieces; then what is new of the second piece, and the answer.
+  // Queued and two pieces; then the new part of the second piece, and the answer.
   EXPECT_THAT(streamed_, ElementsAre("", "At", " 03", ":14.", ""));
   EXPECT_EQ(answer->text(), "At 03:14.");
 }
@@ -351,7 +351,7 @@ TEST_F(ClientRetryTest, ManyQuestionsHaveTheirResultsInOrder) {
   EXPECT_TRUE(client_.AskMany({}, Options(), nullptr).empty());
 }
 
-TEST_F(ClientRetryTest, OfManyOnlyWhatFailedIsAskedAgain) {
+TEST_F(ClientRetryTest, OnlyFailedQuestionsOfManyAreAskedAgain) {
   // The fourth question breaks the stream in the middle of its answer, when three have theirs.
   server_.before = [](int number, const auto& send) {
     return number == 4 ? BreakOff(send, {"At 0"}) : grpc::Status::OK;

@@ -1,5 +1,5 @@
-// A DocumentQA server with canned answers, for tests of the client. It listens on 127.0.0.1 and
-// answers in its own process; what it was sent can be read back.
+// A DocumentQA server with canned answers, for tests of the client. It listens on 127.0.0.1 in the
+// test's process; tests can inspect the requests it received.
 #pragma once
 
 #include <google/rpc/error_details.pb.h>
@@ -19,7 +19,7 @@
 
 namespace lectern {
 
-// The error that questions about the document "bad" get: every detail a server sends.
+// The error for questions about the document "bad", with every detail that a server can send.
 inline grpc::Status RichError() {
   google::rpc::ErrorInfo info;
   info.set_domain("lectern");

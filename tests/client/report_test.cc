@@ -1,4 +1,4 @@
-// The page of `lectern ask --report`: what it escapes, what it marks, what it leaves out.
+// The page of `lectern ask --report`: escaping, marks and omissions.
 #include "client/cli/report.h"
 
 #include <gmock/gmock.h>
@@ -35,7 +35,7 @@ std::string Page(const Answer& answer, std::optional<std::string_view> text,
                      .time = absl::UnixEpoch()});
 }
 
-// The document's part of a page.
+// The document's section of a page.
 std::string DocumentOf(const std::string& page) {
   const size_t begin = page.find("<div class=\"text\"");
   const size_t end = page.find("</section>", begin);
@@ -65,7 +65,7 @@ size_t Count(const std::string& text, const std::string& part) {
 
 constexpr char kHostile[] = "</div><script>alert(1)</script><img src=x onerror='a()'>\"&amp;";
 
-TEST(EscapeHtmlTest, NothingIsLeftThatMeansSomethingToABrowserOrHidesText) {
+TEST(EscapeHtmlTest, EscapesMarkupAndCharactersThatHideText) {
   EXPECT_EQ(EscapeHtml("a<b>&\"'\n\tz"), "a&lt;b&gt;&amp;&quot;&#39;\n\tz");
   EXPECT_EQ(EscapeHtml(std::string_view("\0\x1b[2J\x7f", 6)), "␀␛[2J␡");
   EXPECT_EQ(EscapeHtml("a\r\nb\rc"), "a\nb␍c");
@@ -144,14 +144,14 @@ TEST(ReportTest, SpansThatCutACharacterOrLeaveTheTextAreBroughtBack) {
   EXPECT_EQ(Count(document, "id=\"evidence-3\""), 1u);
 }
 
-TEST(ReportTest, AttentionThatIsNoNumberHasAShadeAllTheSame) {
+TEST(ReportTest, AttentionThatIsNotANumberStillHasAShade) {
   Answer answer;
   AddEvidence(answer, 0, 1, std::numeric_limits<double>::quiet_NaN());
   AddEvidence(answer, 1, 2, -1);
   EXPECT_EQ(Count(DocumentOf(Page(answer, "ab")), "heat-1"), 2u);
 }
 
-TEST(ReportTest, OfALongTextTheSurroundingsOfTheEvidenceAreShown) {
+TEST(ReportTest, LongTextsAreShownAroundTheEvidence) {
   std::string text(kWholeTextBytes + 1, 'x');
   text.replace(3'000'000, 3, "yyy");
   text.replace(3'002'000, 3, "zzz");
@@ -162,8 +162,8 @@ TEST(ReportTest, OfALongTextTheSurroundingsOfTheEvidenceAreShown) {
   const std::string page = Page(answer, text);
   EXPECT_LT(page.size(), 40'000u);
   EXPECT_THAT(page, AllOf(HasSubstr(">yyy</mark>"), HasSubstr(">zzz</mark>"),
-                          HasSubstr("2,991,807 bytes are not shown")));
-  EXPECT_EQ(Count(page, "bytes are not shown"), 2u);
+                          HasSubstr("2,991,807 bytes not shown")));
+  EXPECT_EQ(Count(page, "bytes not shown"), 2u);
   for (const char* id : {"id=\"evidence-1\"", "id=\"evidence-2\"", "id=\"evidence-3\""}) {
     EXPECT_EQ(Count(page, id), 1u) << id;
   }
@@ -177,7 +177,7 @@ TEST(ReportTest, WithoutTheTextThereAreNoLinksIntoIt) {
                           Not(HasSubstr("#evidence-1"))));
 }
 
-TEST(ReportTest, DoubtsExactnessAndTimesAreTold) {
+TEST(ReportTest, DoubtsExactnessAndTimesAreShown) {
   Answer answer;
   answer.set_no_evidence(true);
   answer.set_finish_reason(Answer::FINISH_REASON_LENGTH);
@@ -186,12 +186,12 @@ TEST(ReportTest, DoubtsExactnessAndTimesAreTold) {
   answer.mutable_exactness()->mutable_policy()->set_top_k(64);
   answer.mutable_timings()->mutable_total()->set_seconds(2);
   const std::string page = Page(answer, "");
-  EXPECT_THAT(page,
-              AllOf(HasSubstr("does not seem to answer"), HasSubstr("cut at the limit"),
-                    HasSubstr("0.988 in the mean, 0.500 at worst"), HasSubstr("<dd>k = 64</dd>"),
-                    HasSubstr("<dt>Total</dt><dd>2.00 s</dd>")));
+  EXPECT_THAT(
+      page, AllOf(HasSubstr("does not seem to answer"), HasSubstr("truncated at its length limit"),
+                  HasSubstr("0.988 mean, 0.500 minimum"), HasSubstr("<dd>k = 64</dd>"),
+                  HasSubstr("<dt>Total</dt><dd>2.00 s</dd>")));
   answer.mutable_exactness()->set_exact(true);
-  EXPECT_THAT(Page(answer, ""), HasSubstr("1: every key was kept"));
+  EXPECT_THAT(Page(answer, ""), HasSubstr("1 (every key was kept)"));
 }
 
 }  // namespace

@@ -17,8 +17,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "base/document_id.h"
 #include "base/hashing/sha256.h"
+#include "protocol/document_id.h"
 
 namespace lectern {
 
@@ -52,7 +52,7 @@ inline lectern::v1::AskResponse AnswerOf(const std::string& text) {
   return response;
 }
 
-// Keeps what is uploaded, under an id made of its digest, and answers questions about it with
+// Keeps uploads under ids derived from their digests, and answers questions about them with
 // `pieces`, unless `before` ends the call first.
 class ScriptedDocumentQa final : public lectern::v1::DocumentQA::Service {
  public:
@@ -170,13 +170,13 @@ class ScriptedDocumentQa final : public lectern::v1::DocumentQA::Service {
   std::function<grpc::Status(int number)> upload_before;
   std::vector<std::string> pieces = {"At ", "03:14."};
   bool keeps_documents = true;
-  std::string fingerprint = "f1";  // of the model
+  std::string fingerprint = "f1";  // the model's
 
   std::atomic<int> asks = 0;
   std::atomic<int> uploads = 0;
   std::atomic<int> streams = 0;
   std::atomic<int> model_lists = 0;
-  std::multimap<std::string, std::string> metadata;  // of the last call about a document
+  std::multimap<std::string, std::string> metadata;  // from the last call about a document
 
  private:
   void Remember(const grpc::ServerContext& context) {

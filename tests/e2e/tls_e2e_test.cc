@@ -83,7 +83,7 @@ TEST_F(TlsE2eTest, DoesNotStartWithWhatNobodyCouldBelieve) {
   WritePair({.chain = authority_.Issue({}).chain, .key = authority_.Issue({}).key});
   EXPECT_THAT(StartError(), HasSubstr("the key does not belong to the certificate"));
   Write("cert.pem", "garbage");
-  EXPECT_THAT(StartError(), HasSubstr("holds no certificate"));
+  EXPECT_THAT(StartError(), HasSubstr("contains no certificate"));
 }
 
 // Everything that deployments do wrong, and a good pair between the others, while new connections
@@ -136,7 +136,7 @@ TEST_F(TlsE2eTest, RotatesUnderLoadAndKeepsTheLastGoodPair) {
   EXPECT_GT(calls, 20);
   EXPECT_TRUE(live.Finish().ok());
   EXPECT_EQ(Metric(kTaken), 2);
-  EXPECT_THAT(server_->Log(), HasSubstr("those read before stay in force"));
+  EXPECT_THAT(server_->Log(), HasSubstr("the previous ones stay in force"));
 }
 
 TEST_F(TlsE2eTest, AuthoritiesOfClientsChangeWithAnOverlap) {

@@ -52,7 +52,7 @@ WORDS = [
 C_LIKE = ('.cc', '.h', '.cpp', '.c', '.cu', '.cuh', '.proto')
 HASH = ('.cmake', '.sh', '.yml', '.yaml', '.toml', '.cfg', '.service')
 # Programs, whose string literals are read by people; in tests they are often documents and questions.
-MESSAGES = ('base/', 'kernels/', 'server/', 'client/', 'bench/', 'deploy/', 'models/')
+MESSAGES = ('base/', 'protocol/', 'kernels/', 'server/', 'client/', 'bench/', 'deploy/', 'models/')
 # Programs whose string literals are made-up documents and questions.
 DATA = ('bench/quality_set/', 'bench/readers/reading_task.py', 'bench/serving/workload.cc')
 

@@ -15,6 +15,7 @@ import sys
 LINKS = {
     'lectern_proto': set(),
     'lectern_base': set(),
+    'lectern_protocol': {'base'},
     'lectern_kernels': set(),
     'lectern_kernels_ref': {'kernels'},
     'lectern_metrics': {'base'},
@@ -24,11 +25,11 @@ LINKS = {
     'lectern_tokenizer_files': {'base', 'tokenizer', 'formats'},
     'lectern_model': {'base', 'model_api', 'tokenizer', 'kernels', 'formats', 'tokenizer_files'},
     'lectern_f32': {'model_api'},
-    'lectern_engine': {'base', 'metrics', 'model_api'},
-    'lectern_rpc': {'base', 'proto', 'engine', 'metrics'},
+    'lectern_engine': {'base', 'protocol', 'metrics', 'model_api'},
+    'lectern_rpc': {'base', 'proto', 'protocol', 'engine', 'metrics'},
     'lectern_app': {'base', 'metrics', 'engine', 'rpc', 'model', 'kernels', 'proto'},
     'lectern-server': {'app', 'base'},
-    'lectern_client': {'proto', 'base'},
+    'lectern_client': {'proto', 'protocol', 'base'},
     'lectern_cli': {'client', 'base'},
     'lectern': {'cli', 'client'},
 }
@@ -42,7 +43,7 @@ EXTERNAL = [
     (r'PkgConfig::(PCRE2|UTF8PROC)', {'lectern_tokenizer'}),
     (r'Stemmer::', {'lectern_engine'}),
     (r'Threads::', set(LINKS)),
-    (r'OpenSSL::', {'lectern_base'}),
+    (r'OpenSSL::', {'lectern_base', 'lectern_app'}),
     (r'dl$', {'lectern_base'}),
     (r'nlohmann_json::', set(LINKS) - {'lectern_kernels', 'lectern_kernels_ref'}),
     (r'absl::', set(LINKS) - {'lectern_kernels', 'lectern_kernels_ref'}),
@@ -63,7 +64,7 @@ MODEL_ROOT = ('server/model/model.h', 'server/model/attention_policy.h', 'server
 # The files that every room of the engine may include.
 ENGINE_API = ('server/engine/api.h', 'server/engine/engine_parts.h', 'server/engine/fault_points.h',
               'server/engine/model_kind.h', 'server/engine/request_checks.h', 'server/metrics/',
-              'base/') + MODEL_API
+              'base/', 'protocol/') + MODEL_API
 E = 'server/engine/'
 # The parts that all strategies of answering share.
 ANSWERING = tuple(f'{E}answering/{name}.h' for name in (
@@ -81,6 +82,7 @@ INCLUDES = [
     ('kernels/cuda/', ('kernels/cuda/', 'kernels/linear/')),
     ('kernels/reference/', ('kernels/',)),
     ('base/', ('base/',)),
+    ('protocol/', ('protocol/', 'base/')),
     ('server/metrics/', ('server/metrics/', 'base/')),
     ('server/formats/', ('server/formats/', 'base/')),
     ('server/tokenizer/text/', ('server/tokenizer/text/', 'base/')),
@@ -119,24 +121,24 @@ INCLUDES = [
      + ANSWERING + ENGINE_API),
     (E + 'engine.', (E,) + ENGINE_API),
     (E, ENGINE_API),
-    ('server/rpc/call/', ('server/rpc/call/', E + 'engine.h', E + 'api.h',
+    ('server/rpc/call/', ('server/rpc/call/', 'protocol/', E + 'engine.h', E + 'api.h',
                           E + 'request_checks.h', 'server/metrics/', 'base/')
      + MODEL_API),
     ('server/rpc/health/', ('server/rpc/health/', 'server/rpc/call/', 'base/')),
-    ('server/rpc/document_qa/', ('server/rpc/document_qa/', 'server/rpc/call/', E + 'engine.h',
+    ('server/rpc/document_qa/', ('server/rpc/document_qa/', 'protocol/', 'server/rpc/call/', E + 'engine.h',
                                  E + 'api.h', E + 'request_checks.h', 'server/metrics/', 'base/') + MODEL_API),
-    ('server/rpc/open_inference/', ('server/rpc/open_inference/', 'server/rpc/document_qa/',
+    ('server/rpc/open_inference/', ('server/rpc/open_inference/', 'protocol/', 'server/rpc/document_qa/',
                                     'server/rpc/call/', E + 'engine.h', E + 'api.h',
                                     E + 'request_checks.h', 'server/metrics/', 'base/') + MODEL_API),
     ('server/app/', ('server/', 'kernels/', 'base/')),
     ('server/main.cc', ('server/app/', 'base/')),
     ('client/cpp/include/', ('client/cpp/include/',)),
-    ('client/cpp/', ('client/cpp/', 'base/')),
-    ('client/cli/', ('client/cli/', 'client/cpp/', 'base/')),
+    ('client/cpp/', ('client/cpp/', 'protocol/', 'base/')),
+    ('client/cli/', ('client/cli/', 'client/cpp/', 'protocol/', 'base/')),
     ('bench/', ('bench/', 'server/', 'client/', 'kernels/', 'base/', 'tests/')),
-    ('tests/', ('tests/', 'server/', 'client/', 'kernels/', 'base/', 'bench/')),
+    ('tests/', ('tests/', 'server/', 'client/', 'kernels/', 'base/', 'protocol/', 'bench/')),
 ]
-ROOTS = ('base/', 'kernels/', 'server/', 'client/', 'bench/', 'tests/')
+ROOTS = ('base/', 'protocol/', 'kernels/', 'server/', 'client/', 'bench/', 'tests/')
 
 # Third-party headers, and the folders that may include them.
 HEADERS = [
@@ -144,7 +146,7 @@ HEADERS = [
     (r'(grpc|grpcpp|google|lectern/v1|inference)/', ('server/rpc/', 'server/app/', 'client/', 'bench/',
                                            'tests/server/rpc/', 'tests/server/app/', 'tests/client/',
                                            'tests/e2e/')),
-    (r'absl/', ('base/', 'server/', 'client/', 'bench/', 'tests/')),
+    (r'absl/', ('base/', 'protocol/', 'server/', 'client/', 'bench/', 'tests/')),
     (r'prometheus/', ('server/metrics/', 'server/app/', 'tests/')),
     (r'utf8proc', ('server/tokenizer/',)),
     (r'(civetweb|Civet)', ('server/app/', 'tests/server/app/')),

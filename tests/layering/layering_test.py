@@ -29,6 +29,9 @@ class LinksTest(unittest.TestCase):
                      'lectern_kernels: lectern::base',
                      'lectern_model: PkgConfig::GRPCPP',
                      'lectern_base: lectern::metrics',
+                     'lectern_base: lectern::protocol',
+                     'lectern_protocol: lectern::proto',
+                     'lectern_tokenizer: lectern::protocol',
                      'lectern_client: lectern::engine',
                      'lectern_rpc: lectern::app',
                      'lectern_tokenizer: /usr/lib/libsomething.so'):
@@ -53,6 +56,8 @@ class IncludesTest(unittest.TestCase):
                              ('client/cpp/include/lectern/a.h', 'lectern/call_options.h'),
                              ('client/cpp/include/lectern/a.h', 'lectern/v1/ask.pb.h'),
                              ('client/cpp/include/lectern/a.h', 'absl/status/status.h'),
+                             ('protocol/a.cc', 'base/hashing/sha256.h'),
+                             ('client/cpp/a.cc', 'protocol/metadata.h'),
                              ('kernels/linear/a.cc', 'kernels/rows/b.h')):
             self.assertEqual(self.wrong(path, header), [], (path, header))
 
@@ -73,6 +78,10 @@ class IncludesTest(unittest.TestCase):
                               'server/engine/answering/strategies/answer_strategy.h'),
                              ('server/engine/answering/strategies/a.cc',
                               'server/engine/answering/answer_job.h'),
+                             ('base/a.cc', 'protocol/metadata.h'),
+                             ('protocol/a.h', 'client/cpp/client.h'),
+                             ('protocol/a.h', 'server/engine/api.h'),
+                             ('server/model/a.cc', 'protocol/reasons.h'),
                              ('bench/a.cc', 'server/app/server.h'),
                              ('server/rpc/call/a.cc', 'lectern/client.h'),
                              ('client/cpp/include/lectern/a.h', 'grpcpp/channel.h'),

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "base/document_id.h"
+#include "protocol/document_id.h"
 #include "server/engine/model_kind.h"
 
 namespace lectern {

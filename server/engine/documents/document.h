@@ -66,7 +66,7 @@ struct DocumentKv {
 // Chunks are read best at about this length by small models (docs/measurements/quality.md).
 inline constexpr size_t kChunkTokens = 2000;
 
-// DocumentIdOf() (base/document_id.h).
+// DocumentIdOf() (protocol/document_id.h).
 std::string DocumentId(const Model& model, const std::string& text_sha256);
 
 // Chunks of at most `chunk_tokens` tokens that end where a sentence does; a sentence longer than

@@ -2,6 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/error_details.h"
+#include "protocol/reasons.h"
 
 namespace lectern {
 namespace {
@@ -15,14 +16,14 @@ absl::Status CheckListRequest(const ListRequest& request) {
   // The token is the id of the last document of the page before; ids have one form.
   if (!request.page_token.empty() && !IsDocumentId(request.page_token)) {
     return MakeError(absl::StatusCode::kInvalidArgument, "page_token is not one of this server's",
-                     {.reason = "INVALID_REQUEST",
+                     {.reason = kReasonInvalidRequest,
                       .field_violations = {{"page_token", "must come from a previous page"}}});
   }
   if (request.page_size > kMaxPageSize) {
     return MakeError(
         absl::StatusCode::kInvalidArgument,
         absl::StrCat("page_size must be at most ", kMaxPageSize),
-        {.reason = "INVALID_REQUEST",
+        {.reason = kReasonInvalidRequest,
          .field_violations = {{"page_size", absl::StrCat("must be 0 to ", kMaxPageSize)}}});
   }
   return absl::OkStatus();

@@ -4,6 +4,7 @@
 
 #include "base/error_details.h"
 #include "base/status_macros.h"
+#include "protocol/reasons.h"
 #include "server/engine/documents/document_store.h"
 
 namespace lectern {
@@ -43,7 +44,7 @@ absl::Status DocumentStore::MakeResident(Lease& lease) {
     if (lease.resident()) return absl::OkStatus();
     if (entry == nullptr) {
       return MakeError(absl::StatusCode::kNotFound, "the document was deleted",
-                       {.reason = "DOCUMENT_NOT_FOUND",
+                       {.reason = kReasonDocumentNotFound,
                         .resource_type = "document",
                         .resource_name = lease.id()});
     }
@@ -56,10 +57,11 @@ absl::Status DocumentStore::MakeResident(Lease& lease) {
   DocumentEntry* const entry = EntryOf(lease);
   if (content == nullptr) {
     if (entry != nullptr) Remove(entries_.find(lease.id()), EvictionReason::kPressure);
-    return MakeError(
-        absl::StatusCode::kNotFound,
-        "the document could not be read back from disk; upload it again",
-        {.reason = "DOCUMENT_EVICTED", .resource_type = "document", .resource_name = lease.id()});
+    return MakeError(absl::StatusCode::kNotFound,
+                     "the document could not be read back from disk; upload it again",
+                     {.reason = kReasonDocumentEvicted,
+                      .resource_type = "document",
+                      .resource_name = lease.id()});
   }
   if (entry != nullptr && entry->content == nullptr) {
     entry->content = content;

@@ -5,6 +5,7 @@
 
 #include "base/error_details.h"
 #include "base/status_macros.h"
+#include "protocol/reasons.h"
 #include "server/engine/documents/document_listing.h"
 
 namespace lectern {
@@ -75,7 +76,7 @@ absl::Status DocumentStore::Missing(const std::string& id, const std::string& ow
   return MakeError(
       absl::StatusCode::kNotFound,
       was_here ? "the document is no longer held; upload it again" : "there is no such document",
-      {.reason = was_here ? "DOCUMENT_EVICTED" : "DOCUMENT_NOT_FOUND",
+      {.reason = was_here ? kReasonDocumentEvicted : kReasonDocumentNotFound,
        .resource_type = "document",
        .resource_name = id});
 }

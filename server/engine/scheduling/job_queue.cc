@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/error_details.h"
 #include "base/status_macros.h"
+#include "protocol/reasons.h"
 #include "server/engine/fault_points.h"
 
 namespace lectern {
@@ -48,7 +49,7 @@ Work Sum(const Jobs& jobs, Priority priority) {
 
 absl::Status DrainingError() {
   return MakeError(absl::StatusCode::kUnavailable, "the server is shutting down",
-                   {.reason = "DRAINING", .retry_after = absl::Seconds(1)});
+                   {.reason = kReasonDraining, .retry_after = absl::Seconds(1)});
 }
 
 QueuedJob::QueuedJob(Kind kind, absl::Time deadline, const Clock* clock)

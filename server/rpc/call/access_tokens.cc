@@ -10,7 +10,7 @@
 #include "base/error_details.h"
 #include "base/hashing/sha256.h"
 #include "base/status_macros.h"
-#include "server/rpc/call/names.h"
+#include "protocol/metadata.h"
 
 namespace lectern {
 namespace {
@@ -18,8 +18,6 @@ namespace {
 using nlohmann::json;
 
 constexpr size_t kMaxTokens = 10'000;
-constexpr size_t kMaxTokenBytes = 1024;
-constexpr std::string_view kScheme = "bearer ";
 
 bool IsDigest(const std::string& text) {
   return text.size() == 64 && text.find_first_not_of("0123456789abcdef") == std::string::npos;
@@ -81,12 +79,12 @@ absl::Status AccessTokens::Load(std::string_view text) {
 
 absl::StatusOr<std::string> AccessTokens::TenantOf(std::string_view authorization) const {
   const absl::string_view scheme(authorization.data(),
-                                 std::min(authorization.size(), kScheme.size()));
-  if (!absl::EqualsIgnoreCase(scheme, {kScheme.data(), kScheme.size()}) ||
-      authorization.size() == kScheme.size()) {
+                                 std::min(authorization.size(), kBearerPrefix.size()));
+  if (!absl::EqualsIgnoreCase(scheme, {kBearerPrefix.data(), kBearerPrefix.size()}) ||
+      authorization.size() == kBearerPrefix.size()) {
     return Refused("TOKEN_MISSING", "the call needs the metadata 'authorization: Bearer TOKEN'");
   }
-  const std::string_view token = authorization.substr(kScheme.size());
+  const std::string_view token = authorization.substr(kBearerPrefix.size());
   std::shared_ptr<const Entries> entries;
   {
     absl::MutexLock lock(&mutex_);

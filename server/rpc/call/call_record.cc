@@ -7,9 +7,9 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "base/error_details.h"
+#include "protocol/metadata.h"
 #include "server/engine/request_checks.h"
 #include "server/rpc/call/grpc_status.h"
-#include "server/rpc/call/names.h"
 
 namespace lectern {
 namespace {
@@ -51,16 +51,16 @@ absl::StatusOr<std::string> TenantOf(const grpc::CallbackServerContext& context,
                                      const AccessTokens* tokens) {
   if (tokens != nullptr) {
     // Several would leave open which one counts.
-    const bool one = context.client_metadata().count("authorization") == 1;
-    return tokens->TenantOf(one ? Metadata(context, "authorization") : "");
+    const bool one = context.client_metadata().count(kAuthorizationKey) == 1;
+    return tokens->TenantOf(one ? Metadata(context, kAuthorizationKey) : "");
   }
-  if (context.client_metadata().count("x-lectern-tenant") == 0) {
+  if (context.client_metadata().count(kTenantKey) == 0) {
     return AddressOfPeer(context.peer());
   }
-  std::string tenant = Metadata(context, "x-lectern-tenant");
+  std::string tenant = Metadata(context, kTenantKey);
   if (IsName(tenant, kMaxTenantBytes)) return tenant;
   return ViolationsError(
-      {{"x-lectern-tenant", "must be 1 to 64 of the characters A-Z, a-z, 0-9, '.', '_' and '-'"}});
+      {{kTenantKey, "must be 1 to 64 of the characters A-Z, a-z, 0-9, '.', '_' and '-'"}});
 }
 
 }  // namespace
@@ -81,9 +81,9 @@ std::string AddressOfPeer(const std::string& peer) {
 
 CallIdentity IdentityOf(const grpc::CallbackServerContext& context, const AccessTokens* tokens) {
   absl::StatusOr<std::string> tenant = TenantOf(context, tokens);
-  std::string owner = Metadata(context, "x-lectern-tenant");
+  std::string owner = Metadata(context, kTenantKey);
   if (tokens != nullptr) owner = tenant.value_or("");
-  std::string id = Metadata(context, "x-request-id");
+  std::string id = Metadata(context, kRequestIdKey);
   if (!IsName(id, kMaxRequestIdBytes)) id = NewRequestId();
   return {.request_id = std::move(id),
           .trace_id = TraceIdOf(Metadata(context, "traceparent")),
@@ -104,7 +104,7 @@ CallRecord::CallRecord(const RpcEnvironment* environment, const std::string& met
       identity_(IdentityOf(*context, environment->tokens)),
       start_(std::chrono::steady_clock::now()) {
   environment_->metrics->CallStarted(method_);
-  context->AddTrailingMetadata("x-request-id", identity_.request_id);
+  context->AddTrailingMetadata(kRequestIdKey, identity_.request_id);
 }
 
 void CallRecord::Add(std::vector<LogField> fields) {

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "base/error_details.h"
+#include "protocol/reasons.h"
 
 namespace lectern {
 
@@ -44,7 +45,7 @@ absl::StatusOr<Engine*> ServingState::Serving() const {
   }
   const char* reason = state_ == ServerState::kWarmingUp ? "WARMING_UP"
                        : state_ == ServerState::kLoading ? "LOADING"
-                                                         : "DRAINING";
+                                                         : kReasonDraining;
   return MakeError(absl::StatusCode::kUnavailable, explanation_,
                    {.reason = reason, .retry_after = absl::Seconds(1)});
 }

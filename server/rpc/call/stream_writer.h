@@ -17,6 +17,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "base/error_details.h"
+#include "protocol/metadata.h"
 #include "server/rpc/call/call_record.h"
 #include "server/rpc/call/grpc_status.h"
 
@@ -127,7 +128,7 @@ class StreamWriter : public Reactor,
       // Not before there is a message: initial metadata alone would commit the client to this call,
       // and a refusal could no longer be retried elsewhere.
       if (!std::exchange(started_, true)) {
-        context_->AddInitialMetadata("x-request-id", identity().request_id);
+        context_->AddInitialMetadata(kRequestIdKey, identity().request_id);
       }
       this->StartWrite(&waiting_.front());
     } else if (status_) {

@@ -6,6 +6,7 @@
 
 #include <string>
 
+#include "protocol/metadata.h"
 #include "server/rpc/call/call_record.h"
 #include "server/rpc/call/grpc_status.h"
 #include "server/rpc/call/serving_state.h"
@@ -17,7 +18,7 @@ template <typename Response>
 grpc::ServerUnaryReactor* EndUnary(CallRecord& record, grpc::CallbackServerContext* context,
                                    const Response& response, const absl::Status& status) {
   if (status.ok()) {
-    context->AddInitialMetadata("x-request-id", record.identity().request_id);
+    context->AddInitialMetadata(kRequestIdKey, record.identity().request_id);
     record.Sent(response.ByteSizeLong());
   }
   record.Failed(status);

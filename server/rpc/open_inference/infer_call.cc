@@ -1,5 +1,6 @@
 #include "server/rpc/open_inference/infer_call.h"
 
+#include "protocol/metadata.h"
 #include "server/rpc/call/grpc_status.h"
 #include "server/rpc/document_qa/ask_call.h"
 
@@ -30,7 +31,7 @@ void InferCall::OnAnswer(const Answer& answer) {
   record_.Add(log_->Answered(answer));
   *response_ = responses_.Final(answer);
   record_.Sent(response_->ByteSizeLong());
-  context_->AddInitialMetadata("x-request-id", record_.identity().request_id);
+  context_->AddInitialMetadata(kRequestIdKey, record_.identity().request_id);
   Finish(grpc::Status::OK);
 }
 

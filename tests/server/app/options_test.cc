@@ -1,4 +1,4 @@
-// Flags and the HTTP endpoints' server.
+// The server's flags.
 #include "server/app/options.h"
 
 #include <gmock/gmock.h>

@@ -1,4 +1,4 @@
-#include "base/document_id.h"
+#include "protocol/document_id.h"
 
 #include "absl/strings/str_cat.h"
 #include "base/hashing/sha256.h"

@@ -1,5 +1,5 @@
-// Certificates and keys: what a server may serve with, and every way in which a pair is no pair.
-#include "base/pem.h"
+// Certificates and keys that a server can use, and the ways in which a pair can be wrong.
+#include "server/app/pem.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -35,7 +35,7 @@ TEST_F(PemTest, ReportsWhenAGoodPairExpires) {
   EXPECT_LT(absl::AbsDuration(*expiry - absl::Now() - absl::Hours(1)), absl::Minutes(1));
 }
 
-TEST_F(PemTest, TakesAChainInItsOrderAlone) {
+TEST_F(PemTest, AcceptsAChainOnlyInOrder) {
   const auto intermediate = authority_.Intermediate("below");
   const IssuedCertificate issued = intermediate->Issue({});
   EXPECT_TRUE(CheckKeyPair(issued.chain, issued.key, absl::Now()).ok());
@@ -43,20 +43,20 @@ TEST_F(PemTest, TakesAChainInItsOrderAlone) {
               HasSubstr("certificate 2 did not issue the one before it"));
 }
 
-TEST_F(PemTest, RefusesWhatIsNoPair) {
+TEST_F(PemTest, RefusesMismatchedPairs) {
   const IssuedCertificate other = authority_.Issue({});
   EXPECT_THAT(PairError(good_.chain, other.key), HasSubstr("does not belong"));
-  EXPECT_THAT(PairError("", good_.key), HasSubstr("certificate file holds no certificate"));
-  EXPECT_THAT(PairError("garbage", good_.key), HasSubstr("holds no certificate"));
-  EXPECT_THAT(PairError(good_.key, good_.key), HasSubstr("holds no certificate"));
-  EXPECT_THAT(PairError(good_.chain, ""), HasSubstr("key file holds no private key"));
-  EXPECT_THAT(PairError(good_.chain, good_.chain), HasSubstr("key file holds no private key"));
+  EXPECT_THAT(PairError("", good_.key), HasSubstr("certificate file contains no certificate"));
+  EXPECT_THAT(PairError("garbage", good_.key), HasSubstr("contains no certificate"));
+  EXPECT_THAT(PairError(good_.key, good_.key), HasSubstr("contains no certificate"));
+  EXPECT_THAT(PairError(good_.chain, ""), HasSubstr("key file contains no private key"));
+  EXPECT_THAT(PairError(good_.chain, good_.chain), HasSubstr("key file contains no private key"));
   const std::string torn = good_.chain.substr(0, good_.chain.size() / 2);
   EXPECT_THAT(PairError(torn, good_.key), HasSubstr("certificate 1 is damaged or cut off"));
   EXPECT_THAT(PairError(good_.chain + torn, good_.key), HasSubstr("certificate 2 is damaged"));
 }
 
-TEST_F(PemTest, RefusesWhatIsNotForNow) {
+TEST_F(PemTest, RefusesExpiredAndFutureCertificates) {
   const IssuedCertificate old = authority_.Issue({.ends = -absl::Minutes(1)});
   EXPECT_THAT(PairError(old.chain, old.key), HasSubstr("certificate 1 has expired at"));
   const IssuedCertificate early = authority_.Issue({.begins = absl::Minutes(10)});
@@ -65,7 +65,7 @@ TEST_F(PemTest, RefusesWhatIsNotForNow) {
   EXPECT_THAT(PairError(client.chain, client.key), HasSubstr("not for servers"));
 }
 
-TEST_F(PemTest, AsksNobodyForAPassword) {
+TEST_F(PemTest, NeverPromptsForAPassword) {
   const std::string encrypted =
       "-----BEGIN ENCRYPTED PRIVATE KEY-----\n"
       "MIHsMFcGCSqGSIb3DQEFDTBKMCkGCSqGSIb3DQEFDDAcBAgAAAAAAAAAAAICCAAw\n"
@@ -73,7 +73,7 @@ TEST_F(PemTest, AsksNobodyForAPassword) {
   EXPECT_THAT(PairError(good_.chain, encrypted), HasSubstr("without a password"));
 }
 
-TEST_F(PemTest, OneAuthorityHasToBeValid) {
+TEST_F(PemTest, AtLeastOneAuthorityMustBeValid) {
   const CertificateAuthority expired("was once", -absl::Minutes(1));
   EXPECT_TRUE(CheckAuthorities(authority_.pem(), absl::Now()).ok());
   EXPECT_TRUE(CheckAuthorities(expired.pem() + authority_.pem(), absl::Now()).ok());
