@@ -45,7 +45,7 @@ struct UnitSelection {
   int32_t* kept_units = nullptr;
 };
 
-// x [rows, width] and y [rows, out_width] must not overlap. Of equal ranks the lower unit is kept.
+// x [rows, width] and y [rows, out_width] must not overlap. Equal ranks keep the lower unit.
 // NaN ranks lowest: it is kept, and makes its row NaN, only where fewer than k units have a number.
 //
 // A row's result depends on that row alone, bit for bit: not on the other rows, nor on the threads.

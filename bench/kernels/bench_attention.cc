@@ -1,10 +1,10 @@
-// Attention at the shape of a small Llama (9 query heads on 3 KV heads, 64 wide): the last rows of
-// a context of L tokens, one row (decode) or 256 (a piece of prefill).
+// Times attention at the shape of a small Llama (9 query heads on 3 KV heads, 64 wide): the last
+// rows of a context of L tokens, one row (decode) or 256 (a piece of prefill).
 //   score  wall time over rows * heads * visible keys
 // BM_DecodedToken is the attention of one token of a model of 30 layers, from memory, and
-// BM_DecodedTokenStream the plain reading of as many bytes as it has keys: its ceiling.
-// BM_Composition is what one would write first: all scores of a row, std::nth_element, softmax,
-// gather; same threads, keys and values as plain fp32 matrices.
+// BM_DecodedTokenStream the plain reading of the bytes of its keys, the upper limit.
+// BM_Composition is the obvious implementation: all scores of a row, std::nth_element, softmax and
+// gather, with equal threads and with keys and values as plain fp32 matrices.
 #include <benchmark/benchmark.h>
 #include <sys/mman.h>
 
@@ -128,8 +128,8 @@ void BM_Composition(benchmark::State& state) {
   p.Count(state);
 }
 
-// The attention of one decoded token: every layer of a document whose pages no cache holds, which
-// are in huge pages as the server's are.
+// Times the attention of one decoded token over every layer of a document whose pages are in no
+// cache, but in huge pages, like those of the server.
 class DecodedDocument {
  public:
   static constexpr int kLayers = 30;
@@ -167,7 +167,7 @@ class DecodedDocument {
             .out = out,
             .out_stride = kHeads * kDim};
   }
-  // Of the keys and their scales, in all layers.
+  // Bytes of the keys and their scales in all layers.
   int64_t KeyBytes() const { return tokens_ * kKvHeads * (kDim + 4) * kLayers; }
   const std::byte* memory() const { return memory_; }
 
@@ -196,7 +196,7 @@ void BM_DecodedToken(benchmark::State& state, Method method) {
   state.SetBytesProcessed(state.iterations() * document.KeyBytes());
 }
 
-// As many bytes of the same memory in one stream for each thread.
+// Reads the same number of bytes of that memory in one stream for each thread.
 void BM_DecodedTokenStream(benchmark::State& state) {
   const DecodedDocument document(state.range(0));
   const int threads = static_cast<int>(std::thread::hardware_concurrency());

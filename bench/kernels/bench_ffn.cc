@@ -1,4 +1,4 @@
-// TopKFeedForward at the shapes of SmolLM2-135M (576 x 1536, SwiGLU) and T5-base (768 x 3072,
+// Times TopKFeedForward at the shapes of SmolLM2-135M (576 x 1536, SwiGLU) and T5-base (768 x 3072,
 // ReLU), one row (decode) and 64: all units ("kept:1/1") against the kept shares 1/2 to 1/64.
 //   row       time for one row
 //   needed    bytes per second of the weights that the kept units need, for one row

@@ -1,4 +1,5 @@
-// Plain reading of memory by a team of threads: the ceiling of what reads weights and keys once.
+// Plain reading of memory by a team of threads: the upper limit for kernels that read weights and
+// keys once.
 #pragma once
 
 #include <benchmark/benchmark.h>

@@ -38,7 +38,7 @@ constexpr int kDocumentTokens = 6016;
 constexpr int kAnswerTokens = 128;
 constexpr int64_t kMostIds = 8192;
 
-// Dynamic linking included; the kernel counts it in ticks of 10 ms.
+// Includes dynamic linking; the kernel counts in ticks of 10 ms.
 double SecondsSinceProcessStart() {
   std::ifstream file("/proc/self/stat");
   std::string text;
@@ -81,7 +81,7 @@ class Bench {
     return SecondsSinceProcessStart();
   }
 
-  // All rows of one prompt share a session: reading `length` tokens, then decoding behind the first
+  // All rows of one prompt share a session: reading `length` tokens, then decoding after the first
   // `depth` of them.
   void MeasurePrompt(int64_t length, int64_t depth) {
     if (length > std::min<int64_t>(model_.info().context_length, std::ssize(ids_))) return;

@@ -1,4 +1,4 @@
-// What the programs that time one model share: their common options, and the rows that they print.
+// Common options of the programs that time one model, and the rows that they print.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +12,7 @@
 
 namespace lectern {
 
-// What the flags of ParseBenchOptions() set.
+// Set by the flags of ParseBenchOptions().
 struct BenchOptions {
   ModelLoadOptions model;
   AttentionPolicy policy;
@@ -26,13 +26,14 @@ struct BenchOptions {
 // Ends the program with status 2.
 [[noreturn]] void BenchFail(const std::string& message);
 
-// Reads the flags that the programs share; `program` gives their name and introduction for --help.
+// Reads the flags that all programs have; `program` gives their name and introduction for --help.
 // `policy` is the default of --exact, --top_k and --dense_up_to. Ends the program after --help, and
 // with status 2 for wrong flags.
 BenchOptions ParseBenchOptions(flags::Program program, const AttentionPolicy& policy, int argc,
                                char** argv);
 
-// The token ids of --ids, at least `least`; without it a fixed pseudo-random walk of `count`.
+// Returns the token ids of --ids, at least `least`; without it a fixed pseudo-random walk of
+// `count`.
 std::vector<int32_t> BenchIds(const BenchOptions& options, int64_t vocabulary, int64_t count,
                               size_t least);
 
@@ -44,10 +45,10 @@ class BenchRows {
 
   bool Wanted(const std::string& name) const;
   void Add(const std::string& name, double value, const char* unit);
-  // The best or median of --runs calls of `once`, which gives one run's figure; of fewer when they
-  // have taken five seconds. Of seconds ("s") the least is the best.
+  // Records the best or median of --runs calls of `once`, which returns the figure of one run.
+  // Stops early when the runs have taken five seconds. For seconds ("s") the smallest is the best.
   void Measure(const std::string& name, const char* unit, const std::function<double()>& once);
-  // A table, or {"rows": [{"name", "value", "unit"}, ...]}.
+  // Prints a table, or {"rows": [{"name", "value", "unit"}, ...]}.
   void Print() const;
 
  private:

@@ -86,7 +86,7 @@ class Bench {
   }
 
  private:
-  // What it writes behind the document is overwritten by what comes next.
+  // The next question overwrites the pages that this one writes after the document.
   void Measure(int64_t length, const char* name, const AttentionPolicy& policy) {
     const auto question = std::span<const int32_t>(ids_).subspan(100, kQuestionTokens);
     double decode = 1e9, first_token = 1e9;

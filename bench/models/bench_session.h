@@ -1,4 +1,4 @@
-// One sequence with pages of its own, for programs that time a whole model.
+// One sequence with its own pages, for programs that time a whole model.
 #pragma once
 
 #include <cstddef>
@@ -20,7 +20,7 @@ std::vector<int32_t> PseudoRandomIds(int64_t count, int64_t vocabulary);
 
 int32_t MostLikely(std::span<const float> logits);
 
-// Forward, or the program ends with status 2.
+// Runs Forward; the program ends with status 2 if it fails.
 void RunStep(const Model& model, std::span<const ForwardSlice> slices, Workspace& workspace);
 
 // Pages for one sequence.
@@ -37,16 +37,16 @@ class BenchPages {
 class BenchSession {
  public:
   BenchSession(const Model& model, int64_t max_tokens);
-  // Begins with the first `shared` tokens of `document` (a multiple of the page), in its pages,
-  // which must outlive this.
+  // Begins with the first `shared` tokens of `document`, a multiple of the page size, in the pages
+  // of `document`, which must outlive this.
   BenchSession(const BenchSession& document, int64_t shared, int64_t max_tokens);
   BenchSession(const BenchSession&) = delete;
   BenchSession& operator=(const BenchSession&) = delete;
 
-  // Reads tokens behind `position` in slices; returns the most likely next token.
+  // Reads tokens from `position` on in slices; returns the most likely next token.
   int32_t Read(std::span<const int32_t> tokens, int64_t position, const AttentionPolicy& policy);
 
-  // Decodes `count` tokens behind `position`, beginning with `token`.
+  // Decodes `count` tokens from `position` on, beginning with `token`.
   void Decode(int32_t token, int count, int64_t position, const AttentionPolicy& policy);
 
  private:
@@ -61,8 +61,8 @@ class BenchSession {
   std::vector<float> logits_;
 };
 
-// All sessions read `question`, each with another first token, behind `position` and decode
-// `answer_tokens` tokens, each step of all of them in one call.
+// All sessions read `question`, each with a different first token, at `position` and decode
+// `answer_tokens` tokens. Each step of all sessions is one call.
 void AnswerTogether(std::span<const std::unique_ptr<BenchSession>> sessions,
                     std::span<const int32_t> question, int64_t position, int answer_tokens,
                     const AttentionPolicy& policy);

@@ -11,19 +11,19 @@
 
 namespace lectern::bench {
 
-// By the methods of ATen. q, k, v [heads, tokens, head_dim], each head's rows contiguous or with a
-// common stride; the result has the same shape, with its memory in [tokens, heads, head_dim].
+// Runs the methods of ATen. q, k, v [heads, tokens, head_dim], each head's rows contiguous or with
+// a common stride; the result has the same shape, with its memory in [tokens, heads, head_dim].
 at::Tensor Attend(Method method, const Shape& shape, const at::Tensor& q, const at::Tensor& k,
                   const at::Tensor& v);
 
-// By kernels::TopKAttention, `chunk` queries a call; all keys where `kept` is 0. q and out [tokens,
-// heads, head_dim].
+// Runs kernels::TopKAttention, `chunk` queries a call, over all keys if `kept` is 0. q and out
+// [tokens, heads, head_dim].
 void AttendPaged(const Shape& shape, const float* q, const kernels::KvPageLayout& layout,
                  const kernels::KvPageTable& table, int layer, float* out);
 
-// One layer. Inputs are Q, K and V: matrices [heads, tokens, head_dim] for ATen; Q as [tokens,
-// heads, head_dim] and pages (kernels/kv/kv_pages.h) for `kOurs` and `kOursDense`, as the server
-// holds them.
+// Makes one layer. Inputs are Q, K and V: matrices [heads, tokens, head_dim] for ATen; Q as
+// [tokens, heads, head_dim] and pages (kernels/kv/kv_pages.h) for `kOurs` and `kOursDense`, as the
+// server holds them.
 std::unique_ptr<Workload> MakeAttention(Method method, const Shape& shape);
 
 }  // namespace lectern::bench

@@ -16,7 +16,7 @@ constexpr Method kMethods[] = {Method::kPlain,     Method::kChunked, Method::kSd
 
 double RoundingOfSum(int64_t terms) { return 6 * std::sqrt(static_cast<double>(terms)) * 0x1p-24; }
 
-// What one row should be.
+// The expected result of one row.
 struct Expected {
   std::vector<double> out;
   double tolerance = 0;
@@ -202,8 +202,8 @@ void CheckLayers(int threads, std::vector<Agreement>& all) {
   const std::span<const float> expected = plain->Result();
   double largest = 0;
   for (const float x : expected) largest = std::max(largest, std::abs(static_cast<double>(x)));
-  // A layer's longest sum has `units` terms; what a layer is given wrongly it at most doubles, by
-  // the stream itself and the normed branch.
+  // A layer's longest sum has `units` terms; a layer at most doubles the error of its input,
+  // through the residual stream and the normed branch.
   const double tolerance = std::ldexp(1.0, shape.layers) * RoundingOfSum(shape.units) * largest;
   for (const Method method : kMethods) {
     if (!Offers(Experiment::kLayers, method)) continue;

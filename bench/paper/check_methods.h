@@ -1,5 +1,5 @@
-// Do all methods compute the same function? Each is compared with plain loops in double precision,
-// on small shapes.
+// Checks that all methods compute the same function: compares each with plain loops in double
+// precision, on small shapes.
 #pragma once
 
 #include <string>
@@ -13,7 +13,7 @@ struct Agreement {
   Experiment experiment;
   Method method;
   double largest_error = 0;  // over the rows compared, as a share of the row's tolerance
-  int64_t rows = 0;          // compared; of the attention experiment a row is a head of a query
+  int64_t rows = 0;          // compared; in the attention experiment a row is a head of a query
   int64_t ties = 0;          // left out: kept and dropped scores closer than their rounding
   bool ok = false;           // no error above tolerance, at most a tenth left out
 };

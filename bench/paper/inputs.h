@@ -10,7 +10,8 @@ namespace lectern::bench {
 
 enum class Input : uint32_t { kQuery = 1, kKey, kValue, kTokens, kUp, kDown, kProjection };
 
-// Row `row` of an input: `width` numbers of the normal distribution of standard deviation `scale`.
+// Fills row `row` of an input: `width` numbers of the normal distribution of standard deviation
+// `scale`.
 inline void FillRow(Input input, int64_t row, int64_t width, float scale, float* out) {
   std::minstd_rand generator(static_cast<uint32_t>(row) * 2654435761u +
                              static_cast<uint32_t>(input));

@@ -1,10 +1,10 @@
 // A stack of transformer layers: x += attention(norm(x)) W_o; x += ffn(norm(x)), all fp32, ReLU,
-// norms without weights. One set of weights serves all layers; keys and values are each layer's own
-// and are held to the end, as a model that goes on to answer holds them.
+// norms without weights. One set of weights serves all layers; every layer keeps its keys
+// and values to the end, as a model needs them for answers.
 //
-// The methods differ in attention alone, except that kPlain takes all tokens at once everywhere and
+// The methods differ only in attention, except that kPlain takes all tokens at once everywhere and
 // the others `ffn_chunk` tokens at a time in the feed-forward layer, `chunk` in the projections.
-// ATen does all products outside attention.
+// ATen computes all products outside attention.
 #pragma once
 
 #include <memory>

@@ -1,4 +1,4 @@
-// Memory of this process and of the machine, as Linux tells it (/proc). All figures are bytes.
+// Memory of this process and of the machine, from /proc. All figures are bytes.
 #pragma once
 
 #include <cstdint>
@@ -6,9 +6,9 @@
 
 namespace lectern::bench {
 
-// The largest resident set since its construction, over the one at its construction. Where
-// /proc/self/clear_refs cannot be written the peak cannot be reset, and what was resident at once
-// before counts as well: MeasuredBy() says which of the two it is.
+// The growth of the largest resident set since construction. Where /proc/self/clear_refs cannot be
+// written, the peak cannot be reset, and an earlier peak counts as well; MeasuredBy() says which of
+// the two applies.
 class PeakMemory {
  public:
   PeakMemory();
@@ -20,10 +20,10 @@ class PeakMemory {
   int64_t start_;
 };
 
-// What can still be allocated without swapping (MemAvailable).
+// The memory that can still be allocated without swapping (MemAvailable).
 int64_t AvailableBytes();
 
-// From now on allocations that take the process more than `bytes` further fail (RLIMIT_AS).
+// Makes allocations fail that would grow the process by more than `bytes` from now on (RLIMIT_AS).
 void LimitFurtherMemory(int64_t bytes);
 
 }  // namespace lectern::bench

@@ -9,7 +9,7 @@ LABELS = {"plain": "plain (ATen)", "chunked": "query-chunked (ATen)", "sdpa": "S
           "ours_dense": "Lectern, all keys"}
 COLOURS = {"plain": "#c0392b", "chunked": "#d68910", "sdpa": "#7d3c98", "naive_topk": "#1f618d",
            "ours": "#1e8449", "ours_dense": "#7d6608"}
-# The paper's figures that stand beside each of our methods.
+# The paper's figures to compare with each of our methods.
 PAPER_OF = {"plain": ("vanilla", 1), "chunked": ("chunked", 2), "naive_topk": ("top-k", 3)}
 MOST_GROWTH = 1.1  # of memory over growth of L, for "linear"
 # (part, field, the other method, L, how many times ours it should need at least)
@@ -94,7 +94,7 @@ def _panels(part, rows):
 def picture(parts, rows):
     drawn = [part for part in parts
              if part["paper"] and any(row["part"] == part["name"] for row in rows)]
-    return plot.svg("The paper's benchmarks, forward only on a CPU, beside its own figures",
+    return plot.svg("The paper's benchmarks, forward only on a CPU, with the paper's figures",
                     [_panels(part, rows) for part in drawn])
 
 
@@ -109,7 +109,7 @@ def growth(part, rows):
 
 
 def verdicts(parts, rows):
-    """What the figures show, as {name: value}; nothing about what was not measured."""
+    """The conclusions from the figures as {name: value}; omits everything that was not measured."""
     out = {}
     for part in parts:
         found = growth(part, rows)

@@ -31,7 +31,7 @@ int64_t AttentionScratch(Method method, const Shape& s) {
     case Method::kOursDense:
       break;
   }
-  return 4 << 20;  // some tiles for each thread, whatever the length
+  return 4 << 20;  // some tiles for each thread, at any length
 }
 
 int64_t FeedForwardScratch(Method method, int64_t rows, const Shape& s) {

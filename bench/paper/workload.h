@@ -1,4 +1,4 @@
-// What the paper's benchmarks run (Gupta et al. 2021, arXiv 2106.06899;
+// The workloads of the paper's benchmarks (Gupta et al. 2021, arXiv 2106.06899;
 // docs/measurements/paper_layer.md): one causal self-attention layer, a stack of layers, one
 // feed-forward layer; each by several methods. Forward only.
 #pragma once
@@ -19,7 +19,7 @@ enum class Method {
   kSdpa,       // at::scaled_dot_product_attention
   kNaiveTopK,  // ATen, the paper's order of operations: scores, topk, softmax, scatter, product
   kOurs,       // lectern::kernels, top-k
-  kOursDense,  // lectern::kernels, all keys (the server's own flash attention)
+  kOursDense,  // lectern::kernels, all keys (the server's dense attention)
 };
 
 struct Shape {
@@ -37,19 +37,19 @@ struct Shape {
   int64_t Width() const { return static_cast<int64_t>(heads) * head_dim; }
 };
 
-// Makes its inputs, the same for every method, in the constructor. Errors of allocation leave as
-// exceptions.
+// One method on one shape. The constructor makes the inputs, which are equal for all methods.
+// Allocation errors are thrown as exceptions.
 class Workload {
  public:
   virtual ~Workload() = default;
   virtual void Run() = 0;
-  // Of the last Run(): [tokens, width]; valid until the next.
+  // The result of the last Run(), [tokens, width]; valid until the next.
   virtual std::span<const float> Result() const = 0;
 };
 
 std::unique_ptr<Workload> MakeWorkload(Experiment experiment, Method method, const Shape& shape);
 
-// Rough bytes that Run() needs beyond the inputs, its result included.
+// Estimates the bytes that Run() needs beyond the inputs, including its result.
 int64_t NeededBytes(Experiment experiment, Method method, const Shape& shape);
 
 std::span<const Experiment> AllExperiments();
@@ -57,7 +57,8 @@ std::span<const Method> AllMethods();
 // "attention", "layers", "ffn"; "plain", "chunked", "sdpa", "naive_topk", "ours", "ours_dense".
 const char* ToString(Experiment experiment);
 const char* ToString(Method method);
-// There is no SDPA of a feed-forward layer, and kOursDense is there for one attention layer alone.
+// Returns false for SDPA of a feed-forward layer, and for kOursDense of anything but one attention
+// layer.
 bool Offers(Experiment experiment, Method method);
 
 }  // namespace lectern::bench

@@ -1,4 +1,5 @@
-// What dense_attention and topk_attention share: one sequence's queries against its paged keys.
+// The arguments of dense_attention and topk_attention: the queries of one sequence and its paged
+// keys.
 //
 // On kF32 pages scores are fp32. On kI8 pages they are those of the int8 keys with the queries
 // rounded to int8 as well, row and head by row and head (exact integer products, then scaled): an
@@ -17,7 +18,7 @@
 
 namespace lectern::kernels {
 
-// One sequence. Query head h reads KV head h / (num_q_heads / num_kv_heads) (GQA). Row i stands at
+// One sequence. Query head h reads KV head h / (num_q_heads / num_kv_heads) (GQA). Row i has
 // position q_offset + i. A key j is visible to row i when
 //   j < table.num_tokens, and (not causal or j <= q_offset + i),
 //   and (window <= 0 or j > q_offset + i - window), and key_padding[j] == 0,
@@ -37,6 +38,8 @@ struct AttentionArgs {
 
   float scale = 1.0f;  // multiplies q.k before the bias; > 0
   bool causal = true;
+  // No model of the server sets these two; the golden cases do, as they belong to the
+  // specification.
   int64_t window = 0;                    // sliding window in keys, 0 = none
   const uint8_t* key_padding = nullptr;  // [num_tokens], 1 = hidden, or null
 

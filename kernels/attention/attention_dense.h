@@ -10,8 +10,8 @@
 namespace lectern::kernels::internal {
 namespace {
 
-// Values of a page as floats in scratch. Not inlined: inside DenseScan its pointers were spilled
-// and reloaded for every vector.
+// Unpacks the values of a page to floats in scratch. Not inlined: inside DenseScan its pointers
+// were spilled and reloaded for every vector.
 __attribute__((noinline)) void LoadValues(const AttentionTask& task, const PageView& page,
                                           int64_t tokens, float* values) {
   const int d = task.args->layout.value_dim;
@@ -27,7 +27,7 @@ __attribute__((noinline)) void LoadValues(const AttentionTask& task, const PageV
       for (; c < d; ++c) values[j * d + c] = scale[j] * static_cast<float>(rows[j * d + c]);
     }
   }
-  // Slots behind the last token may hold anything; their weight is 0, and 0 * NaN is not.
+  // Slots after the last token may hold anything; their weight is 0, but 0 * NaN is not.
   for (int64_t i = tokens * d; i < static_cast<int64_t>(kPageTokens) * d; ++i) values[i] = 0;
 }
 
@@ -81,7 +81,7 @@ inline void WeighTile(const AttentionScratch& s, int64_t first, int64_t slot, in
   WeighValues<kQueries>(weight, s.values, d, out);
 }
 
-// e^(s - max) of the span, in place of the scores, and their sums; hidden keys get 0.
+// Replaces the scores of the span by e^(s - max) and sums them; hidden keys get 0.
 inline void ExponentialsOfPage(const AttentionTask& task, const AttentionScratch& s, int64_t slot,
                                const DensePartial* partial, Floats* sums) {
   for (int64_t q = 0; q < TaskQueries(task); ++q) {
@@ -121,7 +121,7 @@ using IntegerSums = __m512i;
 constexpr int kPairChannels = 64;
 constexpr int kPairQueries = 6;  // of a tile: 24 sums in registers
 
-// Two rows of values side by side, 64 channels: [32 pairs][64] of two int16. Of every 32 channels
+// Two rows of values side by side, 64 channels: [32 pairs][64] of two int16. In every 32 channels
 // those with bit 2 clear come first (UnpermuteChannels).
 __attribute__((noinline)) void PairValues(const PageView& page, int d, int channel,
                                           int16_t* pairs) {
@@ -195,13 +195,13 @@ inline void StoreRounded(int16_t* p, Floats x) {
 inline __attribute__((always_inline)) void AddPairs(IntegerSums& sums, const int16_t* values,
                                                     IntegerSums weights) {
   const __m256i two = _mm256_load_si256(reinterpret_cast<const __m256i*>(values));
-  // As an intrinsic, GCC 12 keeps a second copy of each sum, part of them in memory.
+  // With the intrinsic, GCC 12 keeps a second copy of each sum, some of them in memory.
   asm("vpaddd %1, %0, %0" : "+x"(sums) : "x"(_mm256_madd_epi16(two, weights)));
 }
 inline IntegerSums SetPair(int32_t two) { return _mm256_set1_epi32(two); }
 #endif
 
-// Weights of a page as integers, and what one is worth.
+// Rounds the weights of a page to integers and stores their unit.
 inline void RoundWeights(const AttentionTask& task, const AttentionScratch& s, const PageView& page,
                          int64_t slot) {
   constexpr int kVectors = kPageTokens / kLanes;

@@ -1,9 +1,9 @@
-// Which pages a row reads, from the bounds of their keys. Include it as simd.h.
+// Chooses the pages that a row reads from the bounds of their keys. Include it as simd.h.
 //
 // Keys of a page lie between low and high in every channel, so no score of query q there exceeds
 //   sum_c max(q_c high_c, q_c low_c)
-// (Quest, Tang et al. 2024, arXiv 2406.10774, section 3.2). Bounds are in the units of the scores,
-// and a little higher than the sum, by what rounding may have taken from it or added to a score.
+// (Quest, Tang et al. 2024, arXiv 2406.10774, section 3.2). Bounds are in the units of the scores
+// and a little higher than the sum, to allow for rounding of the sum and of a score.
 #pragma once
 
 #include "kernels/attention/attention_scores.h"

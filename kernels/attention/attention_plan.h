@@ -1,8 +1,8 @@
-// How an attention call is cut into work for threads. Private to kernels/.
+// Divides an attention call into work for threads. Private to kernels/.
 //
 // A block is some rows of one sequence and one KV head. When there are fewer blocks than threads
 // would like (decode), the key range of each block is cut into parts at span borders; results do
-// not depend on it (attention_isa.h).
+// not depend on it (attention_task.h).
 #pragma once
 
 #include <algorithm>
@@ -30,11 +30,11 @@ struct AttentionPlan {
   int64_t work = 0;  // scores to compute, roughly
 };
 
-// Which pages tasks look at before they read them.
+// How tasks use the bounds of pages before they read keys.
 enum class PageBounds {
   kNone,
-  kSkip,    // single rows of long sequences leave out what cannot matter
-  kBudget,  // every row for itself, over its whole key range
+  kSkip,    // single rows of long sequences skip pages that cannot hold a kept key
+  kBudget,  // every row chooses its pages over its whole key range
 };
 
 // `queries` and `chunk_pages`: of a task.
@@ -92,7 +92,7 @@ inline std::vector<AttentionBlock> TakeSplitBlocks(AttentionPlan& plan) {
   return split;
 }
 
-// Scratch of one task, 64-byte aligned, kept by the calling thread for its next one.
+// Scratch of one task, 64-byte aligned. The calling thread keeps it for its next task.
 inline float* TaskScratch(const AttentionTask& task) {
   static thread_local std::vector<float> scratch;
   constexpr size_t kAlignment = 64;
@@ -111,10 +111,10 @@ inline AttentionTask PartOf(const AttentionBlock& block, int64_t part) {
   return task;
 }
 
-// Below this many scores a second thread costs more than it brings.
+// Below this many scores a second thread costs more than it saves.
 inline constexpr int64_t kParallelWork = 4096;
 
-// Calls body(i) for i in [0, count) on a team of threads. Whoever is free takes the next item.
+// Calls body(i) for i in [0, count) on a team of threads. A free thread takes the next item.
 template <typename Body>
 void ForEachItem(int num_threads, int64_t count, Body body) {
   ForItems(num_threads, {.count = count, .most = 1}, [&](ItemRange range, int) {

@@ -1,9 +1,9 @@
 // Scores of pages: q.k for every query of a task and the 64 keys of a page, masked. Include it as
 // simd.h.
 //
-// A stored score is q.k in a unit of its query, unit[q] > 0 or 0, which makes it comparable among
-// the keys of a query and saves a product: the row scale of an int8 query times the scale of the
-// attention. With a bias, which has its own unit, scores are stored as they are and unit[q] is 1.
+// A stored score is q.k in a unit of its query, unit[q] >= 0: the row scale of an int8 query times
+// the scale of the attention. That keeps the scores of a query comparable and saves a product. With
+// a bias, scores are stored scaled and unit[q] is 1.
 #pragma once
 
 #include "kernels/attention/attention_task.h"
@@ -39,7 +39,7 @@ inline const float* QueryRow(const AttentionTask& task, int64_t row, int64_t hea
 // them may come to 128. Each was rounded up by half at most.
 constexpr float kQueryQuad = 126;
 
-// Eight channels of a row, 0 behind its end.
+// Eight channels of a row, with zeros after its end.
 inline __m256 LoadChannels(const float* row, int first, int d) {
   if (first + 8 <= d) return _mm256_loadu_ps(row + first);
   float last[8] = {};
@@ -47,9 +47,9 @@ inline __m256 LoadChannels(const float* row, int first, int d) {
   return _mm256_loadu_ps(last);
 }
 
-// The step to which a query is rounded, at least: the largest sum of magnitudes of one sign among
-// channels 0, 1, 4, 5 or 2, 3, 6, 7 of any eight, which are those that TileInt8 adds, is kQueryQuad
-// steps.
+// The smallest step to which a query may be rounded: the largest sum of magnitudes of one sign
+// among channels 0, 1, 4, 5 or 2, 3, 6, 7 of any eight, which are those that TileInt8 adds, is
+// kQueryQuad steps.
 inline float QuadStep(const float* row, int d) {
   const __m256 zero = _mm256_setzero_ps();
   const auto add_halves = [](__m256 v) {
@@ -89,7 +89,7 @@ constexpr float kQueryOffset = kLanes == 16 ? 128 : 0;  // of the stored numbers
 
 inline float QuadStep(const float*, int) { return 0; }
 
-// Writes a query in multiples of 1 / inverse, kQueryOffset more.
+// Writes a query in multiples of 1 / inverse, plus kQueryOffset.
 inline int32_t WriteRounded(const float* row, int d, float inverse, int8_t* out) {
   const int padded = PaddedHeadDim(d);
   for (int c = 0; c < padded; ++c) {
@@ -102,7 +102,8 @@ inline int32_t WriteRounded(const float* row, int d, float inverse, int8_t* out)
 }
 #endif
 
-// Rounds query q of a task to int8 (AVX-512: 128 more, unsigned, as its products want).
+// Rounds query q of a task to int8 (on AVX-512 unsigned with an offset of 128, as its products
+// need).
 inline void RoundQuery(const float* row, int d, float scale, int64_t q, const AttentionScratch& s) {
   Floats magnitudes = {};
   float largest = 0;
@@ -141,14 +142,14 @@ void Prepare(const AttentionTask& task, float* scratch) {
   }
 }
 
-// What differences of stored scores are multiplied by before Exp2. Not 0, so that hidden keys stay
-// at -inf; a query of zeros has equal scores.
+// The factor of differences of stored scores before Exp2. It is not 0, so that hidden keys stay at
+// -inf; a query of zeros has equal scores.
 inline float ExponentFactor(const AttentionTask& task, const AttentionScratch& s, int64_t query) {
   const float factor = (task.args->bias != nullptr ? 1.0f : s.unit[query]) * kLog2E;
   return factor == 0.0f ? 1e-37f : factor;
 }
 
-// Largest score of each group of a page.
+// Writes the largest score of each group of a page.
 inline void WriteMaxima(const float* scores, float* maxima) {
   for (int g = 0; g < kGroupsPerPage; g += kLanes) {
     Floats largest = Load(scores + g);
@@ -172,8 +173,8 @@ inline void PrefetchLines(const std::byte* line) {
 
 #if defined(LECTERN_ISA_AVX512)
 // N queries against 64 keys. Inline assembly, because GCC 12 copies the accumulators of the
-// intrinsic around in large register tiles. Offset queries give 128 times the sum of a key too
-// much, which the sums start below zero by.
+// intrinsic around in large register tiles. The offset of the queries adds 128 times the sum
+// of a key, so the sums start that much below zero.
 template <int N>
 inline void TileInt8(const AttentionScratch& s, int64_t first, int padded, const PageView& page,
                      int64_t slot) {
@@ -231,24 +232,24 @@ inline __attribute__((always_inline)) __m256i Broadcast4(const int8_t* bytes) {
   return _mm256_set1_epi32(four);
 }
 
-// sum + eight products of each of 8 keys. RoundQuery has seen to it that 16 bits hold four.
+// Adds eight products to the sum of each of 8 keys. RoundQuery ensures that 16 bits hold four.
 inline __attribute__((always_inline)) __m256i AddProducts(__m256i sum, __m256i k0, __m256i q0,
                                                           __m256i k1, __m256i q1) {
   const __m256i four = _mm256_add_epi16(_mm256_maddubs_epi16(k0, q0), _mm256_maddubs_epi16(k1, q1));
   const __m256i eight = _mm256_madd_epi16(four, _mm256_set1_epi16(1));
-  // As an intrinsic, GCC 12 keeps a second copy of each sum, part of them in memory.
+  // With the intrinsic, GCC 12 keeps a second copy of each sum, some of them in memory.
   asm("vpaddd %1, %0, %0" : "+x"(sum) : "x"(eight));
   return sum;
 }
 
-// Four channels of 8 keys, 128 more, unsigned.
+// Loads four channels of 8 keys as unsigned numbers, with an offset of 128.
 inline __attribute__((always_inline)) __m256i LoadKeys(const int8_t* keys) {
   return _mm256_xor_si256(_mm256_load_si256(reinterpret_cast<const __m256i*>(keys)),
                           _mm256_set1_epi8(-128));
 }
 
-// N queries against 16 keys at a time. Offset keys give 128 times the sum of a query too much,
-// which the sums start below zero by.
+// N queries against 16 keys at a time. The offset of the keys adds 128 times the sum of a query,
+// so the sums start that much below zero.
 template <int N>
 inline void TileInt8(const AttentionScratch& s, int64_t first, int padded, const PageView& page,
                      int64_t slot) {
@@ -414,9 +415,9 @@ inline int64_t MaskScores(const AttentionTask& task, const AttentionScratch& s, 
   return visible;
 }
 
-// False if a score of the page may not be finite.
+// Returns false if a score of the page may not be finite.
 inline bool OrdinaryKeys(const AttentionTask& task, const PageView& page) {
-  if (task.args->layout.type == KvType::kF32) return true;  // ScorePage has seen to it
+  if (task.args->layout.type == KvType::kF32) return true;  // ScorePage makes them finite
   const float* scale = page.Get<float>(page.at.key_scale);
   Ints ordinary = Load(scale) < Set(1e30f);
   for (int v = kLanes; v < kPageTokens; v += kLanes) ordinary &= Load(scale + v) < Set(1e30f);
@@ -448,9 +449,9 @@ inline PageRange SeenPages(const AttentionTask& task, int64_t first_span, int64_
 
 constexpr int64_t kPagesAhead = 2;
 
-// Scores and maxima of the first `count` of the `listed` pages, at most chunk_pages of them; hidden
-// keys have -inf, others are finite. The keys of the next ones begin to load. visible[q], unless
-// null, grows by the keys that each query sees.
+// Computes scores and maxima of the first `count` of the `listed` pages, at most chunk_pages;
+// hidden keys get -inf, others are finite. Prefetches the keys of the pages that follow. Adds the
+// number of keys that query q sees to visible[q], unless null.
 void ScorePages(const AttentionTask& task, const AttentionScratch& s, const int32_t* pages,
                 int64_t count, int64_t listed, int64_t* visible) {
   const KvHeadLayout at = HeadLayout(task.args->layout);

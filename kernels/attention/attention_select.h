@@ -11,7 +11,7 @@
 namespace lectern::kernels::internal {
 namespace {
 
-// Scores are padded with -inf to a whole vector behind count.
+// Pads the scores after `count` with -inf to a whole vector.
 inline void PadScores(Candidates& c) {
   for (int64_t i = c.count; i < c.count + kLanes; ++i) c.score[i] = -kInfinity;
 }
@@ -25,7 +25,7 @@ inline uint64_t ReachingKeys(const float* scores, Floats bound) {
   return mask;
 }
 
-// The same from the maxima of the groups of a page, of which few reach the bound as a rule.
+// Equals ReachingKeys(), but looks at the maxima of the groups first, few of which reach the bound.
 inline uint64_t ReachingKeysOfPage(const float* scores, const float* maxima, float bound) {
   const Floats b = Set(bound);
 #if !defined(LECTERN_ISA_AVX512)
@@ -47,10 +47,10 @@ inline uint64_t ReachingKeysOfPage(const float* scores, const float* maxima, flo
   return ReachingKeys(scores, b);
 }
 
-// The least float that is larger than a finite one.
+// The smallest float that is larger than a finite one.
 inline float Above(float x) { return FromOrderedKey(x == 0.0f ? 1 : OrderedKey(x) + 1); }
 
-// How many of `count` floats reach `bound`; behind them, up to a whole vector, there must be none.
+// Counts the floats that reach `bound`; the padding after `count`, up to a whole vector, must not.
 inline int64_t CountReaching(const float* x, int64_t count, float bound) {
   const Floats b = Set(bound);
   int64_t n = 0;
@@ -60,7 +60,7 @@ inline int64_t CountReaching(const float* x, int64_t count, float bound) {
   return n;
 }
 
-// A range of floats around the k-th largest of some: at_low >= k of them reach low, at_high < k
+// A range of floats around the k-th largest of a set: at_low >= k of them reach low, at_high < k
 // reach high.
 struct Bracket {
   float low, high;
@@ -192,12 +192,13 @@ inline void Append(Candidates& c, uint64_t keys, int32_t first_key, const float*
 #endif
 }
 
-// Takes those keys of a chunk in that may be among the k best. page: the numbers of its pages.
+// Adds the keys of a chunk that may be among the k best to the candidates. `page` holds the numbers
+// of the chunk's pages.
 void Absorb(Candidates& c, int64_t k, const int32_t* page, int64_t pages, const float* scores,
             const float* maxima, float* merged) {
   if (c.count > k) Prune(c, k, false);
   float least = ChunkBound(maxima, pages, k, merged);
-  // Keys seen before win against equal ones.
+  // Equal scores keep the key seen first.
   const auto raise = [&] {
     if (c.threshold > -kInfinity && Above(c.threshold) > least) least = Above(c.threshold);
   };

@@ -1,12 +1,13 @@
-// What the instruction-set versions of the attention kernels share. Private to kernels/.
+// The interface between the attention kernels and their versions for each instruction set. Private
+// to kernels/.
 //
 // One AttentionTask is a block of query rows of one sequence and one KV head: rows x group query
 // vectors that read the same keys. Keys are visited in order, a chunk at a time: the scores of a
 // chunk stay in the L2 cache. Sums over keys are kept per span of kSpanTokens keys and the spans
 // are folded in order, so that cutting the key range over threads gives the same bits as one pass.
 //
-// Functions here are `static inline`, and nothing here is a template of the standard library: what
-// is compiled for one instruction set must not be merged with the copies of another.
+// Functions here are `static inline`, and no template of the standard library is used: code
+// compiled for one instruction set must not be merged with the copies of another.
 #pragma once
 
 #include <cstddef>
@@ -78,7 +79,7 @@ struct AttentionScratch {
   float* maxima;       // [queries, row_pages, 16] of each group
   float* merged;       // [row_pages, 16]
   float* query;        // [queries, head_dim] fp32, or int8 rows (attention_scores.h)
-  float* unit;         // [queries]: what a stored score is worth
+  float* unit;         // [queries]: the unit of a stored score
   int32_t* query_sum;  // [queries], AVX2: of the numbers of an int8 row
   int32_t* pages;      // the pages that are read, ascending
   float* page_bound;   // [queries, all pages], if the task bounds pages
@@ -88,7 +89,7 @@ struct AttentionScratch {
   float* value_sum;    // [value_dim]
   int16_t* weights;    // [queries, 64]
   float* weight_unit;  // [queries]
-  int64_t floats;      // size of it all
+  int64_t floats;      // total size
 
   float* Scores(int64_t query_number, int64_t slot) const {
     return scores + (query_number * row_pages + slot) * kPageTokens;

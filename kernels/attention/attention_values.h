@@ -129,7 +129,7 @@ inline void SumValues(const AttentionTask& task, const KvHeadLayout& at, int64_t
   }
 }
 
-// The same over what one query sees through window, padding and bias; `scores` is scratch.
+// Sums the values that one query sees through window, padding and bias; `scores` is scratch.
 void SumVisibleValues(const AttentionTask& task, const AttentionScratch& s, int64_t query,
                       float* scores, float* sum) {
   const KvHeadLayout at = HeadLayout(task.args->layout);

@@ -12,7 +12,7 @@ namespace {
 
 using namespace internal;  // NOLINT: the private half of this file
 
-// Memory for the candidates of `queries` queries, reused from call to call.
+// Memory for the candidates of some queries, reused from call to call.
 class CandidateStore {
  public:
   void Reset(int64_t queries, int64_t capacity, int64_t spans) {
@@ -42,7 +42,7 @@ class CandidateStore {
   std::vector<Candidates> candidates_;
 };
 
-// Kept keys of one query by descending score, if the caller wants them.
+// Writes the kept keys of one query by descending score, if the caller asked for them.
 void WriteKept(const TopKParams& params, const AttentionArgs& args, int64_t row, int64_t head,
                const Candidates& c) {
   const int64_t at = (row * args.num_q_heads + head) * params.k;
@@ -106,12 +106,12 @@ class TopKCall {
     AttentionBlock block;
     CandidateStore* parts;  // [block.parts]
   };
-  struct Part {
+  struct SplitPart {
     SplitBlock* split;
     int64_t number;
   };
 
-  // Moves the blocks whose key range is cut from chains_ to split_.
+  // Moves the blocks whose key range is divided from the plan to split_.
   void CutSplitBlocks() {
     // Kept by the calling thread: decoding comes here once per layer and token.
     static thread_local std::vector<CandidateStore> stores;
@@ -141,7 +141,7 @@ class TopKCall {
     }
   }
 
-  void ScanPart(const Part& part) {
+  void ScanPart(const SplitPart& part) {
     const AttentionBlock& block = part.split->block;
     const AttentionTask task = PartOf(block, part.number);
     CandidateStore& store = part.split->parts[part.number];
@@ -193,7 +193,7 @@ class TopKCall {
   KeyMassBuffers key_mass_;
   const int threads_;
   std::vector<SplitBlock> split_;
-  std::vector<Part> parts_;
+  std::vector<SplitPart> parts_;
 };
 
 }  // namespace

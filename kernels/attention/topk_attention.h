@@ -41,7 +41,8 @@ struct TopKParams {
   // always the first page and those not seen whole. k and the softmax sums then run over these.
   // Only without window, padding and bias (kUnsupported).
   int64_t page_budget = 0;
-  // Optional outputs, for the first sequence only when several are given:
+  // Optional outputs, for the first sequence only when several are given. Only the golden and
+  // precision tests ask for them.
   int32_t* kept_index = nullptr;  // [rows, num_q_heads, k] by descending score, -1 = unused
   float* kept_weight = nullptr;   // [rows, num_q_heads, k] weight of each kept value in o
 };

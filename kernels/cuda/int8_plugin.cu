@@ -1,5 +1,5 @@
-// liblectern_cuda.so: the one file with CUDA. Compiled and linked only so far: it has never run on
-// a GPU. Uses device 0; CUDA_VISIBLE_DEVICES chooses which that is.
+// liblectern_cuda.so, the only file with CUDA. It has been compiled and linked, but has never run
+// on a GPU. It uses device 0; CUDA_VISIBLE_DEVICES chooses which one that is.
 #include "kernels/cuda/int8_plugin.h"
 
 #include <cuda_runtime_api.h>
@@ -30,7 +30,7 @@ __global__ void __launch_bounds__(kInt8ProductThreads) Int8Sums(Int8SumsProblem 
   thread.Store();
 }
 
-// Owns what a device holds; members are null until they are made.
+// Owns the resources on a device; members are null until they are created.
 struct State {
   ~State() {
     cudaFreeHost(host_x);
@@ -124,8 +124,8 @@ bool Multiply(const Int8PluginDevice* device, const void* matrix, int64_t rows, 
           error)) {
     return false;
   }
-  // The second dimension is at most 65,535, which 5 rows of sums reach; the caller sends 16 or
-  // more.
+  // The second dimension of a grid is limited to 65,535 blocks, which sums of 5 rows would reach;
+  // the caller sends 16 rows or more.
   const dim3 grid(static_cast<unsigned>(problem.row_tiles()), static_cast<unsigned>(blocks));
   Int8Sums<<<grid, kInt8ProductThreads, 0, state.stream>>>(problem);
   return Succeeded(cudaGetLastError(), error) &&
@@ -145,5 +145,5 @@ lectern_int8_plugin() {
   return &lectern::kernels::kPlugin;
 }
 
-// The function is what the loader looks for.
+// The loader looks up this function by name.
 static_assert(std::is_same_v<decltype(lectern_int8_plugin), lectern::kernels::Int8PluginFunction>);

@@ -1,12 +1,11 @@
-// One thread of the GPU's int8 product: exact integer sums of x W^T. The same code runs on the CPU
-// in tests (tests/testing/int8_product_on_host.h), which is all that has been run of it: never on a
-// GPU.
+// One thread of the GPU's int8 product: exact integer sums of x W^T. Tests run this code on the CPU
+// (tests/testing/int8_product_on_host.h); it has never run on a GPU.
 //
-// A group of kInt8ProductThreads threads makes a tile of kInt8TileRows rows by one packed block of
-// 64 channels (int8_linear_isa.h). It walks along the inputs in chunks: all threads load a chunk of
-// the activations into memory that they share, wait for each other, multiply it by the weights, and
-// wait again. A thread has one channel and kInt8ThreadRows rows; neighbours read neighbouring words
-// of the weights, and the same word of the activations.
+// A group of kInt8ProductThreads threads computes a tile of kInt8TileRows rows by one packed block
+// of 64 channels (int8_linear_isa.h). It walks along the inputs in chunks: all threads load a chunk
+// of the activations into shared memory, synchronise, multiply it by the weights, and synchronise
+// again. A thread has one channel and kInt8ThreadRows rows; neighbours read neighbouring words of
+// the weights, and the same word of the activations.
 #pragma once
 
 #include <cstdint>
@@ -44,7 +43,7 @@ struct Int8SumsProblem {
   }
 };
 
-// sum + the products of the four int8 values of a and b.
+// Returns sum + the products of the four int8 values of a and b.
 LECTERN_HOST_DEVICE inline int32_t AddQuadProduct(int32_t a, int32_t b, int32_t sum) {
 #ifdef __CUDA_ARCH__
   return __dp4a(a, b, sum);
@@ -56,8 +55,8 @@ LECTERN_HOST_DEVICE inline int32_t AddQuadProduct(int32_t a, int32_t b, int32_t 
 #endif
 }
 
-// The caller calls Load, waits for the tile's other threads, calls Accumulate and waits again, for
-// every chunk in order; then Store.
+// For every chunk in order the caller calls Load, waits for the tile's other threads, calls
+// Accumulate and waits again; then it calls Store.
 class Int8ProductThread {
  public:
   LECTERN_HOST_DEVICE Int8ProductThread(const Int8SumsProblem& problem, int64_t row_tile,
@@ -69,7 +68,8 @@ class Int8ProductThread {
         channel_(thread % kInt8BlockChannels),
         first_(thread / kInt8BlockChannels * kInt8ThreadRows) {}
 
-  // This thread's share of tile [kInt8TileRows, kInt8ChunkGroups]; zeros where there is no input.
+  // Loads this thread's share of tile [kInt8TileRows, kInt8ChunkGroups], with zeros where there is
+  // no input.
   LECTERN_HOST_DEVICE void Load(int64_t chunk, int32_t* tile) const {
     for (int word = thread_; word < kInt8TileWords; word += kInt8ProductThreads) {
       const int64_t row = tile_row_ + word / kInt8ChunkGroups;
@@ -109,7 +109,7 @@ class Int8ProductThread {
   const int64_t block_;
   const int thread_;
   const int channel_;
-  const int first_;  // of its rows in the tile
+  const int first_;  // the first of its rows in the tile
   int32_t sums_[kInt8ThreadRows] = {};
 };
 

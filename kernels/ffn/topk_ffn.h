@@ -20,7 +20,7 @@ enum class FfnRank {
 
 // activated [rows, cols] holds f(gate) * up, or f(gate) in an ungated layer, and is changed in
 // place. gate [rows, cols] holds the pre-activations; it is needed for kGateAbs and kPre and may be
-// null for kProduct. Strides in floats. Of equal ranks the lower unit is kept; NaN ranks lowest. k
+// null for kProduct. Strides in floats. Equal ranks keep the lower unit; NaN ranks lowest. k
 // >= cols keeps all. A row's result depends on that row alone.
 LaunchStatus TopKFfn(const float* gate, int64_t gate_stride, FfnActivation activation, FfnRank rank,
                      int64_t k, int64_t rows, int64_t cols, float* activated,

@@ -1,4 +1,4 @@
-// Where things are inside a KV page. Private to kernels/; see kv_pages.h for what a page is.
+// The layout of a KV page (kv_pages.h). Private to kernels/.
 //
 // Per layer, then per KV head, each part 64-byte aligned:
 //   kF32  keys [head_dim][64] float, values [64][value_dim] float
@@ -7,7 +7,7 @@
 //         float, -128 * (sum of each key's int8) [64] int32, values [64][value_dim] int8, value
 //         scales [64]
 // and in both the sum of all (dequantised) value rows before the page, [value_dim] float, and, once
-// the page is full, what the keys stay between in every channel:
+// the page is full, the range of its keys in every channel:
 //   kF32  largest [head_dim] float, smallest [head_dim] float
 //   kI8   the same rounded outwards to int8, then the unit of both, one float
 #pragma once

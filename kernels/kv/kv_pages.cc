@@ -74,7 +74,7 @@ void ReadValueRow(const HeadView& head, int slot, float* value) {
   for (int c = 0; c < d; ++c) value[c] = scale * static_cast<float>(row[c]);
 }
 
-// The sum of values before a page, from the page before it.
+// Computes the sum of values before a page from the previous page.
 void StartPage(const HeadView& previous, const HeadView& page, bool first) {
   const int d = page.layout.value_dim;
   float* prefix = page.Get<float>(page.at.value_prefix);
@@ -91,7 +91,7 @@ void StartPage(const HeadView& previous, const HeadView& page, bool first) {
   }
 }
 
-// What the keys of a full page stay between. Products of fp32 are rounded by 2^-24 at most, so a
+// Writes the range of the keys of a full page. Products of fp32 are rounded by 2^-24 at most, so a
 // millionth outwards holds for the keys as attention multiplies them out.
 void BoundKeys(const HeadView& page) {
   const int d = page.layout.head_dim;
@@ -134,8 +134,8 @@ void BoundKeys(const HeadView& page) {
   }
 }
 
-// One call that writes.
-struct Write {
+// The arguments of one call that writes, and the writing of its parts.
+struct KvWriter {
   const KvPageLayout& layout;
   std::byte* const* pages;
   int layer;
@@ -152,7 +152,7 @@ struct Write {
     return {pages[page] + HeadOffset(layout, at, layer, head), at, layout};
   }
 
-  void Row(int64_t row) const {
+  void WriteRow(int64_t row) const {
     const int64_t token = position + row;
     const int slot = static_cast<int>(token % kPageTokens);
     for (int head = 0; head < layout.num_kv_heads; ++head) {
@@ -162,8 +162,8 @@ struct Write {
     }
   }
 
-  // The sums before the pages that begin in this call, and the bounds of those that it fills; all
-  // rows are there.
+  // Writes the sums before the pages that begin in this call, and the key ranges of those that it
+  // fills. All rows must have been written.
   void SumUpPages(int head) const {
     const int64_t end = position + count;
     for (int64_t page = position / kPageTokens; page < end / kPageTokens; ++page) {
@@ -177,40 +177,40 @@ struct Write {
   }
 };
 
-// Rows are shared out in pieces of 16 slots: what two threads write lies in different cache lines.
+// Threads take rows in pieces of 16 slots, so that two threads write to different cache lines.
 constexpr int64_t kPieceTokens = 16;
 
 // Calls prepare(row), which may change the row, and writes it.
 template <typename Prepare>
-void WriteRows(const Write& write, const ExecutionContext& context, Prepare prepare) {
-  const int64_t first = write.position / kPieceTokens;
-  const int64_t last = (write.position + write.count + kPieceTokens - 1) / kPieceTokens;
-  const int threads = write.count < kPieceTokens ? 1 : context.num_threads;
+void WriteRows(const KvWriter& writer, const ExecutionContext& context, Prepare prepare) {
+  const int64_t first = writer.position / kPieceTokens;
+  const int64_t last = (writer.position + writer.count + kPieceTokens - 1) / kPieceTokens;
+  const int threads = writer.count < kPieceTokens ? 1 : context.num_threads;
   ForItems(threads, {.count = last - first}, [&](ItemRange pieces, int) {
-    const int64_t begin = (first + pieces.begin) * kPieceTokens - write.position;
-    const int64_t end = (first + pieces.end) * kPieceTokens - write.position;
-    const int64_t rows = std::min(end, write.count);
+    const int64_t begin = (first + pieces.begin) * kPieceTokens - writer.position;
+    const int64_t end = (first + pieces.end) * kPieceTokens - writer.position;
+    const int64_t rows = std::min(end, writer.count);
     for (int64_t row = std::max<int64_t>(begin, 0); row < rows; ++row) {
       prepare(row);
-      write.Row(row);
+      writer.WriteRow(row);
     }
   });
-  ForItems(threads, {.count = write.layout.num_kv_heads}, [&](ItemRange heads, int) {
+  ForItems(threads, {.count = writer.layout.num_kv_heads}, [&](ItemRange heads, int) {
     for (int64_t head = heads.begin; head < heads.end; ++head) {
-      write.SumUpPages(static_cast<int>(head));
+      writer.SumUpPages(static_cast<int>(head));
     }
   });
 }
 
-LaunchStatus CheckWrite(const Write& write, const ExecutionContext& context) {
-  const KvPageLayout& layout = write.layout;
-  if (!internal::ValidLayout(layout) || write.layer < 0 || write.layer >= layout.num_layers ||
-      write.position < 0 || write.count < 0 ||
-      write.k_stride < static_cast<int64_t>(layout.num_kv_heads) * layout.head_dim ||
-      write.v_stride < static_cast<int64_t>(layout.num_kv_heads) * layout.value_dim) {
+LaunchStatus CheckWrite(const KvWriter& writer, const ExecutionContext& context) {
+  const KvPageLayout& layout = writer.layout;
+  if (!internal::ValidLayout(layout) || writer.layer < 0 || writer.layer >= layout.num_layers ||
+      writer.position < 0 || writer.count < 0 ||
+      writer.k_stride < static_cast<int64_t>(layout.num_kv_heads) * layout.head_dim ||
+      writer.v_stride < static_cast<int64_t>(layout.num_kv_heads) * layout.value_dim) {
     return LaunchStatus::kBadShape;
   }
-  if (write.count > 0 && (write.pages == nullptr || write.k == nullptr || write.v == nullptr)) {
+  if (writer.count > 0 && (writer.pages == nullptr || writer.k == nullptr || writer.v == nullptr)) {
     return LaunchStatus::kBadArgument;
   }
   return CheckContext(context);
@@ -241,10 +241,10 @@ size_t KvPageLayout::PageBytes() const {
 LaunchStatus WriteKv(const KvPageLayout& layout, std::byte* const* pages, int layer,
                      int64_t position, int64_t count, const float* k, int64_t k_stride,
                      const float* v, int64_t v_stride, const ExecutionContext& context) {
-  const Write write{layout, pages,    layer, position, count,
-                    k,      k_stride, v,     v_stride, RowOpsOf(context.isa)};
-  if (LaunchStatus status = CheckWrite(write, context); !Ok(status)) return status;
-  if (count > 0) WriteRows(write, context, [](int64_t) {});
+  const KvWriter writer{layout, pages,    layer, position, count,
+                        k,      k_stride, v,     v_stride, RowOpsOf(context.isa)};
+  if (LaunchStatus status = CheckWrite(writer, context); !Ok(status)) return status;
+  if (count > 0) WriteRows(writer, context, [](int64_t) {});
   return LaunchStatus::kOk;
 }
 
@@ -255,48 +255,23 @@ LaunchStatus RotateAndWriteKv(const KvPageLayout& layout, std::byte* const* page
   const int64_t rotated = rows.num_q_heads + layout.num_kv_heads;
   const float* k = rows.qkv + static_cast<int64_t>(rows.num_q_heads) * layout.head_dim;
   const float* v = rows.qkv + rotated * layout.head_dim;
-  const Write write{layout, pages,       layer, position,    count,
-                    k,      rows.stride, v,     rows.stride, RowOpsOf(context.isa)};
+  const KvWriter writer{layout, pages,       layer, position,    count,
+                        k,      rows.stride, v,     rows.stride, RowOpsOf(context.isa)};
   if (rows.qkv == nullptr && count > 0) return LaunchStatus::kBadArgument;
-  if (LaunchStatus status = CheckWrite(write, context); !Ok(status)) return status;
+  if (LaunchStatus status = CheckWrite(writer, context); !Ok(status)) return status;
   if (count == 0) return LaunchStatus::kOk;
   const float scale = HadamardScale(rows.hadamard);
-  WriteRows(write, context, [&](int64_t row) {
+  WriteRows(writer, context, [&](int64_t row) {
     const float* cos = rows.rope->cos(position + row);
     const float* sin = rows.rope->sin(position + row);
     for (int64_t head = 0; head < rotated; ++head) {
       float* x = rows.qkv + row * rows.stride + head * layout.head_dim;
-      write.ops.rotate(x, cos, sin, layout.head_dim / 2);
+      writer.ops.rotate(x, cos, sin, layout.head_dim / 2);
       for (int64_t i = 0; rows.hadamard > 1 && i < layout.head_dim; i += rows.hadamard) {
-        write.ops.hadamard(x + i, rows.hadamard, scale);
+        writer.ops.hadamard(x + i, rows.hadamard, scale);
       }
     }
   });
-  return LaunchStatus::kOk;
-}
-
-LaunchStatus ReadKv(const KvPageLayout& layout, const KvPageTable& table, int layer, int kv_head,
-                    int64_t token, float* key, float* value) {
-  if (!internal::ValidLayout(layout) || layer < 0 || layer >= layout.num_layers || kv_head < 0 ||
-      kv_head >= layout.num_kv_heads || token < 0 || token >= table.num_tokens) {
-    return LaunchStatus::kBadShape;
-  }
-  if (table.pages == nullptr || key == nullptr || value == nullptr) {
-    return LaunchStatus::kBadArgument;
-  }
-  const KvHeadLayout at = HeadLayout(layout);
-  const int slot = static_cast<int>(token % kPageTokens);
-  const HeadView view{const_cast<std::byte*>(table.pages[token / kPageTokens]) +
-                          HeadOffset(layout, at, layer, kv_head),
-                      at, layout};
-  for (int c = 0; c < layout.head_dim; ++c) {
-    key[c] = layout.type == KvType::kF32
-                 ? view.Get<float>(at.keys)[c * kPageTokens + slot]
-                 : view.Get<float>(at.key_scale)[slot] *
-                       static_cast<float>(
-                           view.Get<int8_t>(at.keys)[(c / 4) * kPageTokens * 4 + slot * 4 + c % 4]);
-  }
-  ReadValueRow(view, slot, value);
   return LaunchStatus::kOk;
 }
 

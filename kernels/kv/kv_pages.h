@@ -1,4 +1,4 @@
-// Pages of keys and values: the memory that a document's attention state lives in.
+// Pages of keys and values: the KV cache of documents and answers.
 //
 // A page holds the keys and values of kPageTokens consecutive tokens for *all* layers of one model.
 // A sequence is a table of page addresses; token t lives in page t / kPageTokens, slot
@@ -6,7 +6,7 @@
 // question about it; a question that starts inside a half-filled page works on its own copy of that
 // page (plain memcpy of PageBytes() bytes: a page holds no addresses).
 //
-// The arrangement inside a page is private to kernels/: keys are stored channel-major so that a
+// The layout of a page is private to kernels/: keys are stored channel-major so that a
 // score tile loads consecutive keys, values row by row. Each page also holds, per layer and KV
 // head, the sum of all value rows *before* the page, so that the mean of all visible values costs
 // one partial page (topk_attention.h, Tail::kMean), and, once it is full, the range of its keys in
@@ -50,10 +50,11 @@ struct KvPageTable {
 };
 
 // Writes keys and values of tokens [position, position + count) of one layer.
-//   k  [count, num_kv_heads, head_dim]   already rotated (RoPE), row stride k_stride floats
+//   k  [count, num_kv_heads, head_dim]   RoPE already applied, row stride k_stride floats
 //   v  [count, num_kv_heads, value_dim]  row stride v_stride floats
-// Tokens must be written in order: [0, position) is already there for this layer. `pages` covers at
-// least position + count tokens. Rewriting the last written tokens with the same values is allowed.
+// Tokens must be written in order: [0, position) must have been written for this layer. `pages`
+// covers at least position + count tokens. Rewriting the last written tokens with the same values
+// is allowed.
 LaunchStatus WriteKv(const KvPageLayout& layout, std::byte* const* pages, int layer,
                      int64_t position, int64_t count, const float* k, int64_t k_stride,
                      const float* v, int64_t v_stride, const ExecutionContext& context);
@@ -64,17 +65,13 @@ struct QkvRows {
   int64_t stride = 0;    // floats from row to row
   int num_q_heads = 0;
   const RopeTable* rope = nullptr;
-  int64_t hadamard = 1;  // width of the blocks that queries and keys are mixed in; 1 = none
+  int64_t hadamard = 1;  // width of the blocks in which queries and keys are transformed; 1 = none
 };
 
-// WriteKv of rows whose queries and keys are rotated (RoPE) and mixed first, in place: one pass
-// over each row instead of four. Needs head_dim == value_dim.
+// Applies RoPE and the Hadamard transform to queries and keys in place, then writes keys and values
+// as WriteKv does, in one pass over each row. Requires head_dim == value_dim.
 LaunchStatus RotateAndWriteKv(const KvPageLayout& layout, std::byte* const* pages, int layer,
                               int64_t position, int64_t count, const QkvRows& rows,
                               const ExecutionContext& context);
-
-// Reads one key / value row back (tests, evidence): key [head_dim], value [value_dim].
-LaunchStatus ReadKv(const KvPageLayout& layout, const KvPageTable& table, int layer, int kv_head,
-                    int64_t token, float* key, float* value);
 
 }  // namespace lectern::kernels

@@ -25,8 +25,8 @@ namespace {
 static_assert(kInt8BlockChannels == kLinearBlockChannels);
 static_assert(kInt8BlockRows % kLinearRowStep == 0);
 
-// One call on at most a panel of rows.
-struct Panel {
+// The product of at most a panel of rows.
+struct Int8Panel {
   const Int8LinearOps& ops;
   const Int8Matrix& w;
   int64_t rows;
@@ -81,14 +81,14 @@ LaunchStatus Int8Linear(const LinearInput& input, const Int8Matrix& w, float* y,
   const RowOps& row_ops = RowOpsOf(context.isa);
   for (int64_t row = 0; row < input.m; row += panel_rows) {
     const int64_t rows = std::min(panel_rows, input.m - row);
-    const Panel panel{Int8LinearOpsOf(context.isa),
-                      w,
-                      rows,
-                      y + row * y_stride,
-                      y_stride,
-                      accumulate,
-                      q.data(),
-                      x_scale.data()};
+    const Int8Panel panel{Int8LinearOpsOf(context.isa),
+                          w,
+                          rows,
+                          y + row * y_stride,
+                          y_stride,
+                          accumulate,
+                          q.data(),
+                          x_scale.data()};
     const PanelItems items(rows, w.n, kInt8BlockRows);
     RunPanel(
         rows, w.k, items, context.num_threads,

@@ -1,6 +1,6 @@
 // Linear layers with int8 weights: y = x W^T with one scale per output channel (W) and one per row
-// of activations (x), accumulated exactly in int32. The same packed weights serve large batches
-// (prefill) and single rows (decode, at memory bandwidth).
+// of activations (x), accumulated exactly in int32. One packing serves large batches (prefill)
+// and single rows (decode, at memory bandwidth).
 //
 // Activations are quantised to 8 bits on AVX-512 VNNI and to 7 bits where the product would
 // saturate (vpmaddubsw on AVX2); the portable version uses 8 bits. Within one ISA a row's result
@@ -50,7 +50,7 @@ LaunchStatus PackInt8Rows(const float* w, int64_t first_row, int64_t rows, int64
 LaunchStatus Int8Linear(const LinearInput& input, const Int8Matrix& w, float* y, int64_t y_stride,
                         bool accumulate, const ExecutionContext& context);
 
-// The same of x [m, k] as it is.
+// Multiplies x [m, k] without a step before the product.
 inline LaunchStatus Int8Linear(const float* x, int64_t m, int64_t x_stride, const Int8Matrix& w,
                                float* y, int64_t y_stride, bool accumulate,
                                const ExecutionContext& context) {

@@ -27,20 +27,20 @@ inline __attribute__((always_inline)) __m256i LoadWeights(const int8_t* w) {
   return _mm256_load_si256(reinterpret_cast<const __m256i*>(w));
 }
 
-// sum + x0 . w0 + x1 . w1, eight products a channel. Two vpmaddubsw are added in 16 bits: packing
-// keeps four weights to kInt8QuadSum, and 127 * kInt8QuadSum < 2^15.
+// Returns sum + x0 . w0 + x1 . w1, eight products a channel. Two vpmaddubsw are added in 16 bits:
+// packing keeps four weights to kInt8QuadSum, and 127 * kInt8QuadSum < 2^15.
 inline __attribute__((always_inline)) __m256i AddProducts(__m256i sum, __m256i x0, __m256i w0,
                                                           __m256i x1, __m256i w1) {
   static_assert(127 * kInt8QuadSum < 1 << 15);
   const __m256i quads =
       _mm256_add_epi16(_mm256_maddubs_epi16(x0, w0), _mm256_maddubs_epi16(x1, w1));
   const __m256i eights = _mm256_madd_epi16(quads, _mm256_set1_epi16(1));
-  // As an intrinsic, GCC 12 would add in another order and keep sums in memory.
+  // With the intrinsic, GCC 12 adds in another order and keeps sums in memory.
   asm("vpaddd %1, %0, %0" : "+x"(sum) : "x"(eights));
   return sum;
 }
 
-// The same of a last group alone.
+// Adds the products of a single last group.
 inline __attribute__((always_inline)) __m256i AddProducts(__m256i sum, __m256i x, __m256i w) {
   const __m256i none = _mm256_setzero_si256();
   return AddProducts(sum, x, w, none, none);
@@ -90,7 +90,7 @@ void OneRow(const Int8Block& block) {
   for (int v = 0; v < kVectors; ++v) Store(block, 0, v * kLanes, sum[v]);
 }
 
-// Several rows go through the inputs in pieces, whose weights and sums stay in the L1 cache.
+// Several rows take the inputs in pieces whose weights and sums stay in the L1 cache.
 constexpr int64_t kPieceGroups = 64;
 constexpr int64_t kTileRows = 4;
 constexpr int kTileVectors = 2;  // kTileRows * kTileVectors sums of 16 registers

@@ -22,7 +22,7 @@ inline __attribute__((always_inline)) void DotAccumulate(__m512i& sum, __m512i x
   asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(x), "v"(w));
 }
 
-// What one step of a tile reads.
+// Prefetches the weights that one step of a tile reads.
 template <int kTileVectors>
 inline __attribute__((always_inline)) void Prefetch(const int8_t* w) {
   for (int v = 0; v < kTileVectors; ++v) _mm_prefetch(w + v * 64, _MM_HINT_T0);

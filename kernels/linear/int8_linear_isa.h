@@ -1,4 +1,5 @@
-// What int8_linear.cc asks of each instruction-set class. Internal to kernels/.
+// The interface between int8_linear.cc and its versions for each instruction set. Internal to
+// kernels/.
 //
 // Packed weights: blocks of 64 channels; in a block, for each group of four inputs, the four bytes
 // of channel 0, of channel 1, ... of channel 63 (256 bytes, what vpdpbusd wants). Inputs are padded
@@ -13,7 +14,7 @@ namespace lectern::kernels {
 
 inline constexpr int kInt8BlockChannels = 64;
 inline constexpr int kInt8Group = 4;                // inputs of one dot-product step
-inline constexpr int64_t kInt8BlockRows = 24;       // the most of one call of `block`
+inline constexpr int64_t kInt8BlockRows = 24;       // the maximum of one call of `block`
 inline constexpr int64_t kInt8MaxInputs = 1 << 17;  // 2^17 * 127 * 127 < 2^31: int32 stays exact
 
 constexpr int64_t Int8PaddedInputs(int64_t k) {
@@ -31,7 +32,7 @@ struct Int8Block {
   const int32_t* row_sum = nullptr;  // [channels, padded to 32]
   float* y = nullptr;                // [rows, channels], row stride y_stride
   int64_t y_stride = 0;
-  int channels = 0;  // 1..64 of the block that exist; at most 32 of a second half
+  int channels = 0;  // 1..64 that exist in the block; at most 32 in a second half
   bool accumulate = false;
 };
 

@@ -7,7 +7,7 @@
 namespace lectern::kernels {
 namespace {
 
-// The byte of channel `row`, input 0; input i stands at + i / 4 * 256 + i % 4.
+// The byte of channel `row`, input 0; input i is at + i / 4 * 256 + i % 4.
 int8_t* ChannelBytes(int8_t* packed, int64_t row, int64_t k) {
   return packed + row / kInt8BlockChannels * kInt8BlockChannels * Int8PaddedInputs(k) +
          row % kInt8BlockChannels * kInt8Group;

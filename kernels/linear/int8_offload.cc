@@ -7,7 +7,7 @@
 namespace lectern::kernels {
 namespace {
 
-// What quantize_row of a class adds to every integer.
+// The offset that quantize_row adds to every integer.
 uint8_t ActivationOffset(Isa isa) {
   switch (isa) {
     case Isa::kAvx512:

@@ -1,8 +1,9 @@
-// The CPU's two parts of an int8 product whose integer sums another processor makes (kernels/cuda).
+// The CPU's two parts of an int8 product whose integer sums another processor computes
+// (kernels/cuda).
 //
 // QuantizeInt8Rows, the exact sums of q W^T, and FinishInt8Sums together give the bits of
-// Int8Linear in the same instruction-set class. Only integers are computed elsewhere and every
-// rounding is made here, so that no answer shows which processor multiplied.
+// Int8Linear on the same instruction set. Only integers are computed elsewhere and all rounding
+// happens here, so that results do not depend on the processor.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
-// What the linear layers (int8_linear.cc, block_linear.cc) share: the step before the product, and
-// how the work on a panel of rows is cut and shared out. Internal to kernels/.
+// Common parts of int8_linear.cc and q4q8_linear.cc: the step before the product, and how the work
+// on a panel of rows is divided between threads. Internal to kernels/.
 #pragma once
 
 #include <algorithm>
@@ -20,7 +20,7 @@ inline constexpr int64_t kLinearBlockChannels = 64;
 inline constexpr int64_t kLinearRowStep = 12;
 // Rows that a thread quantises before it looks for other work.
 inline constexpr int64_t kQuantizeRows = 32;
-// Quantised rows of one pass stay in a 1 MiB L2 beside a block of weights.
+// Quantised rows of one pass stay in a 1 MiB L2 cache together with a block of weights.
 inline constexpr int64_t kLinearPanelBytes = 768 * 1024;
 
 // Rows of one pass when each takes `row_bytes` and an item has at most `item_rows`.
@@ -51,7 +51,7 @@ inline const float* SteppedRow(const LinearInput& input, const RowOps& row_ops, 
       std::copy_n(x, k, changed);
       break;
     case LinearInput::Step::kRmsNorm:
-      row_ops.rms_norm(x, k, input.rms_gain, input.rms_eps, changed);
+      row_ops.rms_norm(x, k, input.rms_weight, input.rms_eps, changed);
       break;
     case LinearInput::Step::kSwiGlu:
       row_ops.silu_mul(x, x + k, k, changed);
@@ -73,8 +73,8 @@ class PanelItems {
       : rows_(rows), channels_(channels), chunk_rows_(EvenChunk(rows, item_rows)) {}
 
   int64_t count() const { return (channels_ + ItemChannels() - 1) / ItemChannels() * Chunks(); }
-  // How a team takes them. Even numbers, so that pairs of half blocks stay together; of many rows
-  // no more than a block, which takes long enough.
+  // How a team takes them: in even numbers, so that pairs of half blocks stay together, and with
+  // many rows at most a block at a time, which takes long enough.
   Items AsItems() const {
     return {.count = count(), .step = 2, .most = Chunks() == 1 ? count() : Chunks() + 1};
   }
@@ -102,7 +102,7 @@ class PanelItems {
     return (rows + chunks * kLinearRowStep - 1) / (chunks * kLinearRowStep) * kLinearRowStep;
   }
   int64_t Chunks() const { return (rows_ + chunk_rows_ - 1) / chunk_rows_; }
-  // A few rows are cut between half blocks: nine blocks on two threads would be four and five.
+  // With few rows, threads divide half blocks: nine blocks on two threads would be four and five.
   int64_t ItemChannels() const {
     return Chunks() == 1 ? kLinearBlockChannels / 2 : kLinearBlockChannels;
   }
@@ -113,12 +113,12 @@ class PanelItems {
 };
 
 // Quantises `rows` rows of `inputs` values and multiplies them: quantize(range of rows), then
-// multiply(range of items). Threads get unequal shares of the memory's bandwidth, and of a core
-// that others use too, so whoever is ahead takes more.
+// multiply(range of items). Threads get unequal shares of the memory bandwidth and of cores
+// that other processes use, so the faster ones take more items.
 template <typename Quantize, typename Multiply>
 void RunPanel(int64_t rows, int64_t inputs, const PanelItems& items, int num_threads,
               const Quantize& quantize, const Multiply& multiply) {
-  // Up to here quantising is cheaper than meeting after it.
+  // Up to this size quantising is cheaper than synchronising after it.
   constexpr int64_t kSerialQuantizeFloats = 8192;
   if (num_threads == 1 || rows * inputs <= kSerialQuantizeFloats) {
     quantize(ItemRange{0, rows});

@@ -11,11 +11,11 @@ namespace {
 
 static_assert(kBlockChannels == kLinearBlockChannels);
 
-// Weights are unpacked once for so many rows.
+// Rows that share one unpacking of the weights.
 constexpr int64_t kItemRows = 72;
 
-const BlockLinearOps& OpsOf(Isa isa) {
-  return isa == Isa::kPortable ? kBlockLinearPortable : kBlockLinearAvx2;
+const Q4Q8LinearOps& OpsOf(Isa isa) {
+  return isa == Isa::kPortable ? kQ4Q8LinearPortable : kQ4Q8LinearAvx2;
 }
 
 bool GoodShape(int64_t n, int64_t k, int bits) {
@@ -23,7 +23,7 @@ bool GoodShape(int64_t n, int64_t k, int bits) {
          (bits == 4 || bits == 8);
 }
 
-LaunchStatus Check(const LinearInput& input, const BlockMatrix& w, const float* y, int64_t y_stride,
+LaunchStatus Check(const LinearInput& input, const Q4Q8Matrix& w, const float* y, int64_t y_stride,
                    const ExecutionContext& context) {
   if (!GoodShape(w.n, w.k, w.bits) || y_stride < w.n) return LaunchStatus::kBadShape;
   if (LaunchStatus status = CheckLinearInput(input, w.k); !Ok(status)) return status;
@@ -37,7 +37,7 @@ LaunchStatus Check(const LinearInput& input, const BlockMatrix& w, const float* 
 // Quantised rows of one panel, kept by the calling thread.
 class PanelRowsMemory {
  public:
-  BlockRows Reserve(int64_t rows, int64_t blocks) {
+  Q4Q8Rows Reserve(int64_t rows, int64_t blocks) {
     if (codes_.size() < static_cast<size_t>(rows * blocks * kBlockInputs)) {
       codes_.resize(rows * blocks * kBlockInputs);
     }
@@ -50,24 +50,24 @@ class PanelRowsMemory {
   std::vector<float> scales_;
 };
 
-BlockRows RowsFrom(BlockRows rows, int64_t row, int64_t blocks) {
+Q4Q8Rows RowsFrom(Q4Q8Rows rows, int64_t row, int64_t blocks) {
   return {rows.codes + row * blocks * kBlockInputs, rows.scale + row * blocks,
           rows.sum + row * blocks};
 }
 
 }  // namespace
 
-LaunchStatus Q4Q8Linear(const LinearInput& input, const BlockMatrix& w, float* y, int64_t y_stride,
+LaunchStatus Q4Q8Linear(const LinearInput& input, const Q4Q8Matrix& w, float* y, int64_t y_stride,
                         bool accumulate, const ExecutionContext& context) {
   if (LaunchStatus status = Check(input, w, y, y_stride, context); !Ok(status)) return status;
-  const BlockLinearOps& ops = OpsOf(context.isa);
+  const Q4Q8LinearOps& ops = OpsOf(context.isa);
   const RowOps& row_ops = RowOpsOf(context.isa);
   const auto multiply = w.bits == 4 ? ops.multiply4 : ops.multiply8;
   const int64_t blocks = w.k / kBlockInputs;
   const int64_t group_bytes = blocks * static_cast<int64_t>(BlockBytes(w.bits));
   const int64_t panel_rows = PanelRows(input.m, w.k + 8 * blocks, kItemRows);
   thread_local PanelRowsMemory memory;
-  const BlockRows x = memory.Reserve(panel_rows, blocks);
+  const Q4Q8Rows x = memory.Reserve(panel_rows, blocks);
   for (int64_t first_row = 0; first_row < input.m; first_row += panel_rows) {
     const int64_t rows = std::min(panel_rows, input.m - first_row);
     const PanelItems items(rows, w.n, kItemRows);
@@ -78,7 +78,7 @@ LaunchStatus Q4Q8Linear(const LinearInput& input, const BlockMatrix& w, float* y
       }
     };
     const auto multiply_item = [&](int64_t first, int64_t channels, int64_t row, int64_t count) {
-      BlockProduct product;
+      Q4Q8Product product;
       product.x = RowsFrom(x, row, blocks);
       product.blocks = blocks;
       product.rows = count;
@@ -95,13 +95,13 @@ LaunchStatus Q4Q8Linear(const LinearInput& input, const BlockMatrix& w, float* y
   return LaunchStatus::kOk;
 }
 
-size_t PackedBlockBytes(int64_t n, int64_t k, int bits) {
+size_t PackedQ4Q8Bytes(int64_t n, int64_t k, int bits) {
   const int64_t groups = (n + kBlockChannels - 1) / kBlockChannels;
   return static_cast<size_t>(groups * (k / kBlockInputs)) * BlockBytes(bits);
 }
 
-LaunchStatus PackBlockChannel(const BlockChannel& channel, int64_t index, int64_t n, int64_t k,
-                              int bits, uint8_t* packed) {
+LaunchStatus PackQ4Q8Channel(const Q4Q8Channel& channel, int64_t index, int64_t n, int64_t k,
+                             int bits, uint8_t* packed) {
   if (!GoodShape(n, k, bits) || index < 0 || index >= n) return LaunchStatus::kBadShape;
   if (channel.codes == nullptr || channel.scale == nullptr || packed == nullptr ||
       (bits == 4) != (channel.minimum != nullptr)) {

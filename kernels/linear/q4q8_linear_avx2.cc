@@ -29,7 +29,7 @@ inline __attribute__((always_inline)) __m256 LoadHalves(const uint8_t* halves) {
 template <int kBits>
 inline __attribute__((always_inline)) __m256i AddProducts(__m256i sum, __m256i w, __m256i x) {
   if constexpr (kBits == 4) {
-    // As an intrinsic, GCC 12 would make a tree of the sums of a block and keep its leaves in
+    // With the intrinsic, GCC 12 makes a tree of the sums of a block and keeps its leaves in
     // memory.
     asm("vpaddw %1, %0, %0" : "+x"(sum) : "x"(_mm256_maddubs_epi16(w, x)));
     return sum;
@@ -40,14 +40,14 @@ inline __attribute__((always_inline)) __m256i AddProducts(__m256i sum, __m256i w
   }
 }
 
-// The integer sums of a block, finished, as floats.
+// Finishes the integer sums of a block and converts them to floats.
 template <int kBits>
 inline __attribute__((always_inline)) __m256 Sums(__m256i sum) {
   if constexpr (kBits == 4) sum = _mm256_madd_epi16(sum, _mm256_set1_epi16(1));
   return _mm256_cvtepi32_ps(sum);
 }
 
-// total + the block's part, always in this order of operations.
+// Adds the part of a block to the total, always in this order of operations.
 template <int kBits>
 inline __attribute__((always_inline)) __m256 AddBlock(__m256 total, __m256i sum, __m256 scale,
                                                       __m256 minimum, __m256 x_scale,
@@ -58,7 +58,7 @@ inline __attribute__((always_inline)) __m256 AddBlock(__m256 total, __m256i sum,
 }
 
 // Writes channels [first, first + 8) after p.first of one row, as many of them as exist.
-inline void Store(const BlockProduct& p, int64_t row, int first, __m256 value) {
+inline void Store(const Q4Q8Product& p, int64_t row, int first, __m256 value) {
   const int channels = p.channels - first;
   if (channels <= 0) return;
   float* y = p.y + row * p.y_stride + first;
@@ -74,7 +74,7 @@ inline void Store(const BlockProduct& p, int64_t row, int first, __m256 value) {
 
 // One row: codes are unpacked in registers, the weights read once as a stream.
 template <int kBits, int kVectors>
-void OneRow(const BlockProduct& p) {
+void OneRow(const Q4Q8Product& p) {
   constexpr int kAhead = 4096;  // bytes
   const __m256i low = _mm256_set1_epi8(15);
   __m256 total[kVectors];
@@ -118,7 +118,7 @@ void OneRow(const BlockProduct& p) {
 
 // Ends a block of a tile: adds its part to the totals of kRows rows from p.x's `row` on.
 template <int kBits, int kRows>
-inline __attribute__((always_inline)) void EndBlock(const BlockProduct& p, int64_t row, int64_t b,
+inline __attribute__((always_inline)) void EndBlock(const Q4Q8Product& p, int64_t row, int64_t b,
                                                     const __m256 (&scale)[kTileVectors],
                                                     const __m256 (&minimum)[kTileVectors],
                                                     const __m256i (&sum)[kRows][kTileVectors],
@@ -132,9 +132,9 @@ inline __attribute__((always_inline)) void EndBlock(const BlockProduct& p, int64
   }
 }
 
-// Rows [row, row + kRows) times 16 channels, `first` behind p.first, unpacked in registers.
+// Rows [row, row + kRows) times 16 channels, `first` after p.first, unpacked in registers.
 template <int kBits, int kRows>
-void DirectTile(const BlockProduct& p, int64_t row, int first) {
+void DirectTile(const Q4Q8Product& p, int64_t row, int first) {
   const __m256i low = _mm256_set1_epi8(15);
   __m256 total[kRows][kTileVectors];
   for (auto& lanes : total) lanes[0] = lanes[1] = _mm256_setzero_ps();
@@ -148,7 +148,7 @@ void DirectTile(const BlockProduct& p, int64_t row, int first) {
     for (auto& lanes : sum) lanes[0] = lanes[1] = _mm256_setzero_si256();
     const uint8_t* codes = block + channel * 4;
     for (int i = 0; i < kBlockInputs; i += kBits == 4 ? 8 : 4, codes += kGroupBytes) {
-      // The same line of the next group of channels.
+      // This line in the next group of channels.
       _mm_prefetch(reinterpret_cast<const char*>(codes + group_bytes), _MM_HINT_T0);
       const __m256i c0 = Load(codes), c1 = Load(codes + 32);
       if constexpr (kBits == 4) {
@@ -186,9 +186,9 @@ void DirectTile(const BlockProduct& p, int64_t row, int first) {
 constexpr int64_t kDirectRows = 8;
 
 template <int kBits>
-void FewRows(const BlockProduct& p) {
+void FewRows(const Q4Q8Product& p) {
   constexpr int64_t kTileRows = 4;
-  constexpr void (*kTiles[])(const BlockProduct&, int64_t, int) = {
+  constexpr void (*kTiles[])(const Q4Q8Product&, int64_t, int) = {
       DirectTile<kBits, 1>, DirectTile<kBits, 2>, DirectTile<kBits, 3>, DirectTile<kBits, 4>};
   const int64_t tiles = (p.rows + kTileRows - 1) / kTileRows;
   for (int first = 0; first < p.channels; first += kTileChannels) {
@@ -229,9 +229,9 @@ void Unpack(const uint8_t* block, int channel, TileBlock& out) {
   }
 }
 
-// Rows [row, row + kRows) times 16 unpacked channels, `first` behind p.first.
+// Rows [row, row + kRows) times 16 unpacked channels, `first` after p.first.
 template <int kBits, int kRows>
-void Tile(const BlockProduct& p, const TileBlock* tile, int64_t row, int first) {
+void Tile(const Q4Q8Product& p, const TileBlock* tile, int64_t row, int first) {
   __m256 total[kRows][kTileVectors];
   for (auto& lanes : total) lanes[0] = lanes[1] = _mm256_setzero_ps();
   const int64_t width = p.blocks * kBlockInputs;
@@ -260,7 +260,7 @@ void Tile(const BlockProduct& p, const TileBlock* tile, int64_t row, int first) 
   }
 }
 
-// Scratch of one thread, which grows.
+// Scratch of the calling thread, which grows as needed.
 TileBlock* TileScratch(int64_t blocks) {
   struct Memory {
     ~Memory() { _mm_free(data); }
@@ -277,9 +277,9 @@ TileBlock* TileScratch(int64_t blocks) {
 }
 
 template <int kBits>
-void ManyRows(const BlockProduct& p) {
+void ManyRows(const Q4Q8Product& p) {
   constexpr int64_t kTileRows = 6;  // 6 rows x 2 vectors = 12 sums of 16 registers
-  constexpr void (*kTiles[])(const BlockProduct&, const TileBlock*, int64_t, int) = {
+  constexpr void (*kTiles[])(const Q4Q8Product&, const TileBlock*, int64_t, int) = {
       Tile<kBits, 1>, Tile<kBits, 2>, Tile<kBits, 3>,
       Tile<kBits, 4>, Tile<kBits, 5>, Tile<kBits, 6>};
   TileBlock* tile = TileScratch(p.blocks);
@@ -296,7 +296,7 @@ void ManyRows(const BlockProduct& p) {
 }
 
 template <int kBits>
-void Multiply(const BlockProduct& p) {
+void Multiply(const Q4Q8Product& p) {
   if (p.rows > kDirectRows) return ManyRows<kBits>(p);
   if (p.rows > 1) return FewRows<kBits>(p);
   if (p.channels > kBlockChannels / 2) return OneRow<kBits, kBlockChannels / kLanes>(p);
@@ -305,6 +305,6 @@ void Multiply(const BlockProduct& p) {
 
 }  // namespace
 
-extern const BlockLinearOps kBlockLinearAvx2 = {QuantizeBlocks, Multiply<4>, Multiply<8>};
+extern const Q4Q8LinearOps kQ4Q8LinearAvx2 = {QuantizeBlocks, Multiply<4>, Multiply<8>};
 
 }  // namespace lectern::kernels

@@ -1,4 +1,5 @@
-// What block_linear.cc asks of each instruction-set class. Internal to kernels/.
+// The interface between q4q8_linear.cc and its versions for each instruction set. Internal to
+// kernels/.
 //
 // Packed weights: groups of 64 channels; in a group, for each 32 inputs, a block of
 //   4 bits: for each 8 inputs, of channel 0, of channel 1, ... of channel 63, four bytes; byte j
@@ -22,15 +23,15 @@ constexpr size_t BlockBytes(int bits) {
 }
 
 // Rows of quantised activations; `blocks` = k / 32.
-struct BlockRows {
+struct Q4Q8Rows {
   int8_t* codes = nullptr;  // [rows, k]
   float* scale = nullptr;   // [rows, blocks]
   float* sum = nullptr;     // [rows, blocks]: scale times the sum of the codes
 };
 
 // A few rows times one group of channels, or half of one.
-struct BlockProduct {
-  BlockRows x;
+struct Q4Q8Product {
+  Q4Q8Rows x;
   int64_t blocks = 0;
   int64_t rows = 0;
   const uint8_t* w = nullptr;  // the group's packed weights
@@ -41,16 +42,16 @@ struct BlockProduct {
   bool accumulate = false;
 };
 
-struct BlockLinearOps {
-  // Quantises 32 * blocks floats to one row of BlockRows.
-  void (*quantize_row)(const float* x, int64_t blocks, BlockRows row);
+struct Q4Q8LinearOps {
+  // Quantises 32 * blocks floats to one row of Q4Q8Rows.
+  void (*quantize_row)(const float* x, int64_t blocks, Q4Q8Rows row);
   // y = the sum over blocks, in order, of float(integer sum) * (scale * x_scale) and, with 4 bits,
   // of minimum * x_sum; or += that.
-  void (*multiply4)(const BlockProduct& product);
-  void (*multiply8)(const BlockProduct& product);
+  void (*multiply4)(const Q4Q8Product& product);
+  void (*multiply8)(const Q4Q8Product& product);
 };
 
-extern const BlockLinearOps kBlockLinearPortable;
-extern const BlockLinearOps kBlockLinearAvx2;
+extern const Q4Q8LinearOps kQ4Q8LinearPortable;
+extern const Q4Q8LinearOps kQ4Q8LinearAvx2;
 
 }  // namespace lectern::kernels

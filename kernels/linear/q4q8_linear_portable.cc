@@ -35,7 +35,7 @@ void Unpack(const uint8_t* block, int c, int32_t* codes) {
 }
 
 template <int kBits>
-void Multiply(const BlockProduct& p) {
+void Multiply(const Q4Q8Product& p) {
   for (int c = 0; c < p.channels; ++c) {
     for (int64_t row = 0; row < p.rows; ++row) {
       float* y = p.y + row * p.y_stride + c;
@@ -61,6 +61,6 @@ void Multiply(const BlockProduct& p) {
 
 }  // namespace
 
-extern const BlockLinearOps kBlockLinearPortable = {QuantizeBlocks, Multiply<4>, Multiply<8>};
+extern const Q4Q8LinearOps kQ4Q8LinearPortable = {QuantizeBlocks, Multiply<4>, Multiply<8>};
 
 }  // namespace lectern::kernels

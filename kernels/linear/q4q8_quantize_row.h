@@ -8,7 +8,7 @@
 namespace lectern::kernels {
 namespace {
 
-inline void QuantizeBlocks(const float* x, int64_t blocks, BlockRows row) {
+inline void QuantizeBlocks(const float* x, int64_t blocks, Q4Q8Rows row) {
   for (int64_t b = 0; b < blocks; ++b) {
     int8_t* codes = row.codes + b * kBlockInputs;
     const float scale = QuantizeSymmetric(x + b * kBlockInputs, kBlockInputs, 127.0f, 0, codes);

@@ -5,6 +5,8 @@
 #include <limits>
 #include <numeric>
 
+#include "kernels/reference/kv_pages_ref.h"
+
 namespace lectern::kernels {
 namespace {
 

@@ -1,5 +1,5 @@
-// Attention in plain double precision, one row at a time: what the fast kernels are compared with.
-// For tests only.
+// Attention in plain double precision, one row at a time, for comparison with the fast kernels. For
+// tests only.
 #pragma once
 
 #include <cstdint>
@@ -19,8 +19,8 @@ struct ReferenceRow {
   double margin = 0;           // worst kept less best dropped score; inf if nothing was dropped
 };
 
-// Row `row`, query head `head` of one sequence; k <= 0 is dense. Keys and values are read back from
-// the pages (so int8 pages are compared by what they hold).
+// Computes row `row` and query head `head` of one sequence; k <= 0 is dense. Keys and values are
+// read back from the pages, so with int8 pages the result is that of the stored values.
 ReferenceRow ReferenceAttention(const AttentionArgs& args, int64_t k, Tail tail, int64_t row,
                                 int head);
 

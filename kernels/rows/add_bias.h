@@ -1,4 +1,4 @@
-// y += b in every row.
+// Adds a bias to every row.
 #pragma once
 
 #include <cstdint>

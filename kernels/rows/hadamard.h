@@ -15,7 +15,7 @@ namespace lectern::kernels {
 LaunchStatus BlockHadamard(float* x, int64_t rows, int64_t cols, int64_t row_stride, int64_t block,
                            const ExecutionContext& context);
 
-// What the transform of a block is scaled by: 1 / sqrt(block).
+// The scale of the transform: 1 / sqrt(block).
 float HadamardScale(int64_t block);
 
 }  // namespace lectern::kernels

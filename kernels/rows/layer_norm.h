@@ -1,5 +1,5 @@
-// LayerNorm (Ba et al. 2016, arXiv 1607.06450): y = (x - mean) / sqrt(variance + eps) * gain +
-// bias, mean and variance (divided by cols) of each row.
+// LayerNorm (Ba et al. 2016, arXiv 1607.06450): y = (x - mean) / sqrt(variance + eps) * weight +
+// bias with the mean and the variance (divided by cols) of each row.
 #pragma once
 
 #include <cstdint>
@@ -9,8 +9,8 @@
 
 namespace lectern::kernels {
 
-// x, y [rows, cols], contiguous, may be the same memory. gain, bias [cols].
-LaunchStatus LayerNorm(const float* x, int64_t rows, int64_t cols, const float* gain,
+// x, y [rows, cols], contiguous, may be the same memory. weight, bias [cols].
+LaunchStatus LayerNorm(const float* x, int64_t rows, int64_t cols, const float* weight,
                        const float* bias, float eps, float* y, const ExecutionContext& context);
 
 }  // namespace lectern::kernels

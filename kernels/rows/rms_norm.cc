@@ -4,7 +4,7 @@
 
 namespace lectern::kernels {
 
-LaunchStatus RmsNorm(const float* x, int64_t rows, int64_t cols, const float* gain, float eps,
+LaunchStatus RmsNorm(const float* x, int64_t rows, int64_t cols, const float* weight, float eps,
                      float* y, const ExecutionContext& context) {
   if (rows < 0 || cols < 1) return LaunchStatus::kBadShape;
   if (!(eps >= 0.0f)) return LaunchStatus::kBadArgument;
@@ -14,7 +14,7 @@ LaunchStatus RmsNorm(const float* x, int64_t rows, int64_t cols, const float* ga
   const RowOps& ops = RowOpsOf(context.isa);
   ForRows(rows, cols, context, [&](ItemRange range) {
     for (int64_t row = range.begin; row < range.end; ++row) {
-      ops.rms_norm(x + row * cols, cols, gain, eps, y + row * cols);
+      ops.rms_norm(x + row * cols, cols, weight, eps, y + row * cols);
     }
   });
   return LaunchStatus::kOk;

@@ -1,4 +1,4 @@
-// RMSNorm (Zhang and Sennrich 2019, arXiv 1910.07467): y = x / sqrt(mean(x^2) + eps) * gain.
+// RMSNorm (Zhang and Sennrich 2019, arXiv 1910.07467): y = x / sqrt(mean(x^2) + eps) * weight.
 #pragma once
 
 #include <cstdint>
@@ -8,8 +8,8 @@
 
 namespace lectern::kernels {
 
-// x, y [rows, cols], contiguous, may be the same memory. gain [cols] or null (ones).
-LaunchStatus RmsNorm(const float* x, int64_t rows, int64_t cols, const float* gain, float eps,
+// x, y [rows, cols], contiguous, may be the same memory. weight [cols] or null (ones).
+LaunchStatus RmsNorm(const float* x, int64_t rows, int64_t cols, const float* weight, float eps,
                      float* y, const ExecutionContext& context);
 
 }  // namespace lectern::kernels

@@ -1,4 +1,4 @@
-// Choice of class and threads for rms_norm, rope, silu_mul and hadamard. Internal to kernels/.
+// Chooses the instruction set and the threads for the row kernels. Internal to kernels/.
 #pragma once
 
 #include <algorithm>
@@ -11,13 +11,13 @@
 
 namespace lectern::kernels {
 
-// The operations of context.isa, which CheckContext has accepted.
+// The operations for an instruction set that CheckContext has accepted.
 const RowOps& RowOpsOf(Isa isa);
 
 LaunchStatus CheckContext(const ExecutionContext& context);
 
-// Calls body(range) on ranges of [0, rows); more than one thread only when each gets enough floats
-// to pay for the fork.
+// Calls body(range) on ranges of [0, rows), on more than one thread only when each gets enough
+// floats to pay for waking it.
 template <typename Body>
 void ForRows(int64_t rows, int64_t cols, const ExecutionContext& context, Body body) {
   constexpr int64_t kFloatsPerThread = 16384;

@@ -1,5 +1,5 @@
-// The loops of row_ops_table.h in vectors as wide as the registers of the class that this is
-// compiled for. Everything has internal linkage; included by row_ops_<class>.cc only.
+// The loops of row_ops_table.h, compiled once for each instruction set. Everything has internal
+// linkage; included by row_ops_*.cc only.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +11,7 @@
 namespace lectern::kernels {
 namespace {
 
-void RmsNormRow(const float* x, int64_t cols, const float* gain, float eps, float* y) {
+void RmsNormRow(const float* x, int64_t cols, const float* weight, float eps, float* y) {
   Floats squares = {};
   for (int64_t i = 0; i < cols; i += kLanes) {
     const Floats v = Load(x + i, cols - i);
@@ -22,11 +22,11 @@ void RmsNormRow(const float* x, int64_t cols, const float* gain, float eps, floa
   for (int64_t i = 0; i < cols; i += kLanes) {
     const int64_t count = cols - i;
     const Floats v = Load(x + i, count) * inverse;
-    Store(y + i, gain == nullptr ? v : v * Load(gain + i, count), count);
+    Store(y + i, weight == nullptr ? v : v * Load(weight + i, count), count);
   }
 }
 
-void LayerNormRow(const float* x, int64_t cols, const float* gain, const float* bias, float eps,
+void LayerNormRow(const float* x, int64_t cols, const float* weight, const float* bias, float eps,
                   float* y) {
   Floats sum = {};
   for (int64_t i = 0; i < cols; i += kLanes) sum += Load(x + i, cols - i);
@@ -44,7 +44,7 @@ void LayerNormRow(const float* x, int64_t cols, const float* gain, const float* 
   for (int64_t i = 0; i < cols; i += kLanes) {
     const int64_t count = cols - i;
     const Floats v = (Load(x + i, count) - mean) * inverse;
-    Store(y + i, v * Load(gain + i, count) + Load(bias + i, count), count);
+    Store(y + i, v * Load(weight + i, count) + Load(bias + i, count), count);
   }
 }
 

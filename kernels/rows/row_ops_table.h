@@ -1,6 +1,5 @@
-// The inner loops of rms_norm, layer_norm, rope, silu_mul, hadamard and kv_pages for each
-// instruction-set class: one row, head or block at a time, so that a row's result depends on that
-// row alone. Internal to kernels/.
+// The inner loops of the row kernels and of kv_pages for each instruction set: one row, head or
+// block at a time, so that a row's result depends on that row alone. Internal to kernels/.
 #pragma once
 
 #include <cstdint>
@@ -8,17 +7,17 @@
 namespace lectern::kernels {
 
 struct RowOps {
-  void (*rms_norm)(const float* x, int64_t cols, const float* gain, float eps, float* y);
-  // (x - mean) / sqrt(variance + eps) * gain + bias.
-  void (*layer_norm)(const float* x, int64_t cols, const float* gain, const float* bias, float eps,
-                     float* y);
-  // One head: pairs (x[i], x[half + i]).
+  void (*rms_norm)(const float* x, int64_t cols, const float* weight, float eps, float* y);
+  // (x - mean) / sqrt(variance + eps) * weight + bias.
+  void (*layer_norm)(const float* x, int64_t cols, const float* weight, const float* bias,
+                     float eps, float* y);
+  // Applies RoPE to one head: rotates the pairs (x[i], x[half + i]).
   void (*rotate)(float* x, const float* cos, const float* sin, int64_t half);
   void (*silu_mul)(const float* gate, const float* up, int64_t cols, float* out);
-  // One block; `block` is a power of two.
+  // Transforms one block; `block` is a power of two.
   void (*hadamard)(float* x, int64_t block, float scale);
-  // out[i] = round_to_even(x[i] * 127 / max|x|), of NaN 0; returns max|x| / 127. A row that holds
-  // an infinity has zeros and an infinite scale, so that the damage shows in the results.
+  // out[i] = round_to_even(x[i] * 127 / max|x|), and 0 for NaN; returns max|x| / 127. A row that
+  // holds an infinity becomes zeros with an infinite scale, so that the error shows in the results.
   float (*quantize_int8)(const float* x, int64_t n, int8_t* out);
 };
 

@@ -1,5 +1,5 @@
-// Shared by the kernel tests: a fixture over instruction-set classes that skips, visibly, the ones
-// that this CPU lacks.
+// A fixture for kernel tests over all instruction sets, which skips, visibly, those that this CPU
+// lacks.
 #pragma once
 
 #include <gtest/gtest.h>

@@ -1,4 +1,4 @@
-// Pseudo-random inputs of the kernels' tests and benchmarks.
+// Pseudo-random inputs for tests and benchmarks of kernels.
 #pragma once
 
 #include <cstddef>
@@ -8,7 +8,7 @@
 
 namespace lectern::kernels {
 
-// Numbers of the normal distribution around 0; the same for the same seed.
+// Returns normally distributed numbers around 0, which depend only on the seed.
 inline std::vector<float> Normal(size_t count, uint32_t seed, float deviation = 1.0f) {
   std::mt19937 generator(seed);
   std::normal_distribution<float> normal(0.0f, deviation);

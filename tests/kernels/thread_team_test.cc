@@ -75,7 +75,7 @@ TEST(ThreadTeamTest, ItemsRunAtTheSameTime) {
   EXPECT_EQ(begun.load(), 2);
 }
 
-// The caller does the items that a thread leaves while it is held up in one.
+// The caller does all the work that a thread leaves while it is held up in one item.
 TEST(ThreadTeamTest, AThreadThatIsHeldUpHoldsUpOnlyItsItem) {
   constexpr int64_t kItems = 50;
   std::atomic<int64_t> by_caller{0};
@@ -92,7 +92,7 @@ TEST(ThreadTeamTest, AThreadThatIsHeldUpHoldsUpOnlyItsItem) {
   EXPECT_EQ(by_caller.load(), kItems - 1);
 }
 
-TEST(ThreadTeamTest, WhatALoopWroteIsThereForTheNext) {
+TEST(ThreadTeamTest, ALoopSeesTheWritesOfTheOneBefore) {
   constexpr int64_t kCount = 100;
   std::vector<int64_t> from(kCount), to(kCount);
   std::iota(from.begin(), from.end(), 0);
@@ -103,7 +103,7 @@ TEST(ThreadTeamTest, WhatALoopWroteIsThereForTheNext) {
     });
     std::swap(from, to);
   }
-  EXPECT_EQ(from, first);  // turned round twenty times
+  EXPECT_EQ(from, first);  // rotated twenty times
 }
 
 TEST(ThreadTeamTest, ALoopWithinALoopRunsOnItsThread) {
@@ -143,9 +143,9 @@ TEST(ThreadTeamTest, CallingThreadsDoNotMix) {
   for (std::thread& caller : callers) caller.join();
 }
 
-// Threads that went to sleep come back, and the core that another thread wants is given and taken
-// back: here there are more busy threads than cores, for longer than a turn.
-TEST(ThreadTeamTest, LoopsGoOnNextToBusyThreads) {
+// Sleeping threads come back, and a core is given to another thread and taken back: here are more
+// busy threads than cores, for longer than a turn.
+TEST(ThreadTeamTest, LoopsContinueNextToBusyThreads) {
   std::atomic<bool> stop{false};
   std::vector<std::thread> busy;
   for (unsigned i = 0; i < std::thread::hardware_concurrency(); ++i) {

@@ -59,7 +59,7 @@ absl::Status Linear::RunNormed(const float* x, int64_t rows, float* y,
                    .stride = in_,
                    .step = LinearInput::Step::kRmsNorm,
                    .rms_eps = norm_epsilon_,
-                   .rms_gain = norm_weight_},
+                   .rms_weight = norm_weight_},
                   y, /*accumulate=*/false, execution);
 }
 
@@ -77,7 +77,7 @@ absl::Status Linear::Multiply(LinearInput input, float* y, bool accumulate,
       LECTERN_RETURN_IF_ERROR(MultiplyF32(input, y, accumulate, execution));
       break;
     case Numerics::kBlocks: {
-      const kernels::BlockMatrix weights{out_, in_, code_bits_, blocks_};
+      const kernels::Q4Q8Matrix weights{out_, in_, code_bits_, blocks_};
       LECTERN_RETURN_IF_ERROR(FromKernel(
           kernels::Q4Q8Linear(input, weights, y, out_, accumulate, execution), "q4q8_linear"));
       break;
@@ -105,7 +105,7 @@ absl::Status Linear::MultiplyF32(const LinearInput& input, float* y, bool accumu
         break;
       case LinearInput::Step::kRmsNorm:
         LECTERN_RETURN_IF_ERROR(FromKernel(
-            kernels::RmsNorm(x, input.m, in_, input.rms_gain, input.rms_eps, rows, execution),
+            kernels::RmsNorm(x, input.m, in_, input.rms_weight, input.rms_eps, rows, execution),
             "rms_norm"));
         break;
       case LinearInput::Step::kSwiGlu:

@@ -187,7 +187,7 @@ void LinearLoader::Place() {
       if (form_.is_f32()) {
         layer.f32_ = arena.Take<float>(n * k);
       } else if (form_.numerics == Numerics::kBlocks) {
-        layer.blocks_ = arena.Take<uint8_t>(kernels::PackedBlockBytes(n, k, layer.code_bits_));
+        layer.blocks_ = arena.Take<uint8_t>(kernels::PackedQ4Q8Bytes(n, k, layer.code_bits_));
       } else {
         layer.int8_ = arena.Take<int8_t>(kernels::PackedInt8Bytes(n, k));
         layer.scale_ = arena.Take<float>(kernels::PaddedChannels(n));
@@ -315,17 +315,17 @@ absl::Status LinearLoader::PackBlocks(const Piece& piece) const {
   const int64_t n = layer.out_, k = layer.in_;
   const int bits = layer.code_bits_;
   uint8_t* const packed = layer.blocks_;
-  const size_t before = kernels::PackedBlockBytes(piece.begin, k, bits);
-  std::memset(packed + before, 0, kernels::PackedBlockBytes(piece.end, k, bits) - before);
+  const size_t before = kernels::PackedQ4Q8Bytes(piece.begin, k, bits);
+  std::memset(packed + before, 0, kernels::PackedQ4Q8Bytes(piece.end, k, bits) - before);
   BlockCodes codes;
   int64_t at = piece.begin;
   const auto pack = [&](const LinearRows& rows, int64_t begin, int64_t end) {
     for (int64_t channel = begin; channel < end; ++channel, ++at) {
       LECTERN_RETURN_IF_ERROR(ReadBlockCodes(*rows.weight, SourceRow(rows, channel), codes));
-      const kernels::BlockChannel source{codes.codes.data(), codes.scale.data(),
-                                         bits == 4 ? codes.minimum.data() : nullptr};
-      LECTERN_RETURN_IF_ERROR(FromKernel(kernels::PackBlockChannel(source, at, n, k, bits, packed),
-                                         "pack_block_channel"));
+      const kernels::Q4Q8Channel source{codes.codes.data(), codes.scale.data(),
+                                        bits == 4 ? codes.minimum.data() : nullptr};
+      LECTERN_RETURN_IF_ERROR(FromKernel(kernels::PackQ4Q8Channel(source, at, n, k, bits, packed),
+                                         "pack_q4q8_channel"));
     }
     DontNeedRows(source_, *rows.weight, begin, end);
     return absl::OkStatus();

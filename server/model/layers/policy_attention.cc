@@ -43,58 +43,62 @@ KeptMass MassOf(const float* mass, int64_t count) {
   return sum;
 }
 
+kernels::TopKParams TopKParamsOf(int64_t k, const AttentionPolicy& policy) {
+  const bool mean = policy.tail == AttentionPolicy::Tail::kMean;
+  return {.k = k,
+          .tail = mean ? kernels::Tail::kMean : kernels::Tail::kNone,
+          .page_budget = policy.page_budget};
+}
+
 }  // namespace
 
-void PolicyAttention::AddParts(const PolicyAttentionCall& call, int layer) {
+void PolicyAttention::AddRowGroups(const PolicyAttentionCall& call, int layer) {
   const int64_t k = call.policy->KForLayer(layer), rows = call.args.rows;
   const int64_t dense = k == 0 ? rows : RowsThatSee(call.args, call.policy->dense_up_to);
   if (dense > 0) {
-    parts_.push_back({RowsOf(call.args, 0, dense), call.policy, nullptr, 0, false});
+    groups_.push_back({RowsOf(call.args, 0, dense), call.policy, nullptr, 0, false});
   }
   if (dense < rows) {
-    parts_.push_back({RowsOf(call.args, dense, rows), call.policy, call.kept_mass, k, false});
+    groups_.push_back({RowsOf(call.args, dense, rows), call.policy, call.kept_mass, k, false});
   }
 }
 
 absl::Status PolicyAttention::Run(std::span<const PolicyAttentionCall> calls, int layer,
                                   const kernels::ExecutionContext& execution) {
-  parts_.clear();
-  for (const PolicyAttentionCall& call : calls) AddParts(call, layer);
+  groups_.clear();
+  for (const PolicyAttentionCall& call : calls) AddRowGroups(call, layer);
   int64_t queries = 0;
-  for (const Part& part : parts_) queries += part.kept_mass == nullptr ? 0 : Queries(part.args);
+  for (const RowGroup& group : groups_)
+    queries += group.kept_mass == nullptr ? 0 : Queries(group.args);
   float* mass = kept_mass_.Reserve(queries);
-  for (Part& part : parts_) {
-    part.args.kept_mass = part.kept_mass == nullptr ? nullptr : mass;
-    if (part.kept_mass != nullptr) mass += Queries(part.args);
+  for (RowGroup& group : groups_) {
+    group.args.kept_mass = group.kept_mass == nullptr ? nullptr : mass;
+    if (group.kept_mass != nullptr) mass += Queries(group.args);
   }
-  for (const Part& first : parts_) {
+  for (const RowGroup& first : groups_) {
     if (first.done) continue;
     args_.clear();
-    for (Part& part : parts_) {
+    for (RowGroup& group : groups_) {
       const bool alike =
-          part.k == first.k && (part.k == 0 || SelectAlike(*part.policy, *first.policy));
-      if (part.done || !alike) continue;
-      part.done = true;
-      args_.push_back(part.args);
+          group.k == first.k && (group.k == 0 || SelectAlike(*group.policy, *first.policy));
+      if (group.done || !alike) continue;
+      group.done = true;
+      args_.push_back(group.args);
     }
-    LECTERN_RETURN_IF_ERROR(Launch(first.k, *first.policy, execution));
+    if (first.k == 0) {
+      LECTERN_RETURN_IF_ERROR(
+          FromKernel(kernels::DenseAttention(args_, execution), "dense_attention"));
+      continue;
+    }
+    LECTERN_RETURN_IF_ERROR(
+        FromKernel(kernels::TopKAttention(args_, TopKParamsOf(first.k, *first.policy), execution),
+                   "topk_attention"));
   }
-  for (const Part& part : parts_) {
-    if (part.kept_mass == nullptr) continue;
-    part.kept_mass->Add(MassOf(part.args.kept_mass, Queries(part.args)));
+  for (const RowGroup& group : groups_) {
+    if (group.kept_mass == nullptr) continue;
+    group.kept_mass->Add(MassOf(group.args.kept_mass, Queries(group.args)));
   }
   return absl::OkStatus();
-}
-
-absl::Status PolicyAttention::Launch(int64_t k, const AttentionPolicy& policy,
-                                     const kernels::ExecutionContext& execution) const {
-  if (k == 0) return FromKernel(kernels::DenseAttention(args_, execution), "dense_attention");
-  kernels::TopKParams params;
-  params.k = k;
-  params.tail =
-      policy.tail == AttentionPolicy::Tail::kMean ? kernels::Tail::kMean : kernels::Tail::kNone;
-  params.page_budget = policy.page_budget;
-  return FromKernel(kernels::TopKAttention(args_, params, execution), "topk_attention");
 }
 
 }  // namespace lectern

@@ -32,7 +32,7 @@ class PolicyAttention {
 
  private:
   // Rows of a call that keep as many keys.
-  struct Part {
+  struct RowGroup {
     kernels::AttentionArgs args;
     const AttentionPolicy* policy;
     KeptMass* kept_mass;  // null where all keys are kept
@@ -40,11 +40,9 @@ class PolicyAttention {
     bool done;
   };
 
-  void AddParts(const PolicyAttentionCall& call, int layer);
-  absl::Status Launch(int64_t k, const AttentionPolicy& policy,
-                      const kernels::ExecutionContext& execution) const;
+  void AddRowGroups(const PolicyAttentionCall& call, int layer);
 
-  std::vector<Part> parts_;
+  std::vector<RowGroup> groups_;
   std::vector<kernels::AttentionArgs> args_;  // of one launch
   AlignedBuffer<float> kept_mass_;            // [rows that want it, heads]
 };

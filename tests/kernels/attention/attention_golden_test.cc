@@ -1,4 +1,5 @@
-// golden/topk_attention and golden/topk_tail_mean, on every instruction set of this machine.
+// Reproduces golden/topk_attention and golden/topk_tail_mean on every instruction set of this
+// machine.
 #include <gtest/gtest.h>
 
 #include <set>
@@ -22,7 +23,7 @@ struct Run {
 
 class AttentionGoldenTest : public testing::TestWithParam<Run> {};
 
-// [heads, tokens, width] of batch entry b to [tokens, heads, width].
+// Converts [heads, tokens, width] of batch entry b to [tokens, heads, width].
 std::vector<float> TokenMajor(const GoldenTensor& t, int64_t b) {
   const int64_t heads = t.shape[1], tokens = t.shape[2], width = t.shape[3];
   std::vector<float> out(heads * tokens * width);

@@ -19,7 +19,7 @@ struct Result {
   std::vector<float> out, mass, key_mass, weight;
   std::vector<int32_t> index;
 
-  // To the bit, for finite results.
+  // Equal to the bit, for finite results.
   bool operator==(const Result& other) const = default;
 };
 
@@ -34,7 +34,7 @@ struct Problem {
   std::vector<uint8_t> padding;
   std::shared_ptr<PagedSequence> sequence;
 
-  // The last `rows` rows of a causal context.
+  // Makes the last `rows` rows of a causal context.
   static Problem Causal(KvType type, int q_heads, int kv_heads, int dim, int64_t rows, int64_t keys,
                         unsigned seed) {
     Problem p;
@@ -48,7 +48,7 @@ struct Problem {
     return p;
   }
 
-  // Any shape, mask and bias.
+  // Draws any shape, mask and bias.
   static Problem Random(unsigned seed) {
     std::mt19937 random(seed);
     const auto upto = [&](int n) { return static_cast<int>(random() % n) + 1; };
@@ -128,8 +128,8 @@ struct Problem {
     return Run(k_kept, tail, context, {rows}, true);
   }
 
-  // Runs in calls of `cuts` rows. Sums over rows (key_mass) are left out on request: their
-  // order follows the calls.
+  // Runs the rows in calls of the given number of rows. Sums over rows (key_mass) are left out on
+  // request: their order follows the calls.
   Result Run(int64_t k_kept, Tail tail, const ExecutionContext& context,
              const std::vector<int64_t>& cuts, bool with_key_mass) const {
     Result r = Blank(k_kept);

@@ -1,6 +1,6 @@
 // Properties of the attention kernels, on every instruction set of this machine: agreement with the
-// double-precision reference on random problems, ties, extremes, masks, and the same bits however
-// the work is cut.
+// double-precision reference on random problems, ties, extremes and masks, and equal bits however
+// the work is divided.
 //
 // Tolerances: an fp32 dot product of d terms is off by at most d * 2^-24 * sum |q_c k_c| (Higham
 // 2002, eq. 3.5), and a score error of e moves softmax weights by a factor within e^(2e), so
@@ -15,6 +15,7 @@
 
 #include "kernels/attention/dense_attention.h"
 #include "kernels/reference/attention_ref.h"
+#include "kernels/reference/kv_pages_ref.h"
 #include "tests/kernels/attention/attention_problem.h"
 #include "tests/kernels/isa_test.h"
 
@@ -59,9 +60,9 @@ class AttentionTest : public IsaTest {
     return p.scale * (rounding + quantised) + 8 * kUnit * p.largest_bias;
   }
 
-  // Every row and head of `got` against the reference. The kept set may differ from the reference's
-  // only in keys whose scores the kernel cannot tell apart; the outputs are then computed for the
-  // kernel's own set.
+  // Compares every row and head of `got` with the reference. The kept set may differ from the
+  // reference's only in keys whose scores the kernel cannot tell apart; the outputs are then
+  // computed for the kernel's own set.
   void ExpectMatches(const Problem& p, int64_t k, Tail tail, const Result& got) {
     for (int64_t row = 0; row < p.rows; ++row) {
       for (int head = 0; head < p.num_q_heads; ++head) {
@@ -125,7 +126,7 @@ TEST_P(AttentionTest, ModelShapeOverManySpans) {
 }
 
 TEST_P(AttentionTest, KeepsTheLowerIndexAmongTies) {
-  // Small integers: scores are exact whatever the order of summation, and tie often.
+  // Small integers: scores are exact in any order of summation, and tie often.
   for (unsigned seed = 0; seed < 8; ++seed) {
     Problem p = Problem::Causal(KvType::kF32, 4, 2, 8, 5, 700, seed);
     std::mt19937 random(seed);
@@ -160,7 +161,7 @@ TEST_P(AttentionTest, SurvivesHugeScoresAndValues) {
 }
 
 // Keys of the largest integers, with the signs of the query in more and more channels: the sums of
-// four products that AVX2 holds in 16 bits come to what they may and no further.
+// four products that AVX2 holds in 16 bits reach their limit and do not exceed it.
 TEST_P(AttentionTest, LargestProductsStayExact) {
   for (int pattern = 0; pattern < 5; ++pattern) {
     SCOPED_TRACE(pattern);
@@ -192,7 +193,7 @@ TEST_P(AttentionTest, NeverPrefersANaNScore) {
     EXPECT_EQ(std::count(some.index.begin(), some.index.end(), bad), 0) << bad;
   }
   for (const float x : some.out) EXPECT_TRUE(std::isfinite(x));
-  // They fill the places that nothing else can.
+  // They fill the places that no other key can.
   const Result most = p.Run(198, Tail::kMean, Context());
   EXPECT_EQ(std::vector<int32_t>(most.index.end() - 2, most.index.end()),
             (std::vector<int32_t>{0, 63}));

@@ -1,5 +1,5 @@
-// Pages of keys and values: values are read back as written, however the writes are divided into
-// calls; copies are independent pages.
+// Pages of keys and values: rows are read back as they were written, however the writes were
+// divided into calls; copies are independent.
 #include "kernels/kv/kv_pages.h"
 
 #include <gtest/gtest.h>
@@ -11,7 +11,9 @@
 #include <tuple>
 
 #include "kernels/attention/topk_attention.h"
+#include "kernels/reference/kv_pages_ref.h"
 #include "kernels/rows/hadamard.h"
+#include "tests/kernels/apply_rope.h"
 #include "tests/kernels/attention/paged_sequence.h"
 #include "tests/kernels/isa_test.h"
 
@@ -204,12 +206,11 @@ class RotateAndWriteTest : public IsaTest {
     for (float& x : qkv_) x = normal(random);
   }
 
-  // One call after the other on the separate kernels.
+  // Runs the separate kernels one after the other.
   std::vector<float> Separately(PagedSequence& pages, int64_t hadamard) {
     std::vector<float> qkv = qkv_;
     const int64_t rows = kBefore + kCount;
-    EXPECT_TRUE(
-        Ok(ApplyRope(qkv.data(), rows, kQueryHeads + kKvHeads, kStride, rope_, 0, Context())));
+    ApplyRope(qkv.data(), rows, kQueryHeads + kKvHeads, kStride, rope_, 0, GetParam());
     EXPECT_TRUE(Ok(BlockHadamard(qkv.data(), rows, (kQueryHeads + kKvHeads) * kDim, kStride,
                                  hadamard, Context())));
     const float* k = qkv.data() + kQueryHeads * kDim;

@@ -1,5 +1,5 @@
-// Reading only the pages whose bounds allow it: nothing is lost where nothing may be, and a budget
-// reads no more than it says.
+// Tests that skipping pages by their bounds loses no kept key, and that a budget reads no more
+// pages than it allows.
 #include <gtest/gtest.h>
 
 #include <set>
@@ -17,7 +17,7 @@ constexpr int64_t kFullPages = kKeys / kPageTokens;
 
 class PageBoundsTest : public IsaTest {
  protected:
-  // Keys of a page lie close together, far from those of others, as they do where a text keeps to
+  // Keys of a page lie close together, far from those of others, as they do while a text keeps to
   // its subject.
   static Problem Clustered(KvType type, int64_t rows) {
     Problem p = Problem::Causal(type, kHeads, kKvHeads, kDim, rows, kKeys, 11);
@@ -48,7 +48,7 @@ class PageBoundsTest : public IsaTest {
     return r;
   }
 
-  // The same, reading every page: sums are asked for.
+  // Reads every page, because sums are asked for.
   Result RunOverAllPages(const Problem& p, int64_t k) const {
     Result r = p.Run(k, Tail::kNone, Context());
     std::fill(r.mass.begin(), r.mass.end(), 0.0f);
@@ -79,7 +79,7 @@ TEST_P(PageBoundsTest, SkippingLosesNothing) {
   }
 }
 
-// Damage in the keys of most pages goes unnoticed: they were not read.
+// Corrupted keys in most pages change nothing, because those pages are not read.
 TEST_P(PageBoundsTest, SkippedPagesAreNotRead) {
   const int64_t k = 64;
   const Problem p = Clustered(KvType::kI8, 1);

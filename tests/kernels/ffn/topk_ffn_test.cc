@@ -9,6 +9,7 @@
 #include <numeric>
 #include <random>
 
+#include "kernels/reference/activation_ref.h"
 #include "tests/kernels/isa_test.h"
 
 namespace lectern::kernels {
@@ -44,7 +45,7 @@ TEST_P(TopKFfnTest, KeepsTheLargestOfEveryRow) {
           std::vector<double> ranks(cols);
           for (int64_t c = 0; c < cols; ++c) {
             const float g = gate[row * stride + c];
-            const double silu = std::fabs(g / (1.0 + std::exp(-static_cast<double>(g))));
+            const double silu = std::fabs(ReferenceActivation(FfnActivation::kSilu, g));
             ranks[c] = rank == FfnRank::kPre       ? g
                        : rank == FfnRank::kGateAbs ? silu
                                                    : std::fabs(values[row * stride + c]);

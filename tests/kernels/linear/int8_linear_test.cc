@@ -22,8 +22,8 @@ struct AlignedDelete {
   void operator()(int8_t* bytes) const { ::operator delete[](bytes, std::align_val_t{64}); }
 };
 
-// A packed matrix with its memory. The packed bytes start out as garbage, so that a byte which
-// packing forgets shows.
+// A packed matrix with its memory. The packed bytes start out as garbage, so that the test
+// notices a byte that packing forgets.
 struct Packed {
   std::unique_ptr<int8_t, AlignedDelete> bytes;
   std::vector<float> scale;
@@ -99,7 +99,7 @@ QuantizedRow QuantizeChannel(const float* w, int64_t k) {
   return row;
 }
 
-// The expected result of Int8Linear: the exact integer sum, then two float products.
+// The result that Int8Linear must return: the exact integer sum, then two float products.
 std::vector<float> Expected(const std::vector<float>& x, int64_t m, const std::vector<float>& w,
                             int64_t n, int64_t k, Isa isa) {
   std::vector<QuantizedRow> rows, channels;
@@ -201,7 +201,7 @@ TEST_P(Int8LinearTest, ExtremeRowsDoNotSaturate) {
   EXPECT_NEAR(y[1], -3.0 * k, 3.0 * k * std::ldexp(4.0, -24));
 }
 
-// Rows with the signs of a channel make its products add up to the largest sums there are.
+// Rows with the signs of a channel make its products add up to the largest possible sums.
 TEST_P(Int8LinearTest, LargestSumsOfEveryChannelStayExact) {
   const int64_t n = 48, k = 584;
   std::vector<float> w = Normal(n * k, 21);
@@ -215,7 +215,7 @@ TEST_P(Int8LinearTest, LargestSumsOfEveryChannelStayExact) {
   EXPECT_EQ(Run(x, 2 * n, Pack(w, n, k)), Expected(x, 2 * n, w, n, k, GetParam()));
 }
 
-// Scaling down costs normally distributed weights, as of a rotated matrix, next to nothing.
+// Scaling down costs normally distributed weights, such as a rotated matrix, next to nothing.
 TEST(Int8PackTest, NormalWeightsKeepTheirPrecision) {
   const int64_t n = 2000, k = 768;
   const std::vector<float> w = Normal(n * k, 22);
@@ -258,7 +258,7 @@ TEST_P(Int8LinearTest, StridesAndAccumulate) {
   const int64_t m = 9, n = 77, k = 50, x_stride = 61, y_stride = 90;
   const std::vector<float> w = Normal(n * k, 8), dense = Normal(m * k, 9);
   const Packed packed = Pack(w, n, k);
-  std::vector<float> x(m * x_stride, 1e30f);  // the gaps between rows must not be read
+  std::vector<float> x(m * x_stride, 1e30f);  // the floats between rows must not be read
   for (int64_t i = 0; i < m; ++i) {
     std::copy_n(dense.begin() + i * k, k, x.begin() + i * x_stride);
   }
@@ -370,7 +370,7 @@ TEST_P(Int8LinearTest, BadArguments) {
   EXPECT_EQ(run(x.data(), 2, k, bad, y.data(), n, context), LaunchStatus::kBadArgument);
 }
 
-// The fused input steps of a product equal the separate kernels, bit for bit.
+// The steps before a product equal those of the separate kernels, bit for bit.
 TEST_P(Int8LinearTest, NormOnTheWayInEqualsTheNormAlone) {
   const int64_t k = 97, n = 130, stride = k + 3;
   const Packed packed = Pack(Normal(n * k, 31), n, k);

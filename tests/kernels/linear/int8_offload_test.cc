@@ -1,5 +1,5 @@
-// An int8 product whose sums are made by the GPU's threads, run one after the other on the CPU: the
-// same bits as Int8Linear.
+// Computes the sums of an int8 product with the GPU's threads, one after the other on the CPU, and
+// expects the bits of Int8Linear.
 #include "kernels/linear/int8_offload.h"
 
 #include <cstring>
@@ -36,12 +36,12 @@ class Weights {
   std::vector<float> scale_;
   std::vector<int32_t> row_sum_;
   Int8Matrix matrix_;
-  std::vector<int32_t> words_;  // what a device would hold
+  std::vector<int32_t> words_;  // the memory of a device
 };
 
 class Int8OffloadTest : public IsaTest {
  protected:
-  // Both ways, on top of the same values; memory is as large as it must be, no larger.
+  // Runs both on the same values, with memory exactly as large as required.
   void ExpectSameBits(const LinearInput& input, const Weights& w, bool accumulate,
                       int num_threads) const {
     const int64_t n = w.matrix().n, stride = n + 3;
@@ -89,7 +89,7 @@ TEST_P(Int8OffloadTest, SameBitsAfterSteps) {
                   .stride = k,
                   .step = LinearInput::Step::kRmsNorm,
                   .rms_eps = 1e-5f,
-                  .rms_gain = gain.data()},
+                  .rms_weight = gain.data()},
                  w, false, 2);
   ExpectSameBits(
       {.x = x.data(), .m = m, .stride = 2 * k, .step = LinearInput::Step::kSwiGlu, .hadamard = 64},

@@ -27,7 +27,7 @@ constexpr Half kHalves[] = {{0x3C00, 1.0f},         {0xC100, -2.5f},    {0x2E66,
                             {0x0400, 0x1p-14f},     {0x7BFF, 65504.0f}, {0x5640, 100.0f},
                             {0xB555, -0.333251953f}};
 
-// A matrix [n, k] in blocks, as the file holds it, as numbers, and packed.
+// A matrix [n, k] in three forms: blocks as in the file, numbers, and packed.
 class Matrix {
  public:
   Matrix(int64_t n, int64_t k, int bits, uint32_t seed = 1, bool extreme = false)
@@ -53,7 +53,7 @@ class Matrix {
     Pack();
   }
 
-  BlockMatrix view() const { return {n_, k_, bits_, packed_.get()}; }
+  Q4Q8Matrix view() const { return {n_, k_, bits_, packed_.get()}; }
   int code(int64_t c, int64_t i) const { return codes_[c * k_ + i]; }
   float scale(int64_t c, int64_t b) const { return scale_[c * k_ / 32 + b].value; }
   float minimum(int64_t c, int64_t b) const { return minimum_[c * k_ / 32 + b].value; }
@@ -64,7 +64,7 @@ class Matrix {
   };
 
   void Pack() {
-    const size_t size = PackedBlockBytes(n_, k_, bits_);
+    const size_t size = PackedQ4Q8Bytes(n_, k_, bits_);
     packed_.reset(static_cast<uint8_t*>(::operator new[](size, std::align_val_t{64})));
     std::memset(packed_.get(), 0, size);
     const int64_t blocks = k_ / 32;
@@ -74,9 +74,9 @@ class Matrix {
         scales[b] = scale_[c * blocks + b].bits;
         minima[b] = minimum_[c * blocks + b].bits;
       }
-      const BlockChannel channel{codes_.data() + c * k_, scales.data(),
-                                 bits_ == 4 ? minima.data() : nullptr};
-      ASSERT_EQ(PackBlockChannel(channel, c, n_, k_, bits_, packed_.get()), LaunchStatus::kOk);
+      const Q4Q8Channel channel{codes_.data() + c * k_, scales.data(),
+                                bits_ == 4 ? minima.data() : nullptr};
+      ASSERT_EQ(PackQ4Q8Channel(channel, c, n_, k_, bits_, packed_.get()), LaunchStatus::kOk);
     }
   }
 
@@ -134,7 +134,7 @@ Reference Expected(const std::vector<float>& x, int64_t m, const Matrix& w) {
   return reference;
 }
 
-class BlockLinearTest : public testing::TestWithParam<std::tuple<Isa, int>> {
+class Q4Q8LinearTest : public testing::TestWithParam<std::tuple<Isa, int>> {
  protected:
   void SetUp() override {
     if (isa() > BestIsa()) GTEST_SKIP() << "this CPU lacks " << ToString(isa());
@@ -149,7 +149,7 @@ class BlockLinearTest : public testing::TestWithParam<std::tuple<Isa, int>> {
   }
   std::vector<float> Run(const std::vector<float>& x, int64_t m, const Matrix& w,
                          int threads = 1) const {
-    const BlockMatrix view = w.view();
+    const Q4Q8Matrix view = w.view();
     std::vector<float> y(m * view.n, std::numeric_limits<float>::quiet_NaN());
     EXPECT_EQ(Q4Q8Linear({.x = x.data(), .m = m, .stride = view.k}, view, y.data(), view.n, false,
                          Context(threads)),
@@ -166,7 +166,7 @@ class BlockLinearTest : public testing::TestWithParam<std::tuple<Isa, int>> {
   }
 };
 
-TEST_P(BlockLinearTest, EqualsExactSums) {
+TEST_P(Q4Q8LinearTest, EqualsExactSums) {
   for (int64_t k : {32, 64, 96, 576}) {
     for (int64_t n : {1, 15, 16, 17, 32, 33, 63, 64, 65, 130}) {
       const Matrix w(n, k, bits(), static_cast<uint32_t>(n + k));
@@ -178,8 +178,8 @@ TEST_P(BlockLinearTest, EqualsExactSums) {
   }
 }
 
-// Every code and every activation at its largest: a 16-bit sum that does not fit would show.
-TEST_P(BlockLinearTest, ExtremeCodesDoNotOverflow) {
+// Every code and every activation has its largest value, so that an overflow of 16-bit sums shows.
+TEST_P(Q4Q8LinearTest, ExtremeCodesDoNotOverflow) {
   const int64_t k = 128, n = 70, m = 9;
   const Matrix w(n, k, bits(), 5, /*extreme=*/true);
   std::mt19937 generator(3);
@@ -190,7 +190,7 @@ TEST_P(BlockLinearTest, ExtremeCodesDoNotOverflow) {
   ExpectClose(Run(x, m, w), Expected(x, m, w), k / 32);
 }
 
-TEST_P(BlockLinearTest, RowDependsOnThatRowAlone) {
+TEST_P(Q4Q8LinearTest, RowDependsOnThatRowAlone) {
   const int64_t m = 60, n = 200, k = 320;
   const Matrix w(n, k, bits());
   const std::vector<float> x = Normal(m * k, 6);
@@ -206,18 +206,18 @@ TEST_P(BlockLinearTest, RowDependsOnThatRowAlone) {
   }
 }
 
-TEST_P(BlockLinearTest, SeveralPanelsOfRows) {
+TEST_P(Q4Q8LinearTest, SeveralPanelsOfRows) {
   const int64_t m = 700, n = 33, k = 1536;
   const Matrix w(n, k, bits());
   const std::vector<float> x = Normal(m * k, 2);
   ExpectClose(Run(x, m, w, 2), Expected(x, m, w), k / 32);
 }
 
-TEST_P(BlockLinearTest, StridesAndAccumulate) {
+TEST_P(Q4Q8LinearTest, StridesAndAccumulate) {
   const int64_t m = 9, n = 77, k = 64, x_stride = 70, y_stride = 90;
   const Matrix w(n, k, bits());
   const std::vector<float> dense = Normal(m * k, 9);
-  std::vector<float> x(m * x_stride, 1e30f);  // the gaps between rows must not be read
+  std::vector<float> x(m * x_stride, 1e30f);  // the floats between rows must not be read
   for (int64_t i = 0; i < m; ++i) {
     std::copy_n(dense.begin() + i * k, k, x.begin() + i * x_stride);
   }
@@ -234,7 +234,7 @@ TEST_P(BlockLinearTest, StridesAndAccumulate) {
   }
 }
 
-TEST_P(BlockLinearTest, NotFiniteStaysInItsRowOrChannel) {
+TEST_P(Q4Q8LinearTest, NotFiniteStaysInItsRowOrChannel) {
   const int64_t n = 20, k = 64;
   Matrix w(n, k, bits());
   std::vector<float> x = Normal(3 * k, 16);
@@ -253,7 +253,7 @@ TEST_P(BlockLinearTest, NotFiniteStaysInItsRowOrChannel) {
   }
 }
 
-TEST_P(BlockLinearTest, ZeroAndTinyBlocksCountAsZeros) {
+TEST_P(Q4Q8LinearTest, ZeroAndTinyBlocksCountAsZeros) {
   const int64_t n = 20, k = 64;
   const Matrix w(n, k, bits());
   std::vector<float> x(2 * k, 0.0f);
@@ -261,7 +261,7 @@ TEST_P(BlockLinearTest, ZeroAndTinyBlocksCountAsZeros) {
   for (const float value : Run(x, 2, w)) EXPECT_EQ(value, 0.0f);
 }
 
-TEST_P(BlockLinearTest, StepsOnTheWayInEqualTheirKernels) {
+TEST_P(Q4Q8LinearTest, StepsOnTheWayInEqualTheirKernels) {
   const int64_t k = 96, n = 70;
   const Matrix w(n, k, bits());
   const std::vector<float> gain = Normal(k, 8);
@@ -279,7 +279,7 @@ TEST_P(BlockLinearTest, StepsOnTheWayInEqualTheirKernels) {
     LinearInput input{.x = x.data(), .m = rows, .stride = 2 * k};
     input.step = LinearInput::Step::kRmsNorm;
     input.rms_eps = 0.01f;
-    input.rms_gain = gain.data();
+    input.rms_weight = gain.data();
     ASSERT_EQ(Q4Q8Linear(input, w.view(), got.data(), n, false, Context(2)), LaunchStatus::kOk);
     EXPECT_EQ(got, Run(normed, rows, w));
     input.step = LinearInput::Step::kSwiGlu;
@@ -288,17 +288,17 @@ TEST_P(BlockLinearTest, StepsOnTheWayInEqualTheirKernels) {
   }
 }
 
-TEST_P(BlockLinearTest, BadArguments) {
+TEST_P(Q4Q8LinearTest, BadArguments) {
   const int64_t n = 8, k = 32;
   const Matrix w(n, k, bits());
   const std::vector<float> x = Normal(2 * k, 20);
   std::vector<float> y(2 * n);
-  const auto run = [&](LinearInput input, BlockMatrix matrix, float* out, int64_t y_stride,
+  const auto run = [&](LinearInput input, Q4Q8Matrix matrix, float* out, int64_t y_stride,
                        ExecutionContext context) {
     return Q4Q8Linear(input, matrix, out, y_stride, false, context);
   };
   const LinearInput good{.x = x.data(), .m = 2, .stride = k};
-  const BlockMatrix view = w.view();
+  const Q4Q8Matrix view = w.view();
   EXPECT_EQ(run(good, view, y.data(), n, Context()), LaunchStatus::kOk);
   EXPECT_EQ(run({.x = x.data(), .m = -1, .stride = k}, view, y.data(), n, Context()),
             LaunchStatus::kBadShape);
@@ -310,19 +310,19 @@ TEST_P(BlockLinearTest, BadArguments) {
   EXPECT_EQ(run(good, view, nullptr, n, Context()), LaunchStatus::kBadArgument);
   EXPECT_EQ(run(good, view, y.data(), n, Context(0)), LaunchStatus::kBadArgument);
   const auto with = [&](auto change) {
-    BlockMatrix bad = view;
+    Q4Q8Matrix bad = view;
     change(bad);
     return run(good, bad, y.data(), n, Context());
   };
-  EXPECT_EQ(with([](BlockMatrix& b) { b.n = 0; }), LaunchStatus::kBadShape);
-  EXPECT_EQ(with([](BlockMatrix& b) { b.k = 33; }), LaunchStatus::kBadShape);
-  EXPECT_EQ(with([](BlockMatrix& b) { b.k = kBlockMaxInputs + 32; }), LaunchStatus::kBadShape);
-  EXPECT_EQ(with([](BlockMatrix& b) { b.bits = 5; }), LaunchStatus::kBadShape);
-  EXPECT_EQ(with([](BlockMatrix& b) { b.packed += 1; }), LaunchStatus::kBadArgument);
-  EXPECT_EQ(with([](BlockMatrix& b) { b.packed = nullptr; }), LaunchStatus::kBadArgument);
+  EXPECT_EQ(with([](Q4Q8Matrix& b) { b.n = 0; }), LaunchStatus::kBadShape);
+  EXPECT_EQ(with([](Q4Q8Matrix& b) { b.k = 33; }), LaunchStatus::kBadShape);
+  EXPECT_EQ(with([](Q4Q8Matrix& b) { b.k = kBlockMaxInputs + 32; }), LaunchStatus::kBadShape);
+  EXPECT_EQ(with([](Q4Q8Matrix& b) { b.bits = 5; }), LaunchStatus::kBadShape);
+  EXPECT_EQ(with([](Q4Q8Matrix& b) { b.packed += 1; }), LaunchStatus::kBadArgument);
+  EXPECT_EQ(with([](Q4Q8Matrix& b) { b.packed = nullptr; }), LaunchStatus::kBadArgument);
 }
 
-INSTANTIATE_TEST_SUITE_P(All, BlockLinearTest,
+INSTANTIATE_TEST_SUITE_P(All, Q4Q8LinearTest,
                          testing::Combine(testing::ValuesIn(AllIsas()), testing::Values(4, 8)),
                          [](const auto& info) {
                            return std::string(ToString(std::get<0>(info.param))) + "_" +
@@ -330,12 +330,12 @@ INSTANTIATE_TEST_SUITE_P(All, BlockLinearTest,
                          });
 
 TEST(PackBlockChannelTest, BadArguments) {
-  std::vector<uint8_t> packed(PackedBlockBytes(3, 64, 4));
+  std::vector<uint8_t> packed(PackedQ4Q8Bytes(3, 64, 4));
   std::vector<int8_t> codes(64, 15);
   const std::vector<uint16_t> halves(2);
-  const BlockChannel good{codes.data(), halves.data(), halves.data()};
-  const auto pack = [&](BlockChannel channel, int64_t index, int64_t k, int bits) {
-    return PackBlockChannel(channel, index, 3, k, bits, packed.data());
+  const Q4Q8Channel good{codes.data(), halves.data(), halves.data()};
+  const auto pack = [&](Q4Q8Channel channel, int64_t index, int64_t k, int bits) {
+    return PackQ4Q8Channel(channel, index, 3, k, bits, packed.data());
   };
   EXPECT_EQ(pack(good, 2, 64, 4), LaunchStatus::kOk);
   EXPECT_EQ(pack(good, 3, 64, 4), LaunchStatus::kBadShape);
