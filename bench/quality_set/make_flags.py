@@ -9,8 +9,8 @@ questions are about the same document, so that it is read once. Four questions a
 
     plain                 the fact's words, in the inflection that a question needs
     paraphrase            the name of the thing asked about is kept, the rest is said in other words
-    unanswerable, entity  the plain question about a thing that the document does not mention
-    unanswerable, attribute  about the thing of the fact, but what the document does not say of it
+    unanswerable_thing  the plain question about a thing that the document does not mention
+    unanswerable_attribute  about the thing of the fact, but what the document does not say of it
 
 The facts of facts.json's families and of the held-out ones have neither wording nor names in
 common: thresholds are chosen on flags.json and verified on flags_held_out.json.
@@ -121,8 +121,8 @@ def drawn_facts(source, rng):
         facts.append((fact.format(**slots), {
             "plain": (plain.format(**slots), answer.format(**slots)),
             "paraphrase": (paraphrase.format(**slots), answer.format(**slots)),
-            "unanswerable, entity": (plain.format(**{**slots, "thing": other}), None),
-            "unanswerable, attribute": (attribute.format(**slots), None)}))
+            "unanswerable_thing": (plain.format(**{**slots, "thing": other}), None),
+            "unanswerable_attribute": (attribute.format(**slots), None)}))
     return facts
 
 

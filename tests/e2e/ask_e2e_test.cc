@@ -1,4 +1,10 @@
 // Upload and ask over a real socket with the real model.
+#include <algorithm>
+#include <cstdlib>
+#include <fstream>
+#include <iterator>
+#include <string>
+
 #include "tests/e2e/e2e_fixture.h"
 
 namespace lectern::e2e {
@@ -95,6 +101,52 @@ TEST_F(AskE2eTest, SaysThatTheDocumentDoesNotSeemToAnswer) {
   EXPECT_LT(asked.answer.question_coverage(), 0.3);
   EXPECT_TRUE(asked.answer.no_evidence());
   EXPECT_EQ(asked.answer.considered_ratio(), 1.0);
+}
+
+// The sample document, as README and quickstart show it.
+TEST_F(AskE2eTest, FirstConversationIsRightOrFlagged) {
+  const char* const source = std::getenv("LECTERN_SOURCE_DIR");
+  std::ifstream file(std::string(source != nullptr ? source : ".") +
+                     "/docs/sample/pumping_station.txt");
+  const std::string text{std::istreambuf_iterator<char>(file), {}};
+  ASSERT_FALSE(text.empty());
+  const UploadResult upload = Upload(text);
+  ASSERT_TRUE(upload.status.ok()) << upload.status.error_message();
+  const AskResult valve =
+      Ask(Question(upload.document.id(), "At what time did the relief valve V-12 fail?"));
+  ASSERT_TRUE(valve.status.ok()) << valve.status.error_message();
+  EXPECT_THAT(valve.answer.text(), HasSubstr("03:14"));
+  const auto& evidence = valve.answer.evidence();
+  EXPECT_TRUE(std::any_of(evidence.begin(), evidence.end(), [](const v1::EvidenceSpan& span) {
+    return span.text() == "At 03:14 the relief valve V-12 failed.";
+  }));
+  EXPECT_FALSE(valve.answer.no_evidence());
+  EXPECT_EQ(valve.answer.question_coverage(), 1.0);
+
+  const AskResult box = Ask(Question(upload.document.id(), "In which box are the log books kept?"));
+  ASSERT_TRUE(box.status.ok()) << box.status.error_message();
+  EXPECT_THAT(box.answer.text(), HasSubstr("4471"));
+  EXPECT_FALSE(box.answer.no_evidence());
+
+  const AskResult mayor = Ask(Question(upload.document.id(), "Who is the mayor of Marden?"));
+  ASSERT_TRUE(mayor.status.ok()) << mayor.status.error_message();
+  EXPECT_TRUE(mayor.answer.no_evidence()) << mayor.answer.text();
+}
+
+// A document of a single short chunk, where no word is rarer than another.
+TEST_F(AskE2eTest, FlagsQuestionsAboutDocumentsOfASingleChunk) {
+  v1::AskRequest request;
+  request.set_inline_text(kFact);
+  request.set_question(kQuestion);
+  request.set_max_new_tokens(24);
+  const AskResult asked = Ask(request);
+  ASSERT_TRUE(asked.status.ok()) << asked.status.error_message();
+  EXPECT_THAT(asked.answer.text(), HasSubstr("Jensen"));
+  EXPECT_FALSE(asked.answer.no_evidence());
+  request.set_question("Which colour has the king's favourite bicycle?");
+  const AskResult absent = Ask(request);
+  ASSERT_TRUE(absent.status.ok()) << absent.status.error_message();
+  EXPECT_TRUE(absent.answer.no_evidence()) << absent.answer.text();
 }
 
 TEST_F(AskE2eTest, ComputesOnlyTheQuestionAndGivesTheSameAnswerWithoutReuse) {

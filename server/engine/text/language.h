@@ -1,5 +1,5 @@
-// What word statistics need to know about a language: its stems, the words that carry grammar
-// rather than content, and the words by which a question names the type of its answer.
+// Languages as word statistics see them: stems, the words that carry grammar rather than content,
+// and the words by which a question names the type of its answer.
 //
 // Stems are those of Snowball (M. Porter, "Snowball: A language for stemming algorithms", 2001;
 // library libstemmer): "failed", "fails" and "fail" have one stem. The word lists in language.cc

@@ -29,8 +29,7 @@ class QuestionCoverage {
   double share() const { return share_; }
 
   // True if share() is below `threshold`; or below one and a half times the threshold, if the
-  // answer takes none of its own content words (those that the question lacks) from the passages.
-  // An answer without such words ("No.") is judged as if it took some.
+  // answer brings content words that the question lacks, but none that is in the passages.
   bool IsDoubtful(std::string_view answer, double threshold) const;
 
  private:
