@@ -7,9 +7,9 @@ A document holds ten facts, one sentence each, drawn by seed from the families b
 document of a single short chunk), or spread over the prose of 1k or 4k tokens of facts.json. All
 questions are about the same document, so that it is read once. Four questions about each fact:
 
-    plain                 the fact's words, in the inflection that a question needs
-    paraphrase            the name of the thing asked about is kept, the rest is said in other words
-    unanswerable_thing  the plain question about a thing that the document does not mention
+    plain                   the fact's words, in the inflection that a question needs
+    paraphrase              keeps the name of the thing and says the rest in other words
+    unanswerable_thing      the plain question about a thing that the document does not mention
     unanswerable_attribute  about the thing of the fact, but what the document does not say of it
 
 The facts of facts.json's families and of the held-out ones have neither wording nor names in
