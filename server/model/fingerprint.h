@@ -1,4 +1,4 @@
-// What identifies the weights of a model: its files' bytes.
+// Identifies the weights of a model by its files' bytes.
 #pragma once
 
 #include <string>

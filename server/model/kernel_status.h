@@ -1,5 +1,5 @@
 // A kernel's LaunchStatus as absl::Status. Arguments are checked before kernels run, so a refusal
-// is a fault of this room: INTERNAL, naming the kernel.
+// is a bug in server/model: INTERNAL, naming the kernel.
 #pragma once
 
 #include "absl/status/status.h"

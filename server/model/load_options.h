@@ -1,4 +1,4 @@
-// What a model is loaded from and how it computes.
+// Options for loading a model: its files, and how it computes.
 #pragma once
 
 #include <memory>
@@ -18,16 +18,16 @@ struct ModelLoadOptions {
   std::string path;  // a .gguf file, or a folder with config.json and safetensors
   enum class Numerics {
     kF32,          // dequantised weights, fp32 everywhere: the reference
-    kInt8Rotated,  // int8 weights and activations, mixed first; int8 keys and values
+    kInt8Rotated,  // rotated, then int8 weights and activations; int8 keys and values
     kBlocks,       // weights in the blocks of a GGUF file, int8 activations, keys and values
-    kAuto,         // what serves fastest: kBlocks for such files on CPUs without AVX-512 VNNI,
+    kAuto,         // the fastest to serve: kBlocks for such files on CPUs without AVX-512 VNNI,
                    // else kInt8Rotated
   };
   Numerics numerics = Numerics::kAuto;
-  int threads = 2;                           // of one Forward call, the caller's among them
+  int threads = 2;                           // for one Forward call, the caller's included
   kernels::Isa isa = kernels::DefaultIsa();  // class of CPU kernels
-  // Where int8 products of many rows are made (device/int8_device.h); null: on the CPU. The model
-  // keeps it open. kAuto is kInt8Rotated then, other numerics are refused.
+  // Computes int8 products of many rows (device/int8_device.h); null: the CPU does. The model
+  // keeps it open. With a device kAuto means kInt8Rotated, and other numerics are refused.
   std::shared_ptr<Int8Device> device;
   AttentionPolicy default_policy{
       .top_k = 128, .layer_k = {0}, .tail = AttentionPolicy::Tail::kMean, .dense_up_to = 1024};

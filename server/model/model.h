@@ -1,4 +1,4 @@
-// A loaded model, as the engine sees it. Pure interface: the engine and its tests need no LibTorch.
+// The interface of a loaded model to the engine. It needs no LibTorch.
 //
 // A sequence is a table of KV pages (kernels/kv/kv_pages.h) that belong to the caller: page p holds
 // tokens [p * page_tokens, (p + 1) * page_tokens) for all layers. A model never keeps a pointer to
@@ -19,9 +19,9 @@
 
 namespace lectern {
 
-// What a model does with a document and a question.
+// How a model turns a document and a question into an answer.
 enum class ModelKind {
-  kGenerative,  // a decoder reads the document once, then any number of questions behind it
+  kGenerative,  // a decoder reads the document once, any number of questions follow it
   kSeq2Seq,     // an encoder reads windows of question and document, a decoder writes an answer
   kExtractive,  // an encoder reads such windows and scores where an answer begins and ends
 };
@@ -40,17 +40,17 @@ struct ModelInfo {
   std::string fingerprint;
   uint64_t parameters = 0;
   uint64_t weight_bytes = 0;
-  // Positions: document, question and answer together; of the other kinds, those of one window of
-  // question and document (and of a seq2seq model's answer).
+  // Positions of document, question and answer together. For the other kinds: positions of one
+  // window of question and document, and of a seq2seq model's answer.
   int64_t context_length = 0;
   int64_t vocabulary = 0;
-  // Layers of attention, as AttentionPolicy::layer_k counts them. In a seq2seq model first the
-  // encoder's, then the decoder's own, then those that look at what was encoded.
+  // Layers of attention, as AttentionPolicy::layer_k counts them. In a seq2seq model the encoder's
+  // come first, then the decoder's self-attention, then its cross-attention.
   int layers = 0;
   int page_tokens = 0;
   size_t page_bytes = 0;  // a multiple of 64; pages must be 64-byte aligned
   AttentionPolicy default_policy;
-  int64_t ffn_units = 0;  // of a feed-forward layer; 0: it has no top-k
+  int64_t ffn_units = 0;  // units of a feed-forward layer; 0: it has no top-k
 };
 
 // Statistics of the kept softmax mass m over queries of layers that are not dense.
@@ -65,16 +65,16 @@ struct KeptMass {
   }
 };
 
-// What stands behind the document in the prompt: ids[question_begin, question_end) are the
-// question's own tokens, the rest is the frame that the chat template puts around them.
+// The part of the prompt that follows the document: ids[question_begin, question_end) are the
+// question's tokens, the rest is the text that the chat template puts around them.
 struct QuestionSuffix {
   std::vector<int32_t> ids;
   size_t question_begin = 0;
   size_t question_end = 0;
 };
 
-// What stands around a part of the document in the input of an encoder. The question's own tokens
-// are `before`, or a part of it.
+// The tokens around a part of the document in the input of an encoder. The question's tokens are
+// `before`, or a part of it.
 struct EncoderPrompt {
   std::vector<int32_t> before;
   std::vector<int32_t> after;
@@ -83,36 +83,36 @@ struct EncoderPrompt {
 
 // Consecutive tokens of one sequence in a Forward call. All memory belongs to the caller.
 //
-// A generative model has slices of decoders alone. A seq2seq model's encoder slice is one whole
-// window, whose tokens all see each other; `position` and `pages` say where its keys and values for
-// the decoder go, behind those of the windows before it, in the sequence that decoder slices name
-// as `memory`. An extractive model's slice is one whole window; it has no pages.
+// A generative model has decoder slices only. A seq2seq model's encoder slice is one whole window,
+// whose tokens all see each other; `position` and `pages` say where its keys and values for the
+// decoder go: after those of earlier windows, in the sequence that decoder slices pass as `memory`.
+// An extractive model's slice is one whole window; it has no pages.
 struct ForwardSlice {
   std::span<const int32_t> tokens;  // at least one, each in [0, vocabulary)
   int64_t position = 0;             // of tokens[0]; keys and values of [0, position) are in `pages`
   std::span<std::byte* const> pages;  // cover position + tokens.size() tokens
   const AttentionPolicy* policy = nullptr;
 
-  bool encode = false;        // an encoder's window
-  size_t document_begin = 0;  // of an extractive window: the first token that is no question
-  std::span<std::byte* const> memory;  // of a seq2seq decoder: what was encoded
+  bool encode = false;                 // an encoder's window
+  size_t document_begin = 0;           // first token of an extractive window after the question
+  std::span<std::byte* const> memory;  // pages that a seq2seq decoder's cross-attention reads
   int64_t memory_tokens = 0;
 
   // Outputs, each optional.
-  float* logits = nullptr;        // [vocabulary], of the last token
+  float* logits = nullptr;        // [vocabulary], for the last token
   float* all_logits = nullptr;    // [tokens, vocabulary]
   KeptMass* kept_mass = nullptr;  // adds the queries of this slice
   // Adds, for every key of [0, position + tokens.size()), the attention that all tokens of this
-  // slice and all heads give to it in the layers that tell evidence best
-  // (docs/measurements/quality.md); of a seq2seq decoder, for every key of [0, memory_tokens).
+  // slice and all heads give to it in the layers that show evidence best
+  // (docs/measurements/quality.md); in a seq2seq decoder, for every key of [0, memory_tokens).
   float* key_mass = nullptr;
-  float* encoded = nullptr;      // [tokens, hidden]: what an encoder makes of its window
+  float* encoded = nullptr;      // [tokens, hidden]: the encoder's output
   float* span_begins = nullptr;  // [tokens]: scores of an extractive model
   float* span_ends = nullptr;    // [tokens]
 
-  // Of a generative model: key_mass and kept_mass are all that is wanted, of the layers up to the
-  // last that tells evidence. Keys and values of those behind it are not computed, so the tokens
-  // cannot be continued, but by slices of the same kind.
+  // Generative models only: computes key_mass and kept_mass alone, in the layers up to the last
+  // that shows evidence. Keys and values of later layers are not computed, so only evidence-only
+  // slices can continue the tokens.
   bool evidence_only = false;
 };
 
@@ -131,15 +131,15 @@ class Model {
   virtual const Tokenizer& tokenizer() const = 0;
 
   // The prompt is  Prefix | document | Suffix(question), each part tokenised on its own so that the
-  // document's tokens do not depend on the question. The question can not forge a turn: special
+  // document's tokens do not depend on the question. The question cannot forge a turn: special
   // tokens written out in it are ordinary text.
-  // Of generative models; empty for the others.
+  // For generative models; empty for the others.
   virtual std::vector<int32_t> PromptPrefix() const { return {}; }
   virtual QuestionSuffix PromptSuffix(std::string_view /*question*/) const { return {}; }
 
-  // Of the other kinds: a window is  before | part of the document | after.
+  // For the other kinds: a window is  before | part of the document | after.
   virtual EncoderPrompt EncoderPromptOf(std::string_view /*question*/) const { return {}; }
-  // Of a seq2seq model: the token that its decoder begins with.
+  // The token that a seq2seq model's decoder begins with.
   virtual int32_t decoder_start() const { return 0; }
 
   virtual std::unique_ptr<Workspace> NewWorkspace() const = 0;

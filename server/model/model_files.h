@@ -1,4 +1,4 @@
-// A model's folder as every family reads it.
+// Reads the files of a model that every family has.
 #pragma once
 
 #include <cstdint>
@@ -17,8 +17,8 @@ namespace lectern {
 // All bytes of a file.
 absl::StatusOr<std::string> ReadTextFile(const std::string& path);
 
-// The files of a Hugging Face folder that say what the model computes, in the order of their names:
-// directory order differs between machines.
+// The files of a Hugging Face folder that determine what the model computes, sorted by name,
+// because directory order differs between machines.
 std::vector<std::string> ModelFilesOf(const std::filesystem::path& folder);
 
 // Identifies the bytes of all files (fingerprint.h).
@@ -32,7 +32,7 @@ uint64_t CountParameters(const TensorSource& source);
 ModelInfo InfoOfFiles(const ModelLoadOptions& options, std::string format,
                       const TensorSource& source);
 
-// INVALID_ARGUMENT if the tokenizer has ids that the embedding table has not.
+// INVALID_ARGUMENT if the tokenizer has ids that the embedding table lacks.
 absl::Status CheckVocabulary(const ModelLoadOptions& options, const Tokenizer& tokenizer,
                              int64_t rows);
 

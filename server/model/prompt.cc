@@ -37,14 +37,14 @@ QuestionSuffix Prompt::Suffix(const Tokenizer& tokenizer, std::string_view quest
   std::string text = before_question_;
   text += question;
   const Encoding encoded = tokenizer.Encode(text, /*parse_special=*/false);
-  QuestionSuffix tail{.ids = encoded.ids, .question_end = encoded.ids.size()};
-  while (tail.question_begin < tail.question_end &&
-         encoded.end[tail.question_begin] <= before_question_.size()) {
-    ++tail.question_begin;
+  QuestionSuffix suffix{.ids = encoded.ids, .question_end = encoded.ids.size()};
+  while (suffix.question_begin < suffix.question_end &&
+         encoded.end[suffix.question_begin] <= before_question_.size()) {
+    ++suffix.question_begin;
   }
   const std::vector<int32_t> end = tokenizer.Encode(after_question_, /*parse_special=*/true).ids;
-  tail.ids.insert(tail.ids.end(), end.begin(), end.end());
-  return tail;
+  suffix.ids.insert(suffix.ids.end(), end.begin(), end.end());
+  return suffix;
 }
 
 std::string Prompt::FixedText() const {

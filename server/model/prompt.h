@@ -3,8 +3,8 @@
 //   system: You are a helpful assistant. Answer the question using only the document.
 //   user:   Document:\n{document}\n\nQuestion: {question}
 //
-// written as the model's chat template wants it. Only the template's own text is read for special
-// tokens; document and question are ordinary text, whatever they spell.
+// rendered by the model's chat template. Only the template's text is parsed for special tokens;
+// document and question are ordinary text, whatever they contain.
 #pragma once
 
 #include <cstdint>

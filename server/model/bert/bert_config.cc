@@ -57,8 +57,7 @@ absl::StatusOr<BertConfig> ReadBertConfig(std::string_view contents, std::string
   if (config.is_roberta()) {
     LECTERN_ASSIGN_OR_RETURN(const int64_t padding, reader.Int("pad_token_id", 1));
     if (padding < 0 || padding > config.positions - 8) {
-      return reader.Invalid("pad_token_id",
-                            absl::StrCat(padding, " leaves no positions behind it"));
+      return reader.Invalid("pad_token_id", absl::StrCat(padding, " leaves no positions after it"));
     }
     config.first_position = padding + 1;
   }

@@ -13,7 +13,7 @@
 
 namespace lectern {
 
-// What a BertModel is made of; load_bert.cc makes these parts from files.
+// The parts of a BertModel; load_bert.cc makes them from files.
 struct BertParts {
   BertConfig config;
   std::unique_ptr<const BertWeights> weights;

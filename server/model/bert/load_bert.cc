@@ -14,7 +14,7 @@
 namespace lectern {
 namespace {
 
-// The id that a special token written out stands for.
+// The id of a special token, given as text.
 absl::StatusOr<int32_t> SpecialId(const Tokenizer& tokenizer, const std::string& text,
                                   const std::string& folder) {
   const Encoding encoding = tokenizer.Encode(text, /*parse_special=*/true);

@@ -1,4 +1,4 @@
-// From a Hugging Face folder to a BertModel.
+// Loads a BertModel from a Hugging Face folder.
 #pragma once
 
 #include <memory>
@@ -9,8 +9,8 @@
 
 namespace lectern {
 
-// Errors are LoadModel's. A BertModel without a head for questions is UNIMPLEMENTED, unless
-// `encoder_alone`: then only ForwardSlice::encoded can be asked for.
+// Errors are LoadModel's. A model without a question-answering head is UNIMPLEMENTED, unless
+// `encoder_alone` is set: then ForwardSlice::encoded is its only output.
 absl::StatusOr<std::shared_ptr<const Model>> LoadBertFolder(const ModelLoadOptions& options,
                                                             bool encoder_alone = false);
 

@@ -80,7 +80,7 @@ void Int8Device::Release(void* matrix) {
 
 void Int8Device::Fail(const Int8PluginError& error) {
   failed_ = true;
-  LogError("the device of int8 products failed; the CPU makes all of them from now on",
+  LogError("int8 GPU offload failed; falling back to the CPU",
            {{"code", error.code}, {"error", error.text}});
   if (on_error_ != nullptr) on_error_(error.code);
 }
@@ -99,7 +99,7 @@ int64_t Int8Device::Multiply(const void* matrix, const kernels::LinearInput& inp
     part.x += row * input.stride;
     part.m = std::min(staged_rows, input.m - row);
     Int8PluginError error{};
-    // Arguments that the kernels refuse are for the CPU's product to tell about.
+    // The CPU's product reports arguments that the kernels refuse.
     if (!Ok(kernels::QuantizeInt8Rows(part, w.k, reinterpret_cast<int8_t*>(device_.x),
                                       x_scale_.data(), execution))) {
       return row;

@@ -1,12 +1,12 @@
-// A processor beside the CPU that makes the integer sums of int8 products: a GPU with CUDA, behind
-// a library that is loaded when it is asked for (kernels/cuda/int8_plugin.h).
+// Offloads the integer part of int8 matrix products to a GPU, through a plug-in that is loaded on
+// request (kernels/cuda/int8_plugin.h).
 //
-// Only the products of kMinDeviceRows rows or more go there: prompts, documents and encoders.
-// Single tokens, attention and everything else stay on the CPU, where the keys and values are. Rows
-// are rounded to integers on the CPU and sums to floats, so that a product is the same bits with a
-// device as without (kernels/linear/int8_offload.h).
+// Only products of kMinDeviceRows rows or more go there: prompts, documents and encoders. Single
+// tokens, attention and everything else stay on the CPU, where the keys and values are. The CPU
+// rounds rows to integers and converts sums to floats, so a product has the same bits with a device
+// as without (kernels/linear/int8_offload.h).
 //
-// A device that fails is not asked again: that product and all later ones are the CPU's.
+// After a failure the device is not used again: the CPU computes that product and all later ones.
 #pragma once
 
 #include <atomic>
@@ -28,23 +28,23 @@
 
 namespace lectern {
 
-// Fewer rows cost the way to the device and back more than they save. Chosen, not measured.
+// With fewer rows the transfers cost more than the device saves. Chosen, not measured.
 inline constexpr int64_t kMinDeviceRows = 16;
 
 class DeviceMatrix;
 
-// Thread-safe: a device has one stream and one pair of staging buffers, so that products and
-// uploads wait for each other.
+// Thread-safe. A device has one stream and one pair of staging buffers, so products and uploads
+// wait for each other.
 class Int8Device : public std::enable_shared_from_this<Int8Device> {
  public:
-  // Told the code of the error when the device fails, at most once; from any thread.
+  // Called at most once, from any thread, with the error code when the device fails.
   using ErrorObserver = std::function<void(std::string_view code)>;
 
-  // `library` as LoadPluginFunction's. FAILED_PRECONDITION when it is not there, is of another
+  // `library` is as for LoadPluginFunction. FAILED_PRECONDITION when it is missing, has another
   // version, or finds no device; RESOURCE_EXHAUSTED when the device's memory is full.
   static absl::StatusOr<std::shared_ptr<Int8Device>> Open(const std::string& library,
                                                           ErrorObserver on_error);
-  // The same of liblectern_cuda.so; the errors name --device=cuda.
+  // Opens liblectern_cuda.so; errors name --device=cuda.
   static absl::StatusOr<std::shared_ptr<Int8Device>> OpenCuda(ErrorObserver on_error);
 
   ~Int8Device();
@@ -53,8 +53,8 @@ class Int8Device : public std::enable_shared_from_this<Int8Device> {
 
   std::string name() const { return device_.name; }
 
-  // Copies the weights of a packed matrix. One whose rows are too long for the staging buffers
-  // stays on the CPU: the result then is as one that was made without a device. Errors are Open's.
+  // Copies the weights of a packed matrix. A matrix whose rows are too long for the staging buffers
+  // stays on the CPU: the result is then a DeviceMatrix without a device. Errors are Open's.
   absl::StatusOr<DeviceMatrix> Upload(const kernels::Int8Matrix& w);
 
  private:
@@ -63,7 +63,7 @@ class Int8Device : public std::enable_shared_from_this<Int8Device> {
   Int8Device(const kernels::Int8Plugin& plugin, ErrorObserver on_error)
       : plugin_(plugin), on_error_(std::move(on_error)) {}
 
-  // Makes the first rows of the product, all of them unless the device fails; returns how many.
+  // Computes the first rows of the product, all of them unless the device fails; returns how many.
   int64_t Multiply(const void* matrix, const kernels::LinearInput& input,
                    const kernels::Int8Matrix& w, float* y, int64_t y_stride, bool accumulate,
                    const kernels::ExecutionContext& execution);
@@ -74,14 +74,14 @@ class Int8Device : public std::enable_shared_from_this<Int8Device> {
 
   const kernels::Int8Plugin& plugin_;
   const ErrorObserver on_error_;
-  kernels::Int8PluginDevice device_{};  // constant once it is open, but for what the buffers hold
+  kernels::Int8PluginDevice device_{};  // constant once open, except for the buffers' contents
   std::atomic<bool> failed_ = false;
   Mutex mutex_;  // held for every call of plugin_ and while the buffers are in use
   std::vector<float> x_scale_ ABSL_GUARDED_BY(mutex_);
 };
 
-// The weights of one matrix in a device's memory, or nowhere. Const after it was made; any thread
-// may multiply by it. Keeps its device open.
+// The weights of one matrix in a device's memory, or none. Const after construction; any thread may
+// multiply by it. Keeps its device open.
 class DeviceMatrix {
  public:
   DeviceMatrix() = default;
@@ -91,7 +91,7 @@ class DeviceMatrix {
   DeviceMatrix(DeviceMatrix&& other) noexcept { *this = std::move(other); }
   DeviceMatrix& operator=(DeviceMatrix&& other) noexcept;
 
-  // kernels::Int8Linear(input, w, ...), on the device where that is worth it. `w` is the matrix
+  // kernels::Int8Linear(input, w, ...), on the device where that pays. `w` is the matrix
   // that was uploaded.
   absl::Status Multiply(const kernels::LinearInput& input, const kernels::Int8Matrix& w, float* y,
                         int64_t y_stride, bool accumulate,

@@ -1,8 +1,8 @@
 // Fp32 matrix products by LibTorch, loaded when a model with fp32 numerics is.
 //
-// LibTorch takes half a second and some 100 MB to start, and everyday answers use our int8 kernels.
-// So it sits behind one C function in a library of its own, liblectern_f32.so, beside the programs
-// (or in ../lib, ../bin).
+// LibTorch takes half a second and about 100 MB to start, and ordinary serving uses int8 kernels.
+// So one C function in a separate library, liblectern_f32.so, wraps it. The library is in the
+// programs' folder, or in ../lib or ../bin.
 #pragma once
 
 #include <cstddef>

@@ -1,8 +1,8 @@
-// Fp32 products whose rows do not depend on each other.
+// Computes fp32 products whose rows do not depend on each other.
 //
 // A BLAS library chooses the order of its sums by the shape of the product. So that a row's result
-// is the same alone and in a batch, every product that is made has the same few rows; what is left
-// of them is filled up with zeros.
+// is the same alone and in a batch, every product has the same small number of rows; the last one
+// is padded with zeros.
 #pragma once
 
 #include <cstdint>

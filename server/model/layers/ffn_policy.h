@@ -1,5 +1,4 @@
-// The top-k feed-forward of a policy: the bridge from AttentionPolicy to the kernel that every
-// family shares.
+// Applies the feed-forward part of an AttentionPolicy by the kernel that every family shares.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
-// Queries and keys are mixed in Hadamard blocks before they are rounded to int8: scores stay the
-// same in exact arithmetic, outlier channels are spread (QuaRot, Ashkboos et al. 2024, arXiv
+// Rotates queries and keys in Hadamard blocks before they are rounded to int8: in exact arithmetic
+// scores stay the same, and outlier channels are spread (QuaRot, Ashkboos et al. 2024, arXiv
 // 2404.00456).
 #pragma once
 
@@ -13,7 +13,8 @@
 
 namespace lectern {
 
-// The largest power of two that divides a head; 1, which mixes nothing, where keys are fp32.
+// Width of the blocks: the largest power of two that divides a head; 1, which changes nothing,
+// where keys are fp32.
 inline int64_t HadamardWidth(const kernels::KvPageLayout& layout) {
   int64_t block = 1;
   if (layout.type == kernels::KvType::kF32) return block;
@@ -21,7 +22,7 @@ inline int64_t HadamardWidth(const kernels::KvPageLayout& layout) {
   return block;
 }
 
-// Mixes the first `heads` heads of each row of x, whose rows are `stride` floats apart.
+// Rotates the first `heads` heads of each row of x, whose rows are `stride` floats apart.
 inline absl::Status RotateHeads(const kernels::KvPageLayout& layout, float* x, int64_t rows,
                                 int64_t heads, int64_t stride,
                                 const kernels::ExecutionContext& execution) {

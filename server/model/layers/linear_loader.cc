@@ -26,7 +26,7 @@ using Numerics = ModelLoadOptions::Numerics;
 constexpr int64_t kPieceChannels = 512;
 constexpr size_t kCacheLine = 64;
 
-// Hands out parts of one piece of memory, each on cache lines of its own; with a null base it only
+// Hands out parts of one piece of memory, each aligned to cache lines; with a null base it only
 // adds up what is needed.
 class Arena {
  public:
@@ -75,14 +75,14 @@ int64_t HadamardBlock(int64_t width) {
 }
 
 // Mixes each row of w [rows, cols] within blocks.
-absl::Status MixColumns(float* w, int64_t rows, int64_t cols, int64_t block) {
+absl::Status RotateColumns(float* w, int64_t rows, int64_t cols, int64_t block) {
   if (block <= 1) return absl::OkStatus();
   return FromKernel(kernels::BlockHadamard(w, rows, cols, cols, block, kernels::ExecutionContext{}),
                     "hadamard");
 }
 
 // Mixes the rows of w [rows, cols] within blocks of `block` rows.
-absl::Status MixRows(float* w, int64_t rows, int64_t cols, int64_t block) {
+absl::Status RotateRows(float* w, int64_t rows, int64_t cols, int64_t block) {
   if (block <= 1) return absl::OkStatus();
   AlignedBuffer<float> transposed(block * cols);
   float* const columns = transposed.data();
@@ -90,7 +90,7 @@ absl::Status MixRows(float* w, int64_t rows, int64_t cols, int64_t block) {
     for (int64_t r = 0; r < block; ++r) {
       for (int64_t c = 0; c < cols; ++c) columns[c * block + r] = in[r * cols + c];
     }
-    LECTERN_RETURN_IF_ERROR(MixColumns(columns, cols, block, block));
+    LECTERN_RETURN_IF_ERROR(RotateColumns(columns, cols, block, block));
     for (int64_t r = 0; r < block; ++r) {
       for (int64_t c = 0; c < cols; ++c) in[r * cols + c] = columns[c * block + r];
     }
@@ -212,7 +212,7 @@ std::vector<LinearLoader::Piece> LinearLoader::CutIntoPieces() const {
   std::vector<Piece> pieces;
   for (const Pending& pending : pending_) {
     const LinearTensors& tensors = pending.tensors;
-    // What is folded in may mix all channels with each other.
+    // Folding may mix all channels with each other.
     const bool whole = tensors.output_rotation != nullptr ||
                        std::any_of(tensors.rows.begin(), tensors.rows.end(),
                                    [](const LinearRows& rows) { return rows.hadamard > 1; });
@@ -274,7 +274,7 @@ absl::Status LinearLoader::ReadRows(const Piece& piece, float* w) const {
   return ForStack(piece.pending->tensors, piece.begin, piece.end, read);
 }
 
-// w [rows, in] = what its tensors say of it, folded in. `w` is a piece of the layer.
+// Folds norm, factor, rotations and Hadamard blocks into w [rows, in], a piece of the layer.
 absl::Status LinearLoader::Fold(const Pending& pending, int64_t rows, float* w) const {
   const LinearTensors& tensors = pending.tensors;
   const int64_t in = pending.layer->in_;
@@ -294,12 +294,12 @@ absl::Status LinearLoader::Fold(const Pending& pending, int64_t rows, float* w) 
     tensors.input_rotation->ApplyToRows(w, rows, scratch.data());
   } else {
     const int64_t block = std::max(pending.layer->hadamard_, tensors.input_hadamard);
-    LECTERN_RETURN_IF_ERROR(MixColumns(w, rows, in, block));
+    LECTERN_RETURN_IF_ERROR(RotateColumns(w, rows, in, block));
   }
   float* channels = w;
   for (const LinearRows& stacked : tensors.rows) {
     if (stacked.hadamard > 1) {
-      LECTERN_RETURN_IF_ERROR(MixRows(channels, stacked.weight->rows(), in, stacked.hadamard));
+      LECTERN_RETURN_IF_ERROR(RotateRows(channels, stacked.weight->rows(), in, stacked.hadamard));
     }
     channels += stacked.weight->rows() * in;
   }

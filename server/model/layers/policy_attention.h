@@ -1,5 +1,5 @@
-// Attention of several sequences in one layer, each under its own policy: the bridge from
-// AttentionPolicy to the kernels that every family shares.
+// Computes the attention of several sequences in one layer, each with its own policy, by the
+// kernels that every family shares.
 #pragma once
 
 #include <cstdint>
@@ -15,23 +15,23 @@
 
 namespace lectern {
 
-// One sequence's attention. `args` is complete but for kept_mass.
+// One sequence's attention. `args` is complete except for kept_mass.
 struct PolicyAttentionCall {
   kernels::AttentionArgs args;
   const AttentionPolicy* policy = nullptr;
-  KeptMass* kept_mass = nullptr;  // gets this call's queries if the layer is not dense; or null
+  KeptMass* kept_mass = nullptr;  // adds this call's queries where the layer is not dense; or null
 };
 
 // Keeps scratch memory between calls: one per workspace, not thread-safe.
 class PolicyAttention {
  public:
-  // `layer` is the policy's (AttentionPolicy::layer_k). Sequences that attend alike share one
-  // launch. INTERNAL when a kernel fails.
+  // `layer` is the layer's number in the policy (AttentionPolicy::layer_k). Sequences with the same
+  // settings share one kernel call. INTERNAL when a kernel fails.
   absl::Status Run(std::span<const PolicyAttentionCall> calls, int layer,
                    const kernels::ExecutionContext& execution);
 
  private:
-  // Rows of a call that keep as many keys.
+  // Rows of a call that keep the same number of keys.
   struct RowGroup {
     kernels::AttentionArgs args;
     const AttentionPolicy* policy;
@@ -43,7 +43,7 @@ class PolicyAttention {
   void AddRowGroups(const PolicyAttentionCall& call, int layer);
 
   std::vector<RowGroup> groups_;
-  std::vector<kernels::AttentionArgs> args_;  // of one launch
+  std::vector<kernels::AttentionArgs> args_;  // of one kernel call
   AlignedBuffer<float> kept_mass_;            // [rows that want it, heads]
 };
 

@@ -1,4 +1,4 @@
-// Pages for keys and values that nobody needs after the layer: an encoder's own attention.
+// Pages for keys and values that are not needed after the layer: an encoder's self-attention.
 #pragma once
 
 #include <cstddef>
@@ -14,7 +14,7 @@ namespace lectern {
 // Grows to the largest call and is then reused. Not thread-safe.
 class ScratchPages {
  public:
-  // Pages for sequences of `sizes` tokens; what they held is lost.
+  // Allocates pages for sequences of `sizes` tokens; earlier contents are lost.
   void Reserve(const kernels::KvPageLayout& layout, std::span<const int64_t> sizes) {
     int64_t count = 0;
     for (const int64_t size : sizes) count += kernels::KvPageLayout::PagesFor(size);

@@ -11,7 +11,7 @@
 
 namespace lectern {
 
-// What a model's slices must keep to.
+// The limits of a model's slices.
 struct SliceLimits {
   int64_t vocabulary = 0;
   int64_t context_length = 0;  // position plus tokens
@@ -21,7 +21,7 @@ struct SliceLimits {
 // INVALID_ARGUMENT with a field violation "slices[index].field".
 absl::Status BadSlice(size_t index, const char* field, const std::string& description);
 
-// The same, naming the limit.
+// Return BadSlice naming the limit.
 absl::Status CheckSliceTokens(const SliceLimits& limits, size_t index, const ForwardSlice& slice);
 absl::Status CheckSlicePolicy(const SliceLimits& limits, size_t index, const ForwardSlice& slice);
 // `pages`, called `field` in the error, hold `tokens` tokens.

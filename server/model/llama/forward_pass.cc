@@ -51,7 +51,7 @@ struct LayerRange {
 // SmolLM2-135M (docs/measurements/quality.md), as fractions.
 LayerRange EvidenceLayers(int layers) { return {layers * 2 / 5, layers * 4 / 5}; }
 
-// What a call computes with.
+// The constants of a call.
 struct LlamaForwardContext {
   const LlamaConfig& config;
   const DecoderWeights& weights;
@@ -185,7 +185,7 @@ class LlamaForward {
   absl::Status Attention(int layer) {
     LECTERN_RETURN_IF_ERROR(ProjectQkv(layer));
     if (layer + 1 == config_.layers && !NeedsLastStream()) {
-      // Of the last layer only the keys and values are needed, and its statistics if asked for.
+      // The last layer only writes its keys and values, and its statistics if asked for.
       const bool statistics = std::any_of(slices_.begin(), slices_.end(), [](const auto& s) {
         return s.kept_mass != nullptr || s.key_mass != nullptr;
       });

@@ -1,5 +1,5 @@
 // The hyper-parameters of a Llama-family model, from GGUF metadata or a Hugging Face config.json.
-// Everything is range-checked here, so that code behind it may multiply without looking.
+// Every value is range-checked here, so that later code can multiply without checking.
 #pragma once
 
 #include <cstdint>
@@ -12,8 +12,8 @@
 namespace lectern {
 
 // Guarantees: all sizes are positive, head_dim is even, heads is a multiple of kv_heads, and
-// heads * head_dim, hidden, intermediate and window are at most 2^20, vocab at most 2^22, layers at
-// most 1024. `bos` and `eos` are -1 or inside the vocabulary.
+// heads * head_dim, hidden, intermediate and context_length are at most 2^20, vocab at most 2^22,
+// layers at most 1024. `bos` and `eos` are -1 or inside the vocabulary.
 struct LlamaConfig {
   std::string name;  // general.name, _name_or_path, or empty
   int64_t hidden = 0;
@@ -34,8 +34,8 @@ struct LlamaConfig {
 
 // INVALID_ARGUMENT naming file and key for a value that is absent, of another type or out of range.
 // UNIMPLEMENTED naming what was found for an architecture or feature that this build does not
-// compute: rope scaling, partial rotary, biases, sliding windows, experts, activations but SiLU,
-// several end tokens.
+// compute: rope scaling, partial rotary, biases, sliding windows, experts, activations other than
+// SiLU, several end tokens.
 absl::StatusOr<LlamaConfig> ReadLlamaConfig(const GgufFile& file);
 // `source` names the file in errors.
 absl::StatusOr<LlamaConfig> ReadLlamaConfigJson(std::string_view contents, std::string_view source);

@@ -1,4 +1,4 @@
-// What both readers of LlamaConfig share: ranges, and names of the keys for the errors.
+// Shared by both readers of LlamaConfig: ranges, and the names of the keys for errors.
 #pragma once
 
 #include <cstdint>

@@ -100,7 +100,7 @@ absl::StatusOr<LlamaConfig> ReadLlamaConfigJson(std::string_view contents,
   LECTERN_ASSIGN_OR_RETURN(config.layers, reader.Int(keys.layers));
   LECTERN_ASSIGN_OR_RETURN(config.heads, reader.Int(keys.heads));
   LECTERN_ASSIGN_OR_RETURN(config.kv_heads, reader.Int(keys.kv_heads, config.heads));
-  // hidden / heads unless told; a file with no heads is refused below, whatever stands here.
+  // hidden / heads unless the file says otherwise; a file without heads is refused below.
   const int64_t usual_head_dim = config.heads > 0 ? config.hidden / config.heads : 0;
   LECTERN_ASSIGN_OR_RETURN(config.head_dim, reader.Int(keys.head_dim, usual_head_dim));
   LECTERN_ASSIGN_OR_RETURN(config.intermediate, reader.Int(keys.intermediate));

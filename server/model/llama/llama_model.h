@@ -17,7 +17,7 @@
 
 namespace lectern {
 
-// What a LlamaModel is made of; load_llama.cc makes these parts from files.
+// The parts of a LlamaModel; load_llama.cc makes them from files.
 struct LlamaParts {
   LlamaConfig config;
   std::unique_ptr<const DecoderWeights> weights;

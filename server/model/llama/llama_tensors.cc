@@ -9,7 +9,7 @@
 namespace lectern {
 namespace {
 
-// Tensor names of one format; a layer's names stand between prefix + number and ".weight".
+// Tensor names of one format; a layer's names follow prefix + number and precede ".weight".
 struct Names {
   const char* token_embedding;
   const char* final_norm;

@@ -29,7 +29,7 @@ struct LlamaTensors {
   std::vector<LlamaLayerTensors> layers;
   const TensorView* final_norm = nullptr;  // [hidden]
   const TensorView* output = nullptr;      // [vocab, hidden]; the embedding when tied
-  // Rows of q and k stand in interleaved pairs (2i, 2i + 1), as GGUF stores them, instead of
+  // Rows of q and k are in interleaved pairs (2i, 2i + 1), as GGUF stores them, instead of
   // half-split pairs (i, i + head_dim / 2), as Hugging Face does and kernels/rows/rope.h expects.
   bool qk_interleaved = false;
 };
@@ -39,9 +39,9 @@ enum class LlamaNaming {
   kHuggingFace,  // model.layers.N.self_attn.q_proj.weight
 };
 
-// INVALID_ARGUMENT naming file and tensor when one is missing or of another shape (wanted and found
-// are told). UNIMPLEMENTED for a tensor the model would not use (a bias, RoPE factors): leaving it
-// out would give wrong answers silently.
+// INVALID_ARGUMENT naming file and tensor when one is missing or has another shape (the message
+// has both). UNIMPLEMENTED for a tensor the model would not use (a bias, RoPE factors): ignoring it
+// would give wrong answers silently.
 absl::StatusOr<LlamaTensors> FindLlamaTensors(const TensorSource& source, const LlamaConfig& config,
                                               LlamaNaming naming);
 

@@ -23,7 +23,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// What is read from either kind of files.
+// The contents of either kind of files.
 struct LlamaFiles {
   LlamaConfig config;
   std::unique_ptr<TensorSource> source;
@@ -83,7 +83,7 @@ absl::StatusOr<LlamaFiles> OpenFolder(const fs::path& folder) {
 
 using Numerics = ModelLoadOptions::Numerics;
 
-// What kAuto stands for. Without VNNI, blocks are about as fast as rotated int8, take less memory
+// Replaces kAuto. Without VNNI, blocks are about as fast as rotated int8, take less memory
 // and stay closer to fp32 (docs/measurements/peers.md, docs/measurements/quality.md). With VNNI,
 // rotated int8 needs half the instructions; the two were not compared there.
 Numerics ResolveNumerics(const ModelLoadOptions& options, const LlamaTensors& tensors) {

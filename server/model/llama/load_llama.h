@@ -1,4 +1,4 @@
-// From files to a LlamaModel.
+// Loads a LlamaModel from its files.
 #pragma once
 
 #include <memory>

@@ -37,7 +37,7 @@ absl::Status CheckOptions(const ModelLoadOptions& options) {
   return absl::OkStatus();
 }
 
-// What a folder's config.json calls its model.
+// The model_type of a folder's config.json.
 absl::StatusOr<std::string> ModelTypeOf(const fs::path& folder) {
   const std::string path = folder / "config.json";
   LECTERN_ASSIGN_OR_RETURN(const std::string contents, ReadTextFile(path));

@@ -1,4 +1,4 @@
-// Loads models of every family that this build knows, from a GGUF file or a Hugging Face folder.
+// Loads a model of any supported family from a GGUF file or a Hugging Face folder.
 #pragma once
 
 #include <memory>

@@ -45,7 +45,7 @@ struct T5Workspace : public Workspace {
   PolicyAttention attention;
 };
 
-// What a call computes with.
+// The constants of a call.
 struct T5ForwardContext {
   const T5Config& config;
   const T5Weights& weights;

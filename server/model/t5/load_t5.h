@@ -1,4 +1,4 @@
-// From a Hugging Face folder to a T5Model.
+// Loads a T5Model from a Hugging Face folder.
 #pragma once
 
 #include <memory>

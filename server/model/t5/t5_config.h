@@ -1,6 +1,6 @@
 // The hyper-parameters of a T5 model (Raffel et al. 2020, arXiv 1910.10683; v1.1: Shazeer 2020,
-// arXiv 2002.05202), from a Hugging Face config.json. Everything is range-checked here, so that
-// code behind it may multiply without looking.
+// arXiv 2002.05202), from a Hugging Face config.json. Every value is range-checked here, so that
+// later code can multiply without checking.
 #pragma once
 
 #include <cstdint>
@@ -11,8 +11,8 @@
 namespace lectern {
 
 // Guarantees: all sizes are positive; hidden, heads * head_dim and intermediate are at most 2^17,
-// vocab at most 2^22, layers at most 1024, buckets even and at most 4096, window at most
-// kMaxT5Window.
+// vocab at most 2^22, layers at most 1024, buckets even and at most 4096, context_length at
+// most kMaxT5Window.
 struct T5Config {
   int64_t hidden = 0;  // d_model
   int64_t heads = 0;
@@ -30,8 +30,8 @@ struct T5Config {
   bool tied = false;   // the output matrix is the embedding table, its input scaled by hidden^-1/2
   int32_t start = 0;   // first id of every answer
   int32_t eos = -1;
-  // task_specific_params.lectern of the file: how a question and a part of a document become an
-  // encoder input. Lower case by default, as UnifiedQA wants it.
+  // From task_specific_params.lectern: whether encoder inputs are put into lower case. They are by
+  // default, as UnifiedQA expects.
   bool lower_case = true;
 };
 

@@ -14,7 +14,7 @@
 
 namespace lectern {
 
-// What a T5Model is made of; load_t5.cc makes these parts from files.
+// The parts of a T5Model; load_t5.cc makes them from files.
 struct T5Parts {
   T5Config config;
   std::unique_ptr<const T5Weights> weights;

@@ -10,7 +10,7 @@
 
 namespace lectern::test {
 
-// Describes the difference between two lists of values; "" when all bits are equal.
+// Describes how two lists of values differ; "" when all bits are equal.
 std::string Difference(std::span<const float> got, std::span<const float> want);
 
 // All bytes of all pages.

@@ -1,4 +1,4 @@
-// LoadModel: its description of a model, and clear errors for models that it cannot load.
+// LoadModel: what it reports about a model, and clear errors for what it can not load.
 #include "server/model/loading/model_loader.h"
 #include "kernels/runtime/execution_context.h"
 
@@ -70,7 +70,7 @@ class ModelLoaderTest : public ::testing::Test {
   fs::path folder_;
 };
 
-TEST_F(ModelLoaderTest, DescribesTheModel) {
+TEST_F(ModelLoaderTest, ReportsTheModel) {
   const auto model = Load(tiny_ / "tied.Q8_0.gguf", Numerics::kInt8Rotated);
   ASSERT_TRUE(model.ok()) << model.status();
   const ModelInfo& info = (*model)->info();

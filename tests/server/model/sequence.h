@@ -56,7 +56,7 @@ class Sequence {
   void AddPage() {
     const size_t bytes = model_->info().page_bytes;
     pages_.emplace_back(static_cast<std::byte*>(std::aligned_alloc(64, bytes)));
-    // The previous contents of a page must not matter.
+    // The earlier contents of a page must not matter.
     std::memset(pages_.back().get(), 0xa5, bytes);
     views_.push_back(pages_.back().get());
   }

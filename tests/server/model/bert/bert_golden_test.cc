@@ -13,12 +13,20 @@
 namespace lectern::test {
 namespace {
 
-// Without its tokenizer, which these tests have no use for.
-std::unique_ptr<const Model> Load(const std::string& folder, ModelLoadOptions::Numerics numerics) {
+BertConfig ConfigOf(const std::string& folder) {
   const auto json = ReadTextFile(folder + "/config.json");
   EXPECT_TRUE(json.ok()) << json.status();
+  return *ReadBertConfig(*json, folder);
+}
+
+std::string FolderOf(const GoldenCase& c) {
+  return c.folder / c.params.at("model").get<std::string>();
+}
+
+// Without its tokenizer, which these tests do not need.
+std::unique_ptr<const Model> Load(const std::string& folder, ModelLoadOptions::Numerics numerics) {
   BertParts parts;
-  parts.config = *ReadBertConfig(*json, folder);
+  parts.config = ConfigOf(folder);
   parts.weights =
       *BertWeights::Load(parts.config, *OpenSafetensors(folder), *LinearForm::Of(numerics, 2));
   parts.execution.num_threads = 2;
@@ -51,7 +59,8 @@ struct Scores {
   std::vector<std::vector<float>> begins, ends, encoded;
 };
 
-Scores ScoresOf(const Model& model, const Windows& windows, int64_t k, bool together) {
+Scores ScoresOf(const Model& model, int64_t hidden, const Windows& windows, int64_t k,
+                bool together) {
   AttentionPolicy policy = AttentionPolicy::Exact();
   policy.top_k = k;
   Scores scores;
@@ -62,7 +71,7 @@ Scores ScoresOf(const Model& model, const Windows& windows, int64_t k, bool toge
     const size_t tokens = windows.ids[i].size();
     scores.begins[i].resize(tokens);
     scores.ends[i].resize(tokens);
-    scores.encoded[i].resize(tokens * 64);
+    scores.encoded[i].resize(tokens * hidden);
     ForwardSlice slice;
     slice.tokens = windows.ids[i];
     slice.policy = &policy;
@@ -102,13 +111,13 @@ TEST_P(BertGoldenTest, MatchesFloat64) {
     if (!c.params.contains("attention_topk")) continue;
     SCOPED_TRACE(c.name);
     const GoldenTensors data = c.Load();
-    const auto model =
-        Load(c.folder / c.params.at("model").get<std::string>(), ModelLoadOptions::Numerics::kF32);
+    const auto model = Load(FolderOf(c), ModelLoadOptions::Numerics::kF32);
+    const int64_t hidden_size = ConfigOf(FolderOf(c)).hidden;
     const Windows windows = WindowsOf(data);
     const int64_t width = data["input_ids"].shape.at(1);
     for (const int64_t k : c.params.at("attention_topk").get<std::vector<int64_t>>()) {
       const std::string variant = k == 0 ? "dense" : "k" + std::to_string(k);
-      const Scores scores = ScoresOf(*model, windows, k, /*together=*/true);
+      const Scores scores = ScoresOf(*model, hidden_size, windows, k, /*together=*/true);
       for (size_t i = 0; i < windows.ids.size(); ++i) {
         const int64_t first = static_cast<int64_t>(i) * width;
         const size_t count = windows.ids[i].size();
@@ -123,8 +132,9 @@ TEST_P(BertGoldenTest, MatchesFloat64) {
             << variant << " window " << i;
         const std::string hidden = "hidden." + variant;
         if (!data.Has(hidden)) continue;
-        // [stages, windows, width, 64]; the last stage is what the encoder makes of its window.
+        // [stages, windows, width, hidden]; the last stage is the encoder's output.
         const auto& shape = data[hidden].shape;
+        ASSERT_EQ(shape[3], hidden_size);
         const int64_t last = ((shape[0] - 1) * shape[1] * width + first) * shape[3];
         EXPECT_EQ(CompareValues(scores.encoded[i], Expected(data[hidden], last, count * shape[3]),
                                 c.ToleranceOf(hidden)),
@@ -134,10 +144,10 @@ TEST_P(BertGoldenTest, MatchesFloat64) {
       ++checked;
     }
   }
-  EXPECT_GE(checked, 12);
+  EXPECT_GT(checked, 0);
 }
 
-// The folder's tokenizer and encoder prompt turn a question and a document into the golden windows.
+// The folder's tokenizer and prompt turn a question and a document into the golden windows.
 TEST_P(BertGoldenTest, FolderGivesTheGoldenWindows) {
   int checked = 0;
   for (const GoldenCase& c : GoldenCases(GetParam())) {
@@ -145,7 +155,7 @@ TEST_P(BertGoldenTest, FolderGivesTheGoldenWindows) {
     SCOPED_TRACE(c.name);
     const GoldenTensors data = c.Load();
     const Windows windows = WindowsOf(data);
-    const auto model = LoadModel({.name = "tiny", .path = (c.folder / "model").string()});
+    const auto model = LoadModel({.name = "tiny", .path = FolderOf(c)});
     ASSERT_TRUE(model.ok()) << model.status();
     const EncoderPrompt frame =
         (*model)->EncoderPromptOf(c.params.at("question").get<std::string>());
@@ -162,33 +172,42 @@ TEST_P(BertGoldenTest, FolderGivesTheGoldenWindows) {
       ++checked;
     }
   }
-  EXPECT_GE(checked, 8);
+  EXPECT_GT(checked, 0);
 }
 
 TEST_P(BertGoldenTest, AWindowDoesNotDependOnItsBatch) {
+  int checked = 0;
   for (const GoldenCase& c : GoldenCases(GetParam())) {
-    if (c.name != "qa_3") continue;
+    if (!c.params.contains("attention_topk")) continue;
     const Windows windows = WindowsOf(c.Load());
+    if (windows.ids.size() < 2) continue;
+    SCOPED_TRACE(c.name);
+    const int64_t hidden = ConfigOf(FolderOf(c)).hidden;
+    ++checked;
     for (const auto numerics :
          {ModelLoadOptions::Numerics::kF32, ModelLoadOptions::Numerics::kInt8Rotated}) {
-      const auto model = Load(c.folder / "model", numerics);
-      for (const int64_t k : {0, 8}) {
-        const Scores together = ScoresOf(*model, windows, k, true);
-        const Scores alone = ScoresOf(*model, windows, k, false);
+      const auto model = Load(FolderOf(c), numerics);
+      for (const int64_t k : c.params.at("attention_topk").get<std::vector<int64_t>>()) {
+        const Scores together = ScoresOf(*model, hidden, windows, k, /*together=*/true);
+        const Scores alone = ScoresOf(*model, hidden, windows, k, /*together=*/false);
         EXPECT_EQ(together.begins, alone.begins);
         EXPECT_EQ(together.ends, alone.ends);
         EXPECT_EQ(together.encoded, alone.encoded);
       }
     }
   }
+  EXPECT_GT(checked, 0) << "no case has two windows";
 }
 
 TEST(BertSlicesTest, RefusesBadSlices) {
   const auto model =
-      Load(GoldenDir() / "bert_qa_tiny" / "model", ModelLoadOptions::Numerics::kInt8Rotated);
+      Load(FixtureDir() / "bert_qa_tiny" / "model", ModelLoadOptions::Numerics::kInt8Rotated);
   const auto workspace = model->NewWorkspace();
   const AttentionPolicy policy = AttentionPolicy::Exact();
-  const std::vector<int32_t> window = {2, 3, 3}, unknown = {2, 361}, long_one(65, 2);
+  const ModelInfo& info = model->info();
+  const std::vector<int32_t> window = {2, 3, 3};
+  const std::vector<int32_t> unknown = {2, static_cast<int32_t>(info.vocabulary)};
+  const std::vector<int32_t> long_one(info.context_length + 1, 2);
   const auto refused = [&](const std::vector<int32_t>& tokens, bool encode, int64_t position) {
     ForwardSlice slice;
     slice.tokens = tokens;

@@ -1,5 +1,5 @@
-// Models that multiply on a device in addition to the CPU, and the device's failures, with the
-// plug-in of tests/testing/fake_int8_device.h.
+// Models that offload int8 products to a device, and failures of the device, with the plug-in of
+// tests/testing/fake_int8_device.h.
 #include "server/model/device/int8_device.h"
 
 #include <gmock/gmock.h>
@@ -75,7 +75,7 @@ std::vector<int32_t> Tokens(int64_t count) {
   return tokens;
 }
 
-// Compares a prompt, in slices, and the next token; keys and values, too.
+// Compares logits, keys and values of a prompt, in slices, and of the token after it.
 void ExpectSameAnswers(const Model& got, const Model& want, int64_t slice_tokens) {
   const std::vector<int32_t> tokens = Tokens(150), next = {5};
   Sequence got_sequence(got), want_sequence(want);
@@ -151,7 +151,7 @@ TEST_F(Int8DeviceTest, FailureIsTheCpusWorkFromThenOn) {
 // More rows than the staging buffers hold go in parts; a part that fails is not added twice.
 TEST_F(Int8DeviceTest, PartsOfAProduct) {
   const int64_t n = 4096, k = 40, m = 70;
-  ASSERT_EQ(kFakeStagingWords / n, 64);  // the number of rows that fit
+  ASSERT_EQ(kFakeStagingWords / n, 64);  // rows that fit
   std::vector<float> w(n * k), x(m * k), scale(n);
   for (size_t i = 0; i < w.size(); ++i) w[i] = static_cast<float>(i % 251) - 125;
   for (size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i % 241) - 120;

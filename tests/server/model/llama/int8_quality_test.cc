@@ -1,4 +1,4 @@
-// The error of the serving numerics on the real model, against its fp32 form: the gates of
+// Quality lost by the serving numerics on the real model, against its fp32 form: the gates of
 // docs/measurements/quality.md, on a prompt of tests/golden/smollm2 and on a text of docs/sample.
 #include <gtest/gtest.h>
 
@@ -110,7 +110,7 @@ TEST_P(Int8QualityTest, StaysCloseToF32) {
     EXPECT_LE(sparse.kl / sparse.positions, 0.02);
   }
 
-  // The error that the default policy adds is reported, and limited by that of longer contexts.
+  // The default policy adds to that; it is bounded by what it may cost in longer contexts.
   const Comparison policy = Compare({f32->get(), exact}, {int8->get(), standard}, tokens);
   Report("default policy", policy);
   EXPECT_LE(policy.kl / policy.positions, 0.03);

@@ -1,5 +1,5 @@
 // The contract of Model::Forward, on tiny models: results do not depend on the batch, on how a
-// sequence is divided, or on where its pages are; wrong arguments are reported by name.
+// sequence is cut, or on where its pages are; errors name the wrong argument.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -100,7 +100,7 @@ TEST_P(LlamaForwardTest, OtherSlicesDoNotMatter) {
 
 // Two slices of one sequence in a batch, which skip what is not needed for evidence, between
 // slices that do not.
-TEST_P(LlamaForwardTest, EvidenceOnlyFindsTheSameEvidence) {
+TEST_P(LlamaForwardTest, EvidenceOnlyGivesTheSameEvidence) {
   const auto document = SomeTokens(70, 3), frame = SomeTokens(4, 4), question = SomeTokens(9, 5);
   const size_t keys = document.size() + frame.size() + question.size();
   Sequence full(*model_, kDefault), first(*model_, kDefault), last(*model_, kDefault);
@@ -133,7 +133,7 @@ TEST_P(LlamaForwardTest, EvidenceOnlyFindsTheSameEvidence) {
   EXPECT_GT(std::accumulate(of_question.begin(), of_question.end(), 0.0), 0.0);
   EXPECT_EQ(last_logits, std::vector<float>(want.end() - model_->info().vocabulary, want.end()));
 
-  // Alone, nothing is left to do after the last layer that identifies evidence.
+  // Alone, nothing is left to do after the last layer that shows evidence.
   Sequence alone(*model_, kDefault);
   AllLogits(*model_, alone, document);
   batch = {alone.Next(frame)};

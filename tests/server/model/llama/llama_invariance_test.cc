@@ -1,6 +1,6 @@
-// The bits of an answer do not depend on how it was computed: in other slices, alongside other
-// sequences, after cached pages or from nothing, on one thread or two. Compared with memcmp, on a
-// tiny model with a raised window; smollm2_invariance_test does the same, shortly, on the real one.
+// The bits of an answer do not depend on how it was computed: cut into other slices, batched with
+// other sequences, after cached pages or from scratch, on one thread or two. Compared with memcmp,
+// on a tiny model with a longer context; smollm2_invariance_test does less of it on the real model.
 // ctest runs this program once for every class of CPU instructions (LECTERN_FORCE_ISA).
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -142,8 +142,8 @@ TEST_P(LlamaInvarianceTest, SlicesOfAnySize) {
   EXPECT_EQ(Difference(AllLogits(*model_, silent, tokens, 512), want.logits), "");
 }
 
-TEST_P(LlamaInvarianceTest, AlongsideOtherSequences) {
-  // Some start from nothing, some after existing tokens; the second crosses a span.
+TEST_P(LlamaInvarianceTest, WithOtherSequences) {
+  // Some from scratch, some after earlier tokens; the second crosses a span.
   const std::pair<int64_t, int64_t> lengths[] = {{0, 3}, {1000, 70}, {130, 64}, {0, 65}, {63, 1}};
   std::vector<std::vector<int32_t>> tokens;
   std::vector<Sequence> alone, together;

@@ -1,5 +1,5 @@
 // The bits of an answer do not depend on how it was computed: the promise of llama_invariance_test,
-// on the real model, with a document and questions as the engine puts them.
+// on the real model, with a document and questions as the engine passes them.
 #include <gtest/gtest.h>
 
 #include <filesystem>
@@ -55,7 +55,7 @@ Steps Alone(const Model& model, const AttentionPolicy& policy, std::span<const i
   return steps;
 }
 
-// All questions in the same calls, after the pages of a document.
+// After the pages of a document, all questions in the same calls.
 std::vector<Steps> Together(const Model& model, Sequence& document,
                             const std::vector<std::vector<int32_t>>& questions) {
   const auto workspace = model.NewWorkspace();

@@ -1,5 +1,5 @@
-// T5 folders in the forms in which checkpoints come: spiece.model alone, weights in several files,
-// a separate output head or the embedding table's, through the real loader.
+// T5 folders in the forms in which checkpoints come, through the real loader: spiece.model alone,
+// weights in several files, a separate head or one tied to the embedding table.
 #include <gtest/gtest.h>
 
 #include <cstring>
@@ -65,11 +65,11 @@ std::shared_ptr<const Model> Load(const fs::path& folder) {
   return model.ok() ? *model : nullptr;
 }
 
-// The logits of the first token after an encoded window.
+// Logits of the first token after an encoded window.
 std::vector<float> LogitsOf(const Model& model) {
   const AttentionPolicy policy = AttentionPolicy::Exact();
   const auto workspace = model.NewWorkspace();
-  const std::vector<int32_t> window = {5, 17, 200, 33, 1}, start = {0};
+  const std::vector<int32_t> window = {5, 17, 200, 33, 1}, start = {model.decoder_start()};
   Sequence memory(model, policy), answer(model, policy);
   ForwardSlice read = memory.Next(window);
   read.encode = true;
@@ -83,13 +83,13 @@ std::vector<float> LogitsOf(const Model& model) {
   return logits;
 }
 
-// Copies the folder of a fixture, in which config.json and spiece.model accompany the weights.
+// Copies a fixture whose folder has only config.json and spiece.model besides its weights.
 void CopyWithoutWeights(const fs::path& from, const fs::path& to) {
   for (const char* name : {"config.json", "spiece.model"}) fs::copy(from / name, to / name);
 }
 
 TEST(T5FolderTest, WeightsInSeveralFiles) {
-  for (const char* version : {"v1_0", "v1_1"}) {  // tied, and with a separate output head
+  for (const char* version : {"v1_0", "v1_1"}) {  // tied, and with a separate head
     SCOPED_TRACE(version);
     const fs::path whole = FixtureDir() / "t5_tiny" / version;
     const TemporaryFolder folder;

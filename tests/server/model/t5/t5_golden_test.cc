@@ -17,7 +17,7 @@
 namespace lectern::test {
 namespace {
 
-// Without its tokenizer, which these tests have no use for.
+// Without its tokenizer, which these tests do not need.
 std::unique_ptr<const Model> Load(const std::string& folder, ModelLoadOptions::Numerics numerics) {
   const auto json = ReadTextFile(folder + "/config.json");
   EXPECT_TRUE(json.ok()) << json.status();
@@ -60,7 +60,7 @@ std::vector<int32_t> IdsOf(const GoldenTensor& ids, int64_t row, const GoldenTen
   return kept;
 }
 
-// One question: the encoded windows and their decoder.
+// One question: the memory of its encoded window, and a decoder that reads it.
 class Reader {
  public:
   Reader(const Model& model, const AttentionPolicy& policy, std::vector<int32_t> window)
@@ -155,11 +155,12 @@ void CheckCase(const GoldenCase& c) {
 TEST(T5GoldenTest, Buckets) {
   const auto cases = GoldenCases("t5_tiny");
   LECTERN_REQUIRE_FILE(!cases.empty(), "golden family t5_tiny");
+  int tables = 0;
   for (const GoldenCase& c : cases) {
-    if (c.name != "buckets") continue;
+    if (c.path().extension() != ".safetensors") continue;
     const GoldenTensors data = c.Load();
+    if (!data.Has("relative_position")) continue;
     const GoldenTensor& relative = data["relative_position"];
-    int tables = 0;
     for (const std::string& name : data.Names()) {
       int buckets = 0, distance = 0;
       char direction[32] = "";
@@ -175,8 +176,8 @@ TEST(T5GoldenTest, Buckets) {
             << name << " at " << relative.i32[i];
       }
     }
-    EXPECT_GE(tables, 4);
   }
+  EXPECT_GT(tables, 0);
 }
 
 TEST(T5GoldenTest, MatchesFloat64) {
@@ -189,14 +190,23 @@ TEST(T5GoldenTest, MatchesFloat64) {
     CheckCase(c);
     ++checked;
   }
-  EXPECT_GE(checked, 10);
+  EXPECT_GT(checked, 0);
+}
+
+// True for a case with attention to all keys and all feed-forward units.
+bool IsDense(const GoldenCase& c) {
+  if (!c.params.contains("attention_topk") || c.params.at("ff_topk") != 0) return false;
+  const auto& k = c.params.at("attention_topk");
+  return std::all_of(k.begin(), k.end(), [](const auto& of_part) { return of_part == 0; });
 }
 
 // Int8 weights, activations and memory: not the same numbers, the same model.
 TEST(T5GoldenTest, Int8StaysClose) {
+  int checked = 0;
   for (const GoldenCase& c : GoldenCases("t5_tiny")) {
-    if (c.name != "v1_0.dense" && c.name != "v1_1.dense") continue;
+    if (!IsDense(c)) continue;
     SCOPED_TRACE(c.name);
+    ++checked;
     const GoldenTensors data = c.Load();
     const auto model = Load(c.folder / c.params.at("model").get<std::string>(),
                             ModelLoadOptions::Numerics::kInt8Rotated);
@@ -217,13 +227,14 @@ TEST(T5GoldenTest, Int8StaysClose) {
     EXPECT_LT(std::sqrt(error / square), 0.08);
     EXPECT_GT(std::sqrt(error / square), 1e-5) << "is this int8 at all?";
   }
+  EXPECT_GT(checked, 0);
 }
 
-// Two consecutive windows form one memory; a window's place in a batch does not matter.
+// Two windows, one after the other, are one memory; a window's place in a batch does not matter.
 TEST(T5GoldenTest, WindowsJoinAndBatchInvariantly) {
   for (const auto numerics :
        {ModelLoadOptions::Numerics::kF32, ModelLoadOptions::Numerics::kInt8Rotated}) {
-    const auto model = Load(GoldenDir() / "t5_tiny" / "v1_0", numerics);
+    const auto model = Load(FixtureDir() / "t5_tiny" / "v1_0", numerics);
     const auto workspace = model->NewWorkspace();
     AttentionPolicy policy = AttentionPolicy::Exact();
     policy.layer_k = {0, 0, 0, 0, 7, 7};
@@ -266,11 +277,12 @@ TEST(T5GoldenTest, WindowsJoinAndBatchInvariantly) {
 
 TEST(T5GoldenTest, RefusesBadSlices) {
   const auto model =
-      Load(GoldenDir() / "t5_tiny" / "v1_0", ModelLoadOptions::Numerics::kInt8Rotated);
+      Load(FixtureDir() / "t5_tiny" / "v1_0", ModelLoadOptions::Numerics::kInt8Rotated);
   const auto workspace = model->NewWorkspace();
   const AttentionPolicy policy = AttentionPolicy::Exact();
   Sequence memory(*model, policy), answer(*model, policy);
-  const std::vector<int32_t> window = {5, 6, 1}, bad = {5, 400};
+  const std::vector<int32_t> window = {5, 6, 1},
+                             bad = {5, static_cast<int32_t>(model->info().vocabulary)};
   ForwardSlice encode = memory.Next(window);
   encode.encode = true;
   ForwardSlice decode = answer.Next(window);
