@@ -46,7 +46,7 @@ class Waiting : public Sink {
 
 class AskWaiting : public Waiting<AskSink, Answer> {
  public:
-  void OnQueued(uint32_t) override {}
+  void OnQueued(uint32_t, std::optional<absl::Duration>) override {}
   void OnProgress(AskStage, uint64_t, uint64_t) override {}
   void OnText(std::string_view, uint32_t) override {}
   void OnAnswer(const Answer& answer) override { End(answer, absl::OkStatus()); }

@@ -55,9 +55,9 @@ AttentionChoice ChoiceOf(const std::string& policy) {
   } else if (policy.rfind("top", 0) == 0) {
     const int64_t k = std::atoll(policy.c_str() + 3);
     if (k < 1) Fail("--policy=" + policy);
-    choice.top_k = k;
-    choice.layer_top_k = {k};
-    choice.tail = AttentionPolicy::Tail::kNone;
+    choice.overrides.Set(&AttentionPolicy::top_k, k)
+        .Set(&AttentionPolicy::layer_k, {k})
+        .Set(&AttentionPolicy::tail, AttentionPolicy::Tail::kNone);
   } else if (policy != "default") {
     Fail("--policy=" + policy);
   }

@@ -72,10 +72,10 @@ AttentionChoice ChoiceOf(const std::string& setting) {
   if (setting == "dense") {
     choice.exact = true;
   } else if (const int64_t units = KOf(setting, "ffn"); units > 0) {
-    choice.ffn_top_k = units;
+    choice.overrides.Set(&AttentionPolicy::ffn_top_k, units);
   } else if (const int64_t keys = KOf(setting, "attention"); keys > 0) {
-    choice.top_k = keys;
-    choice.tail = AttentionPolicy::Tail::kNone;
+    choice.overrides.Set(&AttentionPolicy::top_k, keys)
+        .Set(&AttentionPolicy::tail, AttentionPolicy::Tail::kNone);
   } else {
     Fail("measure_reader: --settings: " + setting);
   }

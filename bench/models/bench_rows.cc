@@ -15,7 +15,6 @@ namespace lectern {
 namespace {
 
 constexpr double kRowSeconds = 5;
-constexpr int64_t kMaxKeys = 65536;
 
 }  // namespace
 
@@ -45,9 +44,9 @@ BenchOptions ParseBenchOptions(flags::Program program, const AttentionPolicy& po
              options.policy.top_k = k;
              options.policy.dense_up_to = 0;
            },
-           0, kMaxKeys, "K"),
+           0, kMaxTopK, "K"),
        "keys each query attends to; also sets --dense_up_to=0"},
-      {"dense_up_to", flags::Number(&options.policy.dense_up_to, 0, kMaxKeys, "KEYS"),
+      {"dense_up_to", flags::Number(&options.policy.dense_up_to, 0, kMaxTopK, "KEYS"),
        "queries with at most this many visible keys use dense attention; follows --top_k"},
       {"ids", flags::Text(&options.ids_file, "FILE"),
        "token ids of the prompt, separated by white space, so that peers read the same prompt",

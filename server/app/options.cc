@@ -13,7 +13,8 @@ namespace {
 
 using Numerics = ModelLoadOptions::Numerics;
 
-constexpr int64_t kMaxKeys = 65536;
+std::string NameOf(const PolicyField& field) { return std::string(field.name); }
+std::string MeaningOf(const PolicyField& field) { return std::string(field.meaning); }
 
 flags::Value Models(Options* options) {
   const auto add = [options](const std::string& text) -> std::string {
@@ -48,6 +49,10 @@ flags::Value Address(std::string* address) {
 
 void AddModelFlags(flags::Table& table, Options& o) {
   AttentionPolicy& policy = o.load.default_policy;
+  const PolicyField& k = FieldOf(&AttentionPolicy::top_k);
+  const PolicyField& layers = FieldOf(&AttentionPolicy::layer_k);
+  const PolicyField& dense = FieldOf(&AttentionPolicy::dense_up_to);
+  const PolicyField& tail = FieldOf(&AttentionPolicy::tail);
   table.Add({
       {"model", Models(&o),
        "load this model: a .gguf file, or a folder with config.json and safetensors files; may be "
@@ -64,17 +69,16 @@ void AddModelFlags(flags::Table& table, Options& o) {
        "GPU, "
        "with the same answers; has not been run on a GPU yet"},
       {"threads", flags::Number(&o.load.threads, 1, 1024), "threads per model step", "one per CPU"},
-      {"top_k", flags::Number(&policy.top_k, 0, kMaxKeys, "K"),
-       "default number of keys each query attends to; 0: dense attention"},
-      {"layer_top_k", flags::Integers(&policy.layer_k, 0, kMaxKeys, "K,K,..."),
-       "top-k of layers 0, 1, ... where it differs from --top_k; 0: dense attention in that layer"},
-      {"dense_up_to", flags::Number(&policy.dense_up_to, 0, kMaxKeys, "KEYS"),
-       "queries with at most this many visible keys use dense attention, which is faster there"},
-      {"tail",
+      {NameOf(k), flags::Number(&policy.top_k, 0, k.most, "K"),
+       absl::StrCat("default ", MeaningOf(k), "; 0: dense attention")},
+      {NameOf(layers), flags::Integers(&policy.layer_k, layers.least, layers.most, "K,K,..."),
+       MeaningOf(layers)},
+      {NameOf(dense), flags::Number(&policy.dense_up_to, dense.least, dense.most, "KEYS"),
+       MeaningOf(dense)},
+      {NameOf(tail),
        flags::Choice<AttentionPolicy::Tail>(&policy.tail, {{"mean", AttentionPolicy::Tail::kMean},
                                                            {"none", AttentionPolicy::Tail::kNone}}),
-       "where the attention of dropped keys goes. mean: to the mean of their values; none: to the "
-       "kept keys, by renormalising"},
+       MeaningOf(tail)},
   });
 }
 

@@ -31,6 +31,7 @@
 #include "server/model/device/int8_device.h"
 #include "server/model/loading/model_loader.h"
 #include "server/rpc/call/serving_state.h"
+#include "server/rpc/call/unknown_methods.h"
 #include "server/rpc/document_qa/document_qa_service.h"
 #include "server/rpc/health/health_service.h"
 #include "server/rpc/open_inference/service.h"
@@ -52,7 +53,7 @@ constexpr absl::Duration kMinRefusalTime = absl::Milliseconds(200);
 // Waits for the answer to the warm-up question.
 class WarmUpSink : public AskSink {
  public:
-  void OnQueued(uint32_t) override {}
+  void OnQueued(uint32_t, std::optional<absl::Duration>) override {}
   void OnProgress(AskStage, uint64_t, uint64_t) override {}
   void OnText(std::string_view, uint32_t) override {}
   void OnAnswer(const Answer&) override { done_.Notify(); }

@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "server/engine/attention_choice.h"
 #include "server/model/attention_policy.h"
 
 namespace lectern {
@@ -20,20 +21,6 @@ enum class ReadingMode { kAuto, kWhole, kChunks };
 
 // Interactive requests, which a person waits for, run before bulk requests.
 enum class Priority { kInteractive, kBulk };
-
-// The attention that a request asks for. Fields that are unset come from the model's default
-// policy.
-struct AttentionChoice {
-  bool exact = false;
-  std::optional<int64_t> top_k;
-  std::optional<AttentionPolicy::Tail> tail;
-  std::vector<int64_t> layer_top_k;
-  std::optional<int64_t> ffn_top_k;
-  std::optional<int64_t> page_budget;
-  std::optional<int64_t> dense_up_to;
-  std::optional<double> max_error;
-  bool fall_back_to_exact = false;
-};
 
 struct DocumentInfo {
   std::string id;
@@ -147,6 +134,16 @@ struct Answer {
   double question_coverage = 1;
   bool no_evidence = false;
   ReadingMode reading = ReadingMode::kWhole;
+
+  // Of the tokens computed, and of those generated; 0 if that took no time.
+  double prefill_tokens_per_second() const { return Rate(usage.tokens_computed, timings.prefill); }
+  double decode_tokens_per_second() const { return Rate(usage.generated_tokens, timings.decode); }
+
+ private:
+  static double Rate(uint64_t tokens, absl::Duration duration) {
+    const double seconds = absl::ToDoubleSeconds(duration);
+    return seconds > 0 ? static_cast<double>(tokens) / seconds : 0;
+  }
 };
 
 // Limits on the jobs that wait and run.
@@ -164,7 +161,6 @@ struct EngineLimits {
   uint64_t max_question_bytes = 16 << 10;
   uint32_t max_new_tokens = 1024;
   uint32_t default_max_new_tokens = 128;
-  uint32_t max_top_k = 65536;
   uint32_t max_evidence_spans = 32;
   uint32_t max_stop_strings = 8;
   uint32_t max_stop_bytes = 64;
@@ -192,7 +188,9 @@ struct EngineStatus {
 class AskSink {
  public:
   virtual ~AskSink() = default;
-  virtual void OnQueued(uint32_t position) = 0;
+  // `position` jobs run or wait ahead of this one. At the rates learned so far their work takes
+  // `estimated_wait`; nullopt while no rate is known.
+  virtual void OnQueued(uint32_t position, std::optional<absl::Duration> estimated_wait) = 0;
   virtual void OnProgress(AskStage stage, uint64_t done, uint64_t total) = 0;
   virtual void OnText(std::string_view text, uint32_t tokens) = 0;
   virtual void OnAnswer(const Answer& answer) = 0;

@@ -19,28 +19,8 @@ class Checker {
     if (!ok) violations_.push_back({std::move(field), std::move(description)});
   }
 
-  void CheckAttention(const AttentionChoice& c, const EngineLimits& limits,
-                      const ModelInfo& model) {
-    const std::string k_range = absl::StrCat("must be 1 to ", limits.max_top_k);
-    const bool others = c.top_k || c.tail || !c.layer_top_k.empty() || c.ffn_top_k ||
-                        c.page_budget || c.dense_up_to || c.max_error || c.fall_back_to_exact;
-    Require(!c.exact || !others, "attention.exact",
-            "must not be set together with other fields of attention");
-    Require(!c.top_k || (*c.top_k >= 1 && *c.top_k <= limits.max_top_k), "attention.top_k",
-            k_range);
-    Require(c.layer_top_k.size() <= static_cast<size_t>(model.layers), "attention.layer_top_k",
-            absl::StrCat("must have at most ", model.layers, " entries, one for each layer"));
-    Require(std::all_of(c.layer_top_k.begin(), c.layer_top_k.end(),
-                        [&](int64_t k) { return k >= 0 && k <= limits.max_top_k; }),
-            "attention.layer_top_k", absl::StrCat("entries must be 0 to ", limits.max_top_k));
-    Require(!c.ffn_top_k || *c.ffn_top_k == 0 || model.ffn_units > 0, "attention.ffn_top_k",
-            absl::StrCat("model ", model.name, " does not offer it"));
-    Require(!c.page_budget || (*c.page_budget >= 0 && *c.page_budget <= limits.max_top_k),
-            "attention.page_budget", absl::StrCat("must be 0 to ", limits.max_top_k));
-    Require(!c.dense_up_to || (*c.dense_up_to >= 0 && *c.dense_up_to <= limits.max_top_k),
-            "attention.dense_up_to", absl::StrCat("must be 0 to ", limits.max_top_k));
-    Require(!c.max_error || (*c.max_error >= 0 && *c.max_error <= 1), "attention.max_error",
-            "must be 0 to 1");
+  void CheckAttention(const AttentionChoice& choice, const ModelInfo& model) {
+    lectern::CheckAttention(choice, model, violations_);
   }
 
   void CheckSampling(const SamplingOptions& s, const ModelInfo& model) {
@@ -95,7 +75,7 @@ absl::Status CheckUpload(const UploadOptions& options, const EngineLimits& limit
                 "metadata.expected_sha256", "must be 64 hexadecimal digits");
   check.Require(!options.ttl || *options.ttl >= absl::ZeroDuration(), "metadata.ttl",
                 "must not be negative");
-  check.CheckAttention(options.attention, limits, model);
+  check.CheckAttention(options.attention, model);
   return check.Result();
 }
 
@@ -118,7 +98,7 @@ absl::Status CheckAsk(const AskOptions& options, const EngineLimits& limits,
                 absl::StrCat("must be at most ", limits.max_evidence_spans));
   check.CheckStops(options.stop, limits);
   check.CheckSampling(options.sampling, model);
-  check.CheckAttention(options.attention, limits, model);
+  check.CheckAttention(options.attention, model);
   return check.Result();
 }
 
@@ -134,27 +114,6 @@ absl::StatusOr<std::shared_ptr<const Model>> FindModel(
                     .field_violations = {{field, "must be one of ListModels"}},
                     .resource_type = "model",
                     .resource_name = name});
-}
-
-AttentionPolicy ResolvePolicy(const AttentionChoice& choice, const ModelInfo& model) {
-  if (choice.exact) return AttentionPolicy::Exact();
-  AttentionPolicy policy = model.default_policy;
-  if (choice.tail) policy.tail = *choice.tail;
-  policy.ffn_top_k = choice.ffn_top_k.value_or(0);
-  policy.page_budget = choice.page_budget.value_or(0);
-  if (choice.top_k) {
-    policy.top_k = *choice.top_k;
-    // Layers that the default keeps dense stay dense; its other overrides belong to its own k.
-    for (int64_t& k : policy.layer_k) k = k == 0 ? 0 : policy.top_k;
-  }
-  if (!choice.layer_top_k.empty()) policy.layer_k = choice.layer_top_k;
-  // A request that chooses k gets it for short texts too.
-  const bool chooses = choice.top_k || !choice.layer_top_k.empty();
-  policy.dense_up_to = choice.dense_up_to.value_or(chooses ? 0 : policy.dense_up_to);
-  // Equal policies must compare equal, so each one has a single form.
-  while (!policy.layer_k.empty() && policy.layer_k.back() == policy.top_k)
-    policy.layer_k.pop_back();
-  return policy.IsExact(model.layers) ? AttentionPolicy::Exact() : policy;
 }
 
 absl::Status CheckWindow(uint64_t document_tokens, uint64_t question_tokens, uint64_t answer_tokens,

@@ -27,11 +27,7 @@ absl::StatusOr<std::shared_ptr<const Model>> FindModel(
     const std::vector<std::shared_ptr<const Model>>& models, const std::string& name,
     const char* field);
 
-// Returns the policy that a checked choice means for a model; every field is set.
-AttentionPolicy ResolvePolicy(const AttentionChoice& choice, const ModelInfo& model);
-
-// INVALID_ARGUMENT (DOCUMENT_TOO_LONG, with all counts) if the tokens exceed the model's context
-// length.
+// INVALID_ARGUMENT, DOCUMENT_TOO_LONG with both counts, unless `tokens` fit the window.
 absl::Status CheckWindow(uint64_t document_tokens, uint64_t question_tokens, uint64_t answer_tokens,
                          const ModelInfo& model);
 

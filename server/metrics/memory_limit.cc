@@ -11,15 +11,15 @@ namespace {
 namespace fs = std::filesystem;
 constexpr uint64_t kNone = std::numeric_limits<uint64_t>::max();
 
-// The number in a control group's file; kNone for "max" and for no file.
+// Returns the number in a control group's file; kNone for "max" or a missing file.
 uint64_t ReadLimit(const fs::path& path) {
   std::ifstream file(path);
   uint64_t bytes = 0;
   return file >> bytes ? bytes : kNone;
 }
 
-// Of a group and of those above it. Inside a container the path is the host's and not there, but
-// the hierarchy's root is the container's own group.
+// Returns the lowest limit of a group and its ancestors. Inside a container the path is the host's
+// and does not exist, but the root of the hierarchy is the container's group.
 uint64_t LowestLimit(const fs::path& hierarchy, const std::string& group, const char* file) {
   uint64_t limit = ReadLimit(hierarchy / file);
   fs::path folder = hierarchy;

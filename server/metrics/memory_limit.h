@@ -1,4 +1,4 @@
-// How much memory this process may use.
+// The memory that this process may use.
 #pragma once
 
 #include <cstdint>
@@ -6,8 +6,8 @@
 
 namespace lectern {
 
-// The lowest limit of its control groups (version 1 or 2, those above it included), at most the
-// machine's memory; 0 if nothing tells. `root` is where /proc and /sys are.
+// Returns the lowest limit of the process's control groups (version 1 or 2, ancestors included), at
+// most the machine's memory; 0 if neither is known. `root` holds /proc and /sys.
 uint64_t MemoryLimitBytes(const std::filesystem::path& root = "/");
 
 }  // namespace lectern

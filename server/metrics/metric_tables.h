@@ -1,34 +1,17 @@
-// The names: every metric of the server but process_*, with help text, labels and buckets, by what
-// it tells about. docs/reference/metrics.md lists them; a test holds both against a live scrape.
+// Every metric of the server except process_*, with its name, help text, labels and buckets, by
+// subject. docs/reference/metrics.md lists them; a test compares both with a live scrape.
 #pragma once
 
 #include <array>
 #include <string>
 #include <vector>
 
+#include "server/metrics/rpc_methods.h"
 #include "server/metrics/series.h"
+#include "server/metrics/server_metrics.h"
 
 namespace lectern {
 
-inline constexpr const char* kMethods[] = {"lectern.v1.DocumentQA/UploadDocument",
-                                           "lectern.v1.DocumentQA/GetDocument",
-                                           "lectern.v1.DocumentQA/ListDocuments",
-                                           "lectern.v1.DocumentQA/DeleteDocument",
-                                           "lectern.v1.DocumentQA/Ask",
-                                           "lectern.v1.DocumentQA/AskMany",
-                                           "lectern.v1.DocumentQA/ListModels",
-                                           "lectern.v1.DocumentQA/GetServerStatus",
-                                           "inference.GRPCInferenceService/ServerLive",
-                                           "inference.GRPCInferenceService/ServerReady",
-                                           "inference.GRPCInferenceService/ModelReady",
-                                           "inference.GRPCInferenceService/ServerMetadata",
-                                           "inference.GRPCInferenceService/ModelMetadata",
-                                           "inference.GRPCInferenceService/ModelInfer",
-                                           "inference.GRPCInferenceService/ModelStreamInfer",
-                                           "inference.GRPCInferenceService/ModelConfig",
-                                           "grpc.health.v1.Health/Check",
-                                           "grpc.health.v1.Health/Watch",
-                                           "other"};
 inline constexpr const char* kStatuses[] = {"OK",
                                             "CANCELLED",
                                             "UNKNOWN",
@@ -46,22 +29,59 @@ inline constexpr const char* kStatuses[] = {"OK",
                                             "DATA_LOSS",
                                             "FAILED_PRECONDITION",
                                             "UNAUTHENTICATED"};
-// In the order of the enums of server_metrics.h.
-inline constexpr const char* kReasons[] = {
-    "none",     "queue_requests", "queue_tokens", "queue_wait", "kv_exhausted", "client_quota",
-    "deadline", "too_large",      "draining",     "invalid",    "auth"};
+inline constexpr Label<AdmissionReason> kReasonLabels[] = {
+    {AdmissionReason::kNone, "none"},
+    {AdmissionReason::kQueueRequests, "queue_requests"},
+    {AdmissionReason::kQueueTokens, "queue_tokens"},
+    {AdmissionReason::kQueueWait, "queue_wait"},
+    {AdmissionReason::kKvExhausted, "kv_exhausted"},
+    {AdmissionReason::kClientQuota, "client_quota"},
+    {AdmissionReason::kDeadline, "deadline"},
+    {AdmissionReason::kTooLarge, "too_large"},
+    {AdmissionReason::kDraining, "draining"},
+    {AdmissionReason::kInvalid, "invalid"},
+    {AdmissionReason::kAuth, "auth"}};
+static_assert(AreLabelsOf(kReasonLabels, AdmissionReason::kAuth));
+inline constexpr Label<WorkStage> kStageLabels[] = {{WorkStage::kQueue, "queue"},
+                                                    {WorkStage::kIngest, "ingest"},
+                                                    {WorkStage::kPrefill, "prefill"},
+                                                    {WorkStage::kDecode, "decode"}};
+static_assert(AreLabelsOf(kStageLabels, WorkStage::kDecode));
+inline constexpr Label<FinishLabel> kFinishLabels[] = {{FinishLabel::kStop, "stop"},
+                                                       {FinishLabel::kLength, "length"},
+                                                       {FinishLabel::kCancelled, "cancelled"},
+                                                       {FinishLabel::kDeadline, "deadline"},
+                                                       {FinishLabel::kError, "error"}};
+static_assert(AreLabelsOf(kFinishLabels, FinishLabel::kError));
+inline constexpr Label<PrefillSource> kSourceLabels[] = {
+    {PrefillSource::kComputed, "computed"}, {PrefillSource::kDocumentCache, "document_cache"}};
+static_assert(AreLabelsOf(kSourceLabels, PrefillSource::kDocumentCache));
+inline constexpr Label<LookupResult> kLookupLabels[] = {{LookupResult::kHit, "hit"},
+                                                        {LookupResult::kMiss, "miss"},
+                                                        {LookupResult::kEvicted, "evicted"}};
+static_assert(AreLabelsOf(kLookupLabels, LookupResult::kEvicted));
+inline constexpr Label<CacheTier> kTierLabels[] = {{CacheTier::kHost, "host"},
+                                                   {CacheTier::kDisk, "disk"}};
+static_assert(AreLabelsOf(kTierLabels, CacheTier::kDisk));
+inline constexpr Label<EvictionReason> kEvictionLabels[] = {{EvictionReason::kPressure, "pressure"},
+                                                            {EvictionReason::kTtl, "ttl"},
+                                                            {EvictionReason::kDeleted, "deleted"},
+                                                            {EvictionReason::kQuota, "quota"},
+                                                            {EvictionReason::kCorrupt, "corrupt"}};
+static_assert(AreLabelsOf(kEvictionLabels, EvictionReason::kCorrupt));
+inline constexpr Label<EnginePhase> kPhaseLabels[] = {{EnginePhase::kPrefill, "prefill"},
+                                                      {EnginePhase::kDecode, "decode"},
+                                                      {EnginePhase::kMixed, "mixed"}};
+static_assert(AreLabelsOf(kPhaseLabels, EnginePhase::kMixed));
+inline constexpr Label<ExactnessResult> kExactnessLabels[] = {
+    {ExactnessResult::kExact, "exact"},
+    {ExactnessResult::kWithinBound, "within_bound"},
+    {ExactnessResult::kViolated, "violated"}};
+static_assert(AreLabelsOf(kExactnessLabels, ExactnessResult::kViolated));
 inline constexpr const char* kReloads[] = {"ok", "error"};
-inline constexpr const char* kStages[] = {"queue", "ingest", "prefill", "decode"};
-inline constexpr const char* kFinishes[] = {"stop", "length", "cancelled", "deadline", "error"};
-inline constexpr const char* kSources[] = {"computed", "document_cache"};
-inline constexpr const char* kLookups[] = {"hit", "miss", "evicted"};
 inline constexpr const char* kCacheFaults[] = {"missing", "unreadable", "truncated", "foreign",
                                                "version", "corrupt",    "stale",     "other"};
-inline constexpr const char* kTiers[] = {"host", "disk"};
-inline constexpr const char* kEvictions[] = {"pressure", "ttl", "deleted", "quota", "corrupt"};
-inline constexpr const char* kPhases[] = {"prefill", "decode", "mixed"};
-inline constexpr const char* kExactness[] = {"exact", "within_bound", "violated"};
-// The errors of a GPU at work; whatever else CUDA reports counts as "other".
+// The errors of a working GPU; any other error of CUDA counts as "other".
 inline constexpr const char* kCudaErrors[] = {
     "cudaErrorMemoryAllocation",   "cudaErrorLaunchFailure",
     "cudaErrorIllegalAddress",     "cudaErrorECCUncorrectable",
@@ -69,7 +89,7 @@ inline constexpr const char* kCudaErrors[] = {
     "cudaErrorDevicesUnavailable", "other"};
 inline constexpr const char* kPromptClasses[] = {"le_4k", "le_32k", "le_128k", "gt_128k"};
 
-// Every list ends a bucket at the objectives and alarms that count on it.
+// Every list has a bucket that ends at each objective and alert threshold.
 inline const Buckets kCallSeconds{0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1,
                                   2.5,   5,     10,   20,    50,   100, 300,  600};
 inline const Buckets kCallBytes{0,       1 << 10, 4 << 10, 16 << 10, 64 << 10,
@@ -88,16 +108,17 @@ inline const Buckets kShortTokens = Powers(1, 8192, 2);
 struct CallMetrics {
   Maker make;
   ByLabel<Counter> started{make.Counters("grpc_server_call_started_total", "RPCs started."),
-                           "grpc_method", kMethods};
-  prometheus::Family<Histogram>& seconds = make.Histograms(
-      "grpc_server_call_duration_seconds", "Time of an RPC from start to status, every outcome.");
+                           "grpc_method", kMethodLabels};
+  prometheus::Family<Histogram>& seconds =
+      make.Histograms("grpc_server_call_duration_seconds",
+                      "Duration of an RPC from start to status, whatever its outcome.");
   prometheus::Family<Histogram>& sent_bytes =
       make.Histograms("grpc_server_call_sent_total_compressed_message_size_bytes",
                       "Bytes of the messages of an RPC to the client.");
   prometheus::Family<Histogram>& received_bytes =
       make.Histograms("grpc_server_call_rcvd_total_compressed_message_size_bytes",
                       "Bytes of the messages of an RPC from the client.");
-  Gauge& streams_open = make.OneGauge("lectern_streams_open", "Streaming RPCs that are open.");
+  Gauge& streams_open = make.OneGauge("lectern_streams_open", "Open streaming RPCs.");
   Gauge& buffered = make.OneGauge("lectern_stream_buffered_chunks",
                                   "Events waiting for slow readers, over all streams.");
   Counter& slow_readers =
@@ -105,32 +126,33 @@ struct CallMetrics {
                       "Streams ended because their reader took no message for too long.");
 };
 
-// Admission and load. The gateway's endpoint picker reads one arbitrary series of the names without
-// labels, so that those have none.
+// Admission and load. The gateway's endpoint picker reads one arbitrary series of the each of its
+// names, so those have no labels.
 struct LoadMetrics {
   Maker make;
   const std::vector<std::string>& models;
-  Gauge& running = make.OneGauge("lectern_requests_running", "Questions and uploads that run.");
-  Gauge& waiting = make.OneGauge("lectern_requests_waiting", "Questions and uploads that wait.");
+  Gauge& running = make.OneGauge("lectern_requests_running", "Running questions and uploads.");
+  Gauge& waiting = make.OneGauge("lectern_requests_waiting", "Waiting questions and uploads.");
   ByLabel<Gauge> model_running{
-      make.Gauges("lectern_model_requests_running", "Questions and uploads that run."), "model",
+      make.Gauges("lectern_model_requests_running", "Running questions and uploads."), "model",
       models};
   ByLabel<Gauge> model_waiting{
-      make.Gauges("lectern_model_requests_waiting", "Questions and uploads that wait."), "model",
+      make.Gauges("lectern_model_requests_waiting", "Waiting questions and uploads."), "model",
       models};
   Gauge& queue_capacity =
       make.OneGauge("lectern_queue_capacity", "Requests that may wait before others are refused.");
   Gauge& prefill_waiting = make.OneGauge("lectern_prefill_tokens_waiting",
-                                         "Document tokens of uploads and questions that wait.");
+                                         "Document tokens of waiting uploads and questions.");
   Gauge& prefill_running =
-      make.OneGauge("lectern_prefill_tokens_running", "Tokens still to read of what runs.");
+      make.OneGauge("lectern_prefill_tokens_running",
+                    "Tokens that running questions and uploads have yet to prefill.");
   Gauge& estimated_wait =
       make.OneGauge("lectern_admission_estimated_wait_seconds",
-                    "How long a question that arrives now would wait, at the learned rates.");
+                    "Estimated wait of a question that arrives now, at the learned rates.");
   prometheus::Family<Counter>& admission =
       make.Counters("lectern_admission_total", "Requests accepted and refused, by reason.");
   Counter& admitted = admission.Add({{"decision", "accepted"}, {"reason", "none"}});
-  ByLabel<Counter> rejected{admission, "reason", kReasons, {{"decision", "rejected"}}};
+  ByLabel<Counter> rejected{admission, "reason", kReasonLabels, {{"decision", "rejected"}}};
 };
 
 // Questions: outcomes, latency, tokens.
@@ -138,33 +160,36 @@ struct QuestionMetrics {
   Maker make;
   const std::vector<std::string>& models;
   prometheus::Family<Counter>& finished_family =
-      make.Counters("lectern_requests_finished_total", "Questions that ended, by reason.");
-  ByModel<Counter> finished{finished_family, models, "finish_reason", kFinishes};
+      make.Counters("lectern_requests_finished_total", "Finished questions, by reason.");
+  ByModel<Counter> finished{finished_family, models, "finish_reason", kFinishLabels};
   prometheus::Family<Histogram>& first_text_family = make.Histograms(
-      "lectern_time_to_first_token_seconds", "From the request's arrival to its first text.");
+      "lectern_time_to_first_token_seconds", "Time from the request's arrival to its first text.");
   ByModel<Histogram> first_text{first_text_family, models, "prompt_class", kPromptClasses,
                                 kFirstTextSeconds};
   ByLabel<Histogram> inter_token =
-      Timed("lectern_inter_token_latency_seconds", "Between two tokens.", kInterTokenSeconds);
-  ByLabel<Histogram> seconds =
-      Timed("lectern_request_duration_seconds", "A question, arrival to end.", kRequestSeconds);
+      Timed("lectern_inter_token_latency_seconds", "Time between two tokens of an answer.",
+            kInterTokenSeconds);
+  ByLabel<Histogram> seconds = Timed("lectern_request_duration_seconds",
+                                     "Time of a question from arrival to end.", kRequestSeconds);
   ByLabel<Histogram> queue_seconds =
-      Timed("lectern_request_queue_seconds", "Waiting for its turn.", kRequestSeconds);
-  ByLabel<Histogram> prefill_seconds =
-      Timed("lectern_request_prefill_seconds", "Reading document and question.", kRequestSeconds);
+      Timed("lectern_request_queue_seconds", "Time that a question waited in the queue.",
+            kRequestSeconds);
+  ByLabel<Histogram> prefill_seconds = Timed(
+      "lectern_request_prefill_seconds", "Prefill time of document and question.", kRequestSeconds);
   ByLabel<Histogram> decode_seconds =
-      Timed("lectern_request_decode_seconds", "Generating the answer.", kRequestSeconds);
+      Timed("lectern_request_decode_seconds", "Time to generate the answer.", kRequestSeconds);
   ByLabel<Counter> cancelled{
-      make.Counters("lectern_requests_cancelled_total", "Cancelled by the client."), "stage",
-      kStages};
+      make.Counters("lectern_requests_cancelled_total", "Questions cancelled by the client."),
+      "stage", kStageLabels};
   ByLabel<Counter> deadline_exceeded{
-      make.Counters("lectern_deadline_exceeded_total", "Ended by their deadline."), "stage",
-      kStages};
+      make.Counters("lectern_deadline_exceeded_total", "Questions ended by their deadline."),
+      "stage", kStageLabels};
   ByLabel<Histogram> cancel_to_free{
-      make.Histograms("lectern_cancel_to_free_seconds",
-                      "From the client's leaving to the release of everything it held."),
+      make.Histograms(
+          "lectern_cancel_to_free_seconds",
+          "Time from a cancellation to the release of everything that the question held."),
       "stage",
-      kStages,
+      kStageLabels,
       {},
       kCancelSeconds};
   ByLabel<Counter> prompt_tokens{
@@ -177,54 +202,56 @@ struct QuestionMetrics {
   ByLabel<Histogram> request_generation_tokens =
       Timed("lectern_request_generation_tokens", "Tokens of an answer.", kShortTokens);
   ByLabel<Histogram> question_tokens =
-      Timed("lectern_question_tokens", "Tokens of a question.", kShortTokens);
+      Timed("lectern_question_tokens", "Tokens of a question's text.", kShortTokens);
 
   ByLabel<Histogram> Timed(const char* name, const char* help, const Buckets& buckets) {
     return ByLabel<Histogram>(make.Histograms(name, help), "model", models, {}, buckets);
   }
 };
 
-// The engine's steps, its caches of keys and values, and what top-k attention kept.
+// The engine's steps, its KV cache, and the share that top-k attention kept.
 struct EngineMetrics {
   Maker make;
   const std::vector<std::string>& models;
-  Counter& steps = make.OneCounter("lectern_engine_steps_total", "Model steps: a sign of life.");
-  ByLabel<Histogram> step_seconds{make.Histograms("lectern_engine_step_seconds", "One model step."),
-                                  "phase",
-                                  kPhases,
-                                  {},
-                                  kInterTokenSeconds};
+  Counter& steps = make.OneCounter("lectern_engine_steps_total", "Model steps.");
+  ByLabel<Histogram> step_seconds{
+      make.Histograms("lectern_engine_step_seconds", "Duration of a model step."),
+      "phase",
+      kPhaseLabels,
+      {},
+      kInterTokenSeconds};
   ByLabel<Counter> step_tokens{
-      make.Counters("lectern_engine_tokens_total", "Tokens of all steps, read and generated."),
+      make.Counters("lectern_engine_tokens_total", "Tokens of all steps, prefilled and decoded."),
       "phase", std::vector<std::string>{"prefill", "decode"}};
   Histogram& batch_size =
-      make.OneHistogram("lectern_engine_batch_size", "Sequences of a step.", Powers(1, 128, 2));
+      make.OneHistogram("lectern_engine_batch_size", "Sequences in a step.", Powers(1, 128, 2));
   Histogram& batch_tokens =
-      make.OneHistogram("lectern_engine_batch_tokens", "Tokens of a step.", kShortTokens);
+      make.OneHistogram("lectern_engine_batch_tokens", "Tokens in a step.", kShortTokens);
   Gauge& heartbeat = make.OneGauge("lectern_engine_heartbeat_timestamp_seconds",
-                                   "When the engine last made a step or looked for work.");
-  Gauge& kv_usage = make.OneGauge("lectern_kv_cache_usage_ratio",
-                                  "Share of the key/value memory in use, 0 to 1.");
+                                   "Time when the engine last ran a step or looked for work.");
+  Gauge& kv_usage =
+      make.OneGauge("lectern_kv_cache_usage_ratio", "Share of the KV cache in use, 0 to 1.");
   Gauge& kv_capacity =
-      make.OneGauge("lectern_kv_cache_capacity_bytes", "Memory set aside for keys and values.");
+      make.OneGauge("lectern_kv_cache_capacity_bytes", "Memory reserved for the KV cache.");
   prometheus::Family<Gauge>& cache_config =
-      make.Gauges("lectern_cache_config_info", "1; the labels tell the page size.");
+      make.Gauges("lectern_cache_config_info", "1; the label is the page size in tokens.");
   prometheus::Family<Counter>& prefill_tokens_family = make.Counters(
       "lectern_prefill_tokens_total", "Prompt tokens computed, and those taken from the cache.");
-  ByModel<Counter> prefill_tokens{prefill_tokens_family, models, "source", kSources};
+  ByModel<Counter> prefill_tokens{prefill_tokens_family, models, "source", kSourceLabels};
   ByLabel<Counter> cache_queries{make.Counters("lectern_prefix_cache_query_tokens_total",
                                                "Prompt tokens whose keys and values were needed."),
                                  "model", models};
-  ByLabel<Counter> cache_hits{make.Counters("lectern_prefix_cache_hit_tokens_total",
-                                            "Those of them that a read document had ready."),
-                              "model", models};
+  ByLabel<Counter> cache_hits{
+      make.Counters("lectern_prefix_cache_hit_tokens_total",
+                    "Prompt tokens whose keys and values were in the cache."),
+      "model", models};
   ByLabel<Counter> kv_evictions{
       make.Counters("lectern_kv_cache_evictions_total",
-                    "Keys and values that made room for others, of each document and policy."),
+                    "Evictions of a document's keys and values under one policy."),
       "model", models};
   ByLabel<Histogram> kept_mass{
       make.Histograms("lectern_attention_mass_captured_ratio",
-                      "Softmax mass of the keys that top-k kept, mean of an answer."),
+                      "Softmax mass of the keys that top-k kept, mean over an answer."),
       "model",
       models,
       {},
@@ -236,20 +263,21 @@ struct EngineMetrics {
       models,
       {},
       kRatios};
-  ByLabel<Histogram> ffn_active{
-      make.Histograms("lectern_ffn_active_ratio",
-                      "Share of the feed-forward units that an answer computed."),
-      "model",
-      models,
-      {},
-      kRatios};
+  ByLabel<Histogram> ffn_active{make.Histograms("lectern_ffn_active_ratio",
+                                                "Share of the feed-forward units that an answer "
+                                                "kept; the others are computed and then dropped."),
+                                "model",
+                                models,
+                                {},
+                                kRatios};
   ByLabel<Counter> cuda_errors{
       make.Counters("lectern_cuda_errors_total",
-                    "Errors of the GPU; from the first one on, the CPU makes all products."),
+                    "GPU errors; after the first, the CPU computes all products."),
       "code", kCudaErrors};
-  ByLabel<Counter> exactness{make.Counters("lectern_exactness_checks_total",
-                                           "Answers held against the error they were allowed."),
-                             "result", kExactness};
+  ByLabel<Counter> exactness{
+      make.Counters("lectern_exactness_checks_total",
+                    "Answers checked against the error that their request allowed."),
+      "result", kExactnessLabels};
 };
 
 // Documents: reading them, keeping them in memory and on disk.
@@ -263,64 +291,66 @@ struct DocumentMetrics {
                             models,
                             {},
                             kPromptTokens};
-  Histogram& ingest_seconds = make.OneHistogram(
-      "lectern_document_ingest_seconds", "From the last byte to the document.", kFirstTextSeconds);
+  Histogram& ingest_seconds =
+      make.OneHistogram("lectern_document_ingest_seconds",
+                        "Time from the last byte of an upload to the document.", kFirstTextSeconds);
   Histogram& reload_seconds = make.OneHistogram(
-      "lectern_document_reload_seconds", "Taking a document from disk instead of reading it again.",
-      kFirstTextSeconds);
-  ByLabel<Gauge> resident{make.Gauges("lectern_documents_resident", "Documents held."), "tier",
-                          kTiers};
+      "lectern_document_reload_seconds", "Time to load a document from disk.", kFirstTextSeconds);
+  ByLabel<Gauge> resident{make.Gauges("lectern_documents_resident", "Documents in the tier."),
+                          "tier", kTierLabels};
   ByLabel<Gauge> cache_bytes{
-      make.Gauges("lectern_document_cache_bytes", "Keys and values of documents."), "tier", kTiers};
+      make.Gauges("lectern_document_cache_bytes", "Keys and values of documents."), "tier",
+      kTierLabels};
   ByLabel<Counter> lookups{
-      make.Counters("lectern_document_lookups_total", "Documents looked for by id."), "result",
-      kLookups};
+      make.Counters("lectern_document_lookups_total", "Look-ups of documents by id."), "result",
+      kLookupLabels};
   prometheus::Family<Counter>& evictions_family =
       make.Counters("lectern_document_evictions_total", "Documents that left a tier, by reason.");
   std::array<ByLabel<Counter>, 2> evictions{
-      ByLabel<Counter>(evictions_family, "reason", kEvictions, {{"tier", kTiers[0]}}),
-      ByLabel<Counter>(evictions_family, "reason", kEvictions, {{"tier", kTiers[1]}})};
+      ByLabel<Counter>(evictions_family, "reason", kEvictionLabels,
+                       {{"tier", kTierLabels[0].name}}),
+      ByLabel<Counter>(evictions_family, "reason", kEvictionLabels,
+                       {{"tier", kTierLabels[1].name}})};
   Counter& disk_errors =
       make.OneCounter("lectern_cache_disk_errors_total",
-                      "Failures to write or read the cache folder; memory serves on.");
+                      "Failures to write or read the cache folder; documents stay in memory.");
   ByLabel<Counter> cache_rejected{
       make.Counters("lectern_document_cache_rejected_total",
-                    "Files of the cache folder that were not believed and removed, by reason."),
+                    "Invalid files removed from the cache folder, by reason."),
       "reason", kCacheFaults};
   Gauge& cache_available =
-      make.OneGauge("lectern_document_cache_available", "1 while documents are kept on disk, too.");
+      make.OneGauge("lectern_document_cache_available", "1 while documents are also kept on disk.");
 };
 
-// What runs, and in which state.
+// The build, the models, and the state of the server.
 struct LifecycleMetrics {
   Maker make;
-  Gauge& ready = make.OneGauge("lectern_ready", "1 while the server serves.");
-  Gauge& draining = make.OneGauge("lectern_draining", "1 from the signal to stop on.");
+  Gauge& ready = make.OneGauge("lectern_ready", "1 while the server takes calls.");
+  Gauge& draining = make.OneGauge("lectern_draining", "1 after the signal to stop.");
   Gauge& memory_limit =
       make.OneGauge("lectern_memory_limit_bytes",
                     "Memory the process may use: its control group's limit, or the machine's.");
-  prometheus::Family<Gauge>& build_info =
-      make.Gauges("lectern_build_info", "1; the labels tell what was built and runs.");
+  prometheus::Family<Gauge>& build_info = make.Gauges(
+      "lectern_build_info",
+      "1; the labels are the build's version, instruction set, gRPC version and compiler.");
   prometheus::Family<Gauge>& model_info =
       make.Gauges("lectern_model_info", "1 for each loaded model.");
   prometheus::Family<Gauge>& model_load =
-      make.Gauges("lectern_model_load_seconds", "Loading a model, by phase.");
+      make.Gauges("lectern_model_load_seconds", "Time to load a model, by phase.");
 };
 
-// Certificates and tokens: files that change while the server runs.
+// Certificates and tokens, whose files may change while the server runs.
 struct SecurityMetrics {
   Maker make;
   Gauge& certificate_expiry =
       make.OneGauge("lectern_tls_cert_expiry_timestamp_seconds",
-                    "When the certificate in use expires; infinite without TLS.");
+                    "Expiry time of the certificate in use; infinite without TLS.");
   ByLabel<Counter> tls_reloads{
-      make.Counters("lectern_tls_reload_total",
-                    "Changed certificates that were taken, and those that were refused."),
+      make.Counters("lectern_tls_reload_total", "Reloads of changed certificates, by result."),
       "result", kReloads};
-  ByLabel<Counter> token_reloads{
-      make.Counters("lectern_auth_tokens_reload_total",
-                    "Changed files of tokens that were taken, and those that were refused."),
-      "result", kReloads};
+  ByLabel<Counter> token_reloads{make.Counters("lectern_auth_tokens_reload_total",
+                                               "Reloads of the changed token file, by result."),
+                                 "result", kReloads};
 };
 
 }  // namespace lectern

@@ -36,7 +36,7 @@ struct ProcStat {
   double virtual_bytes = 0;
 };
 
-// Fields of proc_pid_stat(5), counted behind the command's closing parenthesis.
+// Fields of proc_pid_stat(5), counted from the command's closing parenthesis.
 ProcStat ReadStat() {
   ProcStat stat;
   std::ifstream file("/proc/self/stat");

@@ -13,6 +13,8 @@
 #include <string_view>
 #include <vector>
 
+#include "server/metrics/rpc_methods.h"
+
 namespace lectern {
 
 using prometheus::Counter;
@@ -27,7 +29,7 @@ inline Buckets Powers(double first, double last, double factor) {
   return buckets;
 }
 
-// Several series of one metric, one for each value of a label, all there from the start.
+// Several series of one metric, one for each value of a label. All exist from the start.
 template <typename T>
 class ByLabel {
  public:
@@ -37,8 +39,8 @@ class ByLabel {
           const prometheus::Labels& more = {}, const Args&... args) {
     for (const auto& value : values) {
       prometheus::Labels labels = more;
-      labels[label] = std::string(value);
-      by_value_[std::string(value)] = &family.Add(labels, args...);
+      labels[label] = NameOf(value);
+      by_value_[NameOf(value)] = &family.Add(labels, args...);
     }
   }
   // The series of `value`, or of "other".
@@ -48,6 +50,12 @@ class ByLabel {
   }
 
  private:
+  static std::string NameOf(std::string_view value) { return std::string(value); }
+  template <typename E>
+  static std::string NameOf(const Label<E>& label) {
+    return label.name;
+  }
+
   std::map<std::string, T*, std::less<>> by_value_;
 };
 
@@ -62,7 +70,7 @@ class ByModel {
       by_model_.emplace(model, ByLabel<T>(family, label, values, {{"model", model}}, args...));
     }
   }
-  // Those of `model`, or of "other".
+  // The series of `model`, or of "other".
   const ByLabel<T>& operator[](std::string_view model) const {
     const auto found = by_model_.find(model);
     return (found == by_model_.end() ? by_model_.find("other") : found)->second;
@@ -72,7 +80,7 @@ class ByModel {
   std::map<std::string, ByLabel<T>, std::less<>> by_model_;
 };
 
-// Registers families; they live as long as the registry.
+// Registers families, which live as long as the registry.
 class Maker {
  public:
   explicit Maker(prometheus::Registry* registry) : registry_(registry) {}

@@ -25,7 +25,7 @@ std::vector<std::string> WithOther(std::vector<std::string> names) {
   return names;
 }
 
-// `name` if it is one of `names`: strangers cannot make series.
+// Returns `name` if it is one of `names`, so that clients cannot create series.
 template <typename Names>
 std::string Known(const Names& names, std::string_view name, const char* otherwise) {
   const auto* found = std::find(std::begin(names), std::end(names), name);
@@ -59,21 +59,21 @@ std::string ServerMetrics::Render() const {
   for (prometheus::MetricFamily& family : ProcessMetrics().Collect()) {
     families.push_back(std::move(family));
   }
-  // A family without a series would be a name that nobody moves.
+  // A family without series would be a name that nothing records.
   std::erase_if(families, [](const auto& family) { return family.metric.empty(); });
   std::ostringstream out;
   prometheus::TextSerializer().Serialize(out, families);
   return out.str();
 }
 
-void ServerMetrics::CallStarted(std::string_view method) {
-  metrics_->calls.started[method].Increment();
+void ServerMetrics::CallStarted(RpcMethod method) {
+  metrics_->calls.started[LabelOf(kMethodLabels, method)].Increment();
 }
 
-void ServerMetrics::CallFinished(std::string_view method, std::string_view status,
-                                 absl::Duration duration, uint64_t sent, uint64_t received) {
+void ServerMetrics::CallFinished(RpcMethod method, std::string_view status, absl::Duration duration,
+                                 uint64_t sent, uint64_t received) {
   CallMetrics& calls = metrics_->calls;
-  const prometheus::Labels labels{{"grpc_method", Known(kMethods, method, "other")},
+  const prometheus::Labels labels{{"grpc_method", LabelOf(kMethodLabels, method)},
                                   {"grpc_status", Known(kStatuses, status, "UNKNOWN")}};
   // Add() returns the series that is already there.
   calls.seconds.Add(labels, kCallSeconds).Observe(absl::ToDoubleSeconds(duration));
@@ -90,7 +90,7 @@ void ServerMetrics::SlowReaderDisconnected() { metrics_->calls.slow_readers.Incr
 
 void ServerMetrics::Admitted() { metrics_->load.admitted.Increment(); }
 void ServerMetrics::Rejected(AdmissionReason reason) {
-  metrics_->load.rejected[kReasons[Index(reason)]].Increment();
+  metrics_->load.rejected[LabelOf(kReasonLabels, reason)].Increment();
 }
 void ServerMetrics::SetLoad(uint32_t running, uint32_t waiting) {
   metrics_->load.running.Set(running);
@@ -113,7 +113,7 @@ void ServerMetrics::SetEstimatedWait(absl::Duration wait) {
 
 void ServerMetrics::RequestFinished(const RequestRecord& r) {
   QuestionMetrics& m = metrics_->questions;
-  m.finished[r.model][kFinishes[Index(r.finish)]].Increment();
+  m.finished[r.model][LabelOf(kFinishLabels, r.finish)].Increment();
   m.seconds[r.model].Observe(absl::ToDoubleSeconds(r.total));
   m.queue_seconds[r.model].Observe(absl::ToDoubleSeconds(r.queue));
   m.prefill_seconds[r.model].Observe(absl::ToDoubleSeconds(r.prefill));
@@ -134,12 +134,12 @@ void ServerMetrics::InterToken(const std::string& model, absl::Duration gap) {
   metrics_->questions.inter_token[model].Observe(absl::ToDoubleSeconds(gap));
 }
 void ServerMetrics::Cancelled(WorkStage stage, absl::Duration cancel_to_free) {
-  metrics_->questions.cancelled[kStages[Index(stage)]].Increment();
-  metrics_->questions.cancel_to_free[kStages[Index(stage)]].Observe(
+  metrics_->questions.cancelled[LabelOf(kStageLabels, stage)].Increment();
+  metrics_->questions.cancel_to_free[LabelOf(kStageLabels, stage)].Observe(
       absl::ToDoubleSeconds(cancel_to_free));
 }
 void ServerMetrics::DeadlineExceeded(WorkStage stage) {
-  metrics_->questions.deadline_exceeded[kStages[Index(stage)]].Increment();
+  metrics_->questions.deadline_exceeded[LabelOf(kStageLabels, stage)].Increment();
 }
 
 void ServerMetrics::Step(const StepRecord& step) {
@@ -148,24 +148,16 @@ void ServerMetrics::Step(const StepRecord& step) {
                             : step.prefill_tokens == 0 ? EnginePhase::kDecode
                                                        : EnginePhase::kMixed;
   m.steps.Increment();
-  m.step_seconds[kPhases[Index(phase)]].Observe(absl::ToDoubleSeconds(step.duration));
+  m.step_seconds[LabelOf(kPhaseLabels, phase)].Observe(absl::ToDoubleSeconds(step.duration));
   m.step_tokens["prefill"].Increment(static_cast<double>(step.prefill_tokens));
   m.step_tokens["decode"].Increment(static_cast<double>(step.decode_tokens));
   m.batch_tokens.Observe(static_cast<double>(step.prefill_tokens + step.decode_tokens));
   m.batch_size.Observe(static_cast<double>(step.sequences));
 }
-void ServerMetrics::Step(EnginePhase phase, absl::Duration duration, uint64_t tokens,
-                         uint64_t sequences) {
-  const bool decode = phase == EnginePhase::kDecode;
-  Step(StepRecord{.duration = duration,
-                  .prefill_tokens = decode ? 0 : tokens,
-                  .decode_tokens = decode ? tokens : 0,
-                  .sequences = sequences});
-}
 void ServerMetrics::PrefillTokens(const std::string& model, PrefillSource source, uint64_t tokens) {
   EngineMetrics& m = metrics_->engine;
   const auto count = static_cast<double>(tokens);
-  m.prefill_tokens[model][kSources[Index(source)]].Increment(count);
+  m.prefill_tokens[model][LabelOf(kSourceLabels, source)].Increment(count);
   m.cache_queries[model].Increment(count);
   if (source == PrefillSource::kDocumentCache) m.cache_hits[model].Increment(count);
 }
@@ -192,7 +184,7 @@ void ServerMetrics::CudaError(std::string_view code) {
   metrics_->engine.cuda_errors[code].Increment();
 }
 void ServerMetrics::ExactnessChecked(ExactnessResult result) {
-  metrics_->engine.exactness[kExactness[Index(result)]].Increment();
+  metrics_->engine.exactness[LabelOf(kExactnessLabels, result)].Increment();
 }
 void ServerMetrics::KvCacheEvicted(const std::string& model, uint64_t policies) {
   metrics_->engine.kv_evictions[model].Increment(static_cast<double>(policies));
@@ -205,14 +197,14 @@ void ServerMetrics::DocumentRead(const std::string& model, uint64_t bytes, uint6
   metrics_->documents.ingest_seconds.Observe(absl::ToDoubleSeconds(duration));
 }
 void ServerMetrics::SetDocuments(uint64_t resident, uint64_t cache_bytes, CacheTier tier) {
-  metrics_->documents.resident[kTiers[Index(tier)]].Set(static_cast<double>(resident));
-  metrics_->documents.cache_bytes[kTiers[Index(tier)]].Set(static_cast<double>(cache_bytes));
+  metrics_->documents.resident[LabelOf(kTierLabels, tier)].Set(static_cast<double>(resident));
+  metrics_->documents.cache_bytes[LabelOf(kTierLabels, tier)].Set(static_cast<double>(cache_bytes));
 }
 void ServerMetrics::DocumentLookup(LookupResult result) {
-  metrics_->documents.lookups[kLookups[Index(result)]].Increment();
+  metrics_->documents.lookups[LabelOf(kLookupLabels, result)].Increment();
 }
 void ServerMetrics::DocumentEvicted(EvictionReason reason, CacheTier tier) {
-  metrics_->documents.evictions[Index(tier)][kEvictions[Index(reason)]].Increment();
+  metrics_->documents.evictions[Index(tier)][LabelOf(kEvictionLabels, reason)].Increment();
 }
 void ServerMetrics::DocumentReloaded(absl::Duration duration) {
   metrics_->documents.reload_seconds.Observe(absl::ToDoubleSeconds(duration));

@@ -1,5 +1,5 @@
-// What the server counts and times. Names, help texts, labels and buckets are in metric_tables.h
-// and nowhere else; docs/reference/metrics.md lists them.
+// The server's counters and timers. Their names, help texts, labels and buckets are declared in
+// metric_tables.h; docs/reference/metrics.md lists them.
 //
 // Rules: prefix lectern_ (grpc_ for gRPC's own names of gRFC A66, process_ for the process), base
 // units, _total on counters, no label whose values a client can invent. All series are registered
@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "server/metrics/rpc_methods.h"
 
 namespace lectern {
 
@@ -34,7 +35,7 @@ enum class FinishLabel { kStop, kLength, kCancelled, kDeadline, kError };
 enum class PrefillSource { kComputed, kDocumentCache };
 enum class LookupResult { kHit, kMiss, kEvicted };
 enum class CacheTier { kHost, kDisk };
-// kCorrupt: a file that was torn or of another model.
+// kCorrupt: a file that was damaged or belongs to another model.
 enum class EvictionReason { kPressure, kTtl, kDeleted, kQuota, kCorrupt };
 enum class EnginePhase { kPrefill, kDecode, kMixed };
 enum class ExactnessResult { kExact, kWithinBound, kViolated };
@@ -60,7 +61,7 @@ struct StepRecord {
   uint64_t sequences = 0;
 };
 
-// What does not change while the process runs.
+// Facts that do not change while the process runs.
 struct BuildRecord {
   std::string version;
   std::string isa;
@@ -68,8 +69,7 @@ struct BuildRecord {
   std::string compiler;
 };
 
-// Thread-safe; nothing blocks for longer than a short lock, and rendering takes none of those that
-// recording holds for longer than a look-up. Model names that were not given to the
+// Thread-safe; nothing blocks for longer than a short lock. Model names that were not given to the
 // constructor are counted under "other".
 class ServerMetrics {
  public:
@@ -78,13 +78,13 @@ class ServerMetrics {
   ServerMetrics(const ServerMetrics&) = delete;
   ServerMetrics& operator=(const ServerMetrics&) = delete;
 
-  // The Prometheus text format, version 0.0.4.
+  // Returns all metrics in the Prometheus text format, version 0.0.4.
   std::string Render() const;
 
-  // gRPC calls. `method` is "lectern.v1.DocumentQA/Ask"; unknown ones count as "other".
-  void CallStarted(std::string_view method);
-  // `sent` and `received`: bytes of the messages.
-  void CallFinished(std::string_view method, std::string_view status, absl::Duration duration,
+  // gRPC calls.
+  void CallStarted(RpcMethod method);
+  // `sent` and `received` are bytes of messages.
+  void CallFinished(RpcMethod method, std::string_view status, absl::Duration duration,
                     uint64_t sent = 0, uint64_t received = 0);
   void StreamOpened();
   void StreamClosed();
@@ -98,7 +98,7 @@ class ServerMetrics {
   void SetModelLoad(const std::string& model, uint32_t running, uint32_t waiting);
   void SetQueueCapacity(uint32_t requests);
   void SetPrefillTokens(uint64_t waiting, uint64_t running);
-  // What a question that arrives now would wait.
+  // The estimated wait of a question that arrives now.
   void SetEstimatedWait(absl::Duration wait);
 
   // Questions.
@@ -110,17 +110,16 @@ class ServerMetrics {
 
   // Engine.
   void Step(const StepRecord& step);
-  void Step(EnginePhase phase, absl::Duration duration, uint64_t tokens, uint64_t sequences);
   void PrefillTokens(const std::string& model, PrefillSource source, uint64_t tokens);
   void SetHeartbeat(absl::Time time);
   void SetKvCache(uint64_t used_bytes, uint64_t capacity_bytes, uint64_t page_tokens);
   void AttentionSampled(const std::string& model, double kept_mass, double selected_ratio);
   void FfnSampled(const std::string& model, double active_ratio);
-  // The GPU failed with this error of CUDA's.
+  // Counts a GPU failure by the name of its CUDA error.
   void CudaError(std::string_view code);
-  // An answer was held against the error its request allowed.
+  // Counts an answer that was checked against the error its request allowed.
   void ExactnessChecked(ExactnessResult result);
-  // Keys and values of a document made room for others, under so many policies.
+  // Counts the eviction of a document's keys and values under `policies` policies.
   void KvCacheEvicted(const std::string& model, uint64_t policies);
 
   // Documents.
@@ -129,10 +128,11 @@ class ServerMetrics {
   void SetDocuments(uint64_t resident, uint64_t cache_bytes, CacheTier tier = CacheTier::kHost);
   void DocumentLookup(LookupResult result);
   void DocumentEvicted(EvictionReason reason, CacheTier tier = CacheTier::kHost);
-  // A document was taken from disk instead of being read again.
+  // Records the time to load a document from disk.
   void DocumentReloaded(absl::Duration duration);
   void CacheDiskError();
-  // By the name of a CacheFileError (server/engine/documents/disk/cache_file.h).
+  // Counts a removed file by the name of its CacheFileError
+  // (server/engine/documents/disk/cache_file.h).
   void CacheFileRejected(std::string_view reason);
   void SetCacheAvailable(bool available);
 
@@ -147,7 +147,7 @@ class ServerMetrics {
 
   // Certificates and tokens.
   void SetCertificateExpiry(absl::Time time);
-  // A file has changed; whether what it holds now was taken.
+  // Counts a changed file, and whether its new contents are in force.
   void TlsReloaded(bool taken);
   void TokensReloaded(bool taken);
 

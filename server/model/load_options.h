@@ -29,8 +29,7 @@ struct ModelLoadOptions {
   // Computes int8 products of many rows (device/int8_device.h); null: the CPU does. The model
   // keeps it open. With a device kAuto means kInt8Rotated, and other numerics are refused.
   std::shared_ptr<Int8Device> device;
-  AttentionPolicy default_policy{
-      .top_k = 128, .layer_k = {0}, .tail = AttentionPolicy::Tail::kMean, .dense_up_to = 1024};
+  AttentionPolicy default_policy = DefaultPolicy();
 };
 
 // The words that flags of programs use: "auto", "blocks", "int8", "f32".

@@ -1,4 +1,4 @@
-// An HTTP/2 client that keeps to no rule but the frame's layout: what it sends is up to the test.
+// An HTTP/2 client that obeys no rule except the layout of frames; the test decides which it sends.
 #pragma once
 
 #include <arpa/inet.h>
@@ -19,7 +19,7 @@ class RawHttp2 {
   enum Type : uint8_t { kData = 0, kHeaders = 1, kReset = 3, kSettings = 4, kGoAway = 7 };
   static constexpr uint8_t kEndHeaders = 4;
 
-  // To ADDRESS:PORT; sends the preface and empty settings.
+  // Connects to ADDRESS:PORT and sends the preface and empty settings.
   explicit RawHttp2(const std::string& address) {
     const size_t colon = address.rfind(':');
     sockaddr_in peer{};
@@ -44,7 +44,7 @@ class RawHttp2 {
            static_cast<char>(flags) + Number(stream) + payload;
   }
   void AcknowledgeSettings() { Send(Frame(kSettings, /*ACK*/ 1, 0, "")); }
-  // The start of a gRPC call, in HPACK without tables beyond the static one.
+  // Sends the headers that start a gRPC call, in HPACK with only the static table.
   static std::string Call(uint32_t stream, const std::string& path) {
     const auto text = [](const std::string& s) { return static_cast<char>(s.size()) + s; };
     const auto literal = [&](const std::string& name, const std::string& value) {
@@ -56,7 +56,7 @@ class RawHttp2 {
   }
   static std::string Cancel(uint32_t stream) { return Frame(kReset, 0, stream, Number(8)); }
 
-  // Sends all of `bytes`, reading what comes meanwhile. False once the server has hung up.
+  // Sends all of `bytes`, and reads what arrives meanwhile. False once the server has hung up.
   bool Send(const std::string& bytes) {
     size_t sent = 0;
     while (open_ && sent < bytes.size()) {

@@ -103,7 +103,7 @@ class RollingRestartTest : public testing::Test {
     ASSERT_EQ(replica->grpc_address(), address);
   }
 
-  // Waits until questions have been answered since.
+  // Waits until further questions have been answered.
   void WaitForAnswers(int count) {
     const int before = asked_;
     while (asked_ < before + count) std::this_thread::sleep_for(std::chrono::milliseconds(20));

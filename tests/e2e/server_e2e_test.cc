@@ -118,7 +118,7 @@ TEST_F(ServerE2eTest, MetricsMoveAndAreWellFormed) {
                 return request;
               }())
                   .status.ok());
-  // A client hears the last word of an answer a moment before its job is gone.
+  // A client receives the end of an answer a moment before its job is gone.
   int code = 0;
   std::string metrics;
   for (int i = 0; i < 500; ++i) {

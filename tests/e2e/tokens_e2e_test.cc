@@ -65,7 +65,7 @@ TEST_F(TokensE2eTest, NoCallWithoutAKnownToken) {
   v1::ListDocumentsResponse list;
   EXPECT_EQ(stub->ListDocuments(&list_context, {}, &list).error_code(),
             StatusCode::UNAUTHENTICATED);
-  // But balancers ask for health, and have no token.
+  // Load balancers, which have no token, may check health.
   grpc::ClientContext health_context;
   grpc::health::v1::HealthCheckResponse health;
   const auto probe = grpc::health::v1::Health::NewStub(Channel(grpc::InsecureChannelCredentials()));
@@ -94,7 +94,7 @@ TEST_F(TokensE2eTest, TheTenantIsTheTokensWhateverTheCallSays) {
       << "gRPC would end the process for some bytes";
 }
 
-TEST_F(TokensE2eTest, ChangesAreTakenAndNonsenseIsNot) {
+TEST_F(TokensE2eTest, ValidChangesTakeEffectAndInvalidOnesDoNot) {
   WriteTokens({{"a", "old"}});
   Serve({Flag()});
   lectern::Client client(server_->grpc_address());

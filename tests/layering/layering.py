@@ -62,7 +62,8 @@ MODEL_ROOT = ('server/model/model.h', 'server/model/attention_policy.h', 'server
               'server/model/model_files.h',
               'server/model/fingerprint.h')
 # The files that every room of the engine may include.
-ENGINE_API = ('server/engine/api.h', 'server/engine/engine_parts.h', 'server/engine/fault_points.h',
+ENGINE_API = ('server/engine/api.h', 'server/engine/attention_choice.h',
+              'server/engine/engine_parts.h', 'server/engine/fault_points.h',
               'server/engine/model_kind.h', 'server/engine/request_checks.h', 'server/metrics/',
               'base/', 'protocol/') + MODEL_API
 E = 'server/engine/'

@@ -93,7 +93,8 @@ FakeModel::FakeModel(FakeModelOptions options) : options_(std::move(options)) {
   info_.layers = 3;
   info_.page_tokens = options_.page_tokens;
   info_.page_bytes = (static_cast<size_t>(options_.page_tokens) * sizeof(Slot) + 63) / 64 * 64;
-  info_.default_policy = {.top_k = 8, .layer_k = {0}, .tail = AttentionPolicy::Tail::kMean};
+  info_.default_policy = options_.default_policy;
+  info_.ffn_units = options_.ffn_units;
 }
 
 std::vector<int32_t> FakeModel::PromptPrefix() const {

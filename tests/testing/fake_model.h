@@ -49,6 +49,8 @@ struct FakeModelOptions {
   std::string fingerprint = "fake-fingerprint";
   int64_t context_length = 4096;
   int page_tokens = 16;
+  AttentionPolicy default_policy{.top_k = 8, .layer_k = {0}, .tail = AttentionPolicy::Tail::kMean};
+  int64_t ffn_units = 0;
   // The answer to a question about a document. The default names a digest of both.
   std::function<std::string(const std::string& document, const std::string& question)> answer;
 };

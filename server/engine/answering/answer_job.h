@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 
 #include "server/engine/answering/answer_run.h"
 #include "server/engine/answering/strategies/strategy_factory.h"
@@ -21,7 +22,9 @@ class AnswerJob : public QueuedJob {
   AnswerJob(const EngineParts& parts, AskOptions options, std::shared_ptr<const Model> model,
             DocumentStore::Lease lease, std::shared_ptr<AskSink> sink);
 
-  void OnWaiting(uint32_t ahead) override { run_.sink->OnQueued(ahead); }
+  void OnWaiting(uint32_t ahead, std::optional<absl::Duration> estimated_wait) override {
+    run_.sink->OnQueued(ahead, estimated_wait);
+  }
   Task<Done> Run() override;
   void End(const absl::Status& status) override;
 

@@ -50,7 +50,9 @@ UploadJob::UploadJob(const EngineParts& parts, UploadOptions options,
   SetWork({.prefill_tokens = text_.size() / 4});  // a guess: tokens are not known yet
 }
 
-void UploadJob::OnWaiting(uint32_t ahead) { sink_->OnProgress(UploadStage::kQueued, 0, ahead); }
+void UploadJob::OnWaiting(uint32_t ahead, std::optional<absl::Duration> /*estimated_wait*/) {
+  sink_->OnProgress(UploadStage::kQueued, 0, ahead);
+}
 
 Task<Done> UploadJob::Run() {
   stage_ = WorkStage::kIngest;

@@ -42,7 +42,7 @@ class UploadJob : public QueuedJob {
             std::string text, std::string sha256, absl::Duration default_ttl,
             std::shared_ptr<UploadSink> sink);
 
-  void OnWaiting(uint32_t ahead) override;
+  void OnWaiting(uint32_t ahead, std::optional<absl::Duration> estimated_wait) override;
   Task<Done> Run() override;
   void End(const absl::Status& status) override;
 

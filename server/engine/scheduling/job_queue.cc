@@ -145,6 +145,25 @@ absl::Duration JobQueue::EstimatedWait() const {
                       running.decode_tokens + waiting.decode_tokens);
 }
 
+// Jobs of its priority that came before it, and all that run or wait and that it does not pass.
+std::optional<absl::Duration> JobQueue::EstimatedWaitOf(const QueuedJob& job) const {
+  const Priority priority = job.kind().priority;
+  Work ahead = RunningWork(priority);
+  bool before = true;
+  for (const std::shared_ptr<QueuedJob>& other : waiting_) {
+    before = before && other.get() != &job;
+    const bool goes_first =
+        other->kind().priority < priority || (before && other->kind().priority == priority);
+    if (!goes_first) continue;
+    ahead.prefill_tokens += other->work().prefill_tokens;
+    ahead.decode_tokens += other->work().decode_tokens;
+  }
+  if (ahead.prefill_tokens + ahead.decode_tokens == 0) return absl::ZeroDuration();
+  const absl::Duration wait = estimate_.Of(ahead.prefill_tokens, ahead.decode_tokens);
+  if (wait == absl::ZeroDuration()) return std::nullopt;
+  return wait;
+}
+
 void JobQueue::Publish() {
   metrics_->SetLoad(Running(), static_cast<uint32_t>(waiting_.size()));
   metrics_->SetPrefillTokens(WaitingWork().prefill_tokens, RunningWork().prefill_tokens);
@@ -282,7 +301,7 @@ std::shared_ptr<QueuedJob> JobQueue::TakeNext() {
     running_uploads_ += job->kind().is_upload ? 1 : 0;
     Publish();
   }
-  if (!std::exchange(job->announced_, true)) job->OnWaiting(0);
+  if (!std::exchange(job->announced_, true)) job->OnWaiting(0, absl::ZeroDuration());
   return job;
 }
 
@@ -313,7 +332,12 @@ double JobQueue::CounterOf(const QueuedJob& job) const {
 
 void JobQueue::Sweep() {
   std::vector<std::pair<std::shared_ptr<QueuedJob>, absl::Status>> ended;
-  std::vector<std::pair<std::shared_ptr<QueuedJob>, uint32_t>> arrived;
+  struct Arrived {
+    std::shared_ptr<QueuedJob> job;
+    uint32_t ahead;
+    std::optional<absl::Duration> wait;
+  };
+  std::vector<Arrived> arrived;
   {
     MutexLock lock(&mutex_);
     std::erase_if(waiting_, [&](const std::shared_ptr<QueuedJob>& job) {
@@ -325,13 +349,15 @@ void JobQueue::Sweep() {
     // They count as running until their sinks have been called, so that a drain waits for that.
     uint32_t ahead = Running();
     for (const auto& job : waiting_) {
-      if (!std::exchange(job->announced_, true)) arrived.emplace_back(job, ahead);
+      if (!std::exchange(job->announced_, true)) {
+        arrived.push_back({job, ahead, EstimatedWaitOf(*job)});
+      }
       ++ahead;
     }
     ending_ += static_cast<uint32_t>(ended.size());
     Publish();
   }
-  for (const auto& [job, ahead] : arrived) job->OnWaiting(ahead);
+  for (const auto& [job, ahead, wait] : arrived) job->OnWaiting(ahead, wait);
   for (const auto& [job, status] : ended) {
     DelayPoint(Fault::kEnding);
     job->End(status);

@@ -9,6 +9,7 @@
 #include <deque>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -52,9 +53,10 @@ class QueuedJob : public Job, public std::enable_shared_from_this<QueuedJob> {
   // the client left at about the deadline) or UNAVAILABLE.
   absl::Status Check(WorkStage stage) const;
 
-  // The worker has first seen it: `ahead` jobs run or wait before it. Called once, before all else
-  // unless End() comes first.
-  virtual void OnWaiting(uint32_t ahead) = 0;
+  // The worker has seen the job for the first time: `ahead` jobs run or wait ahead of it, and their
+  // work takes `estimated_wait` at the rates learned so far (nullopt while none is known). Called
+  // once, before Run(), unless End() comes first.
+  virtual void OnWaiting(uint32_t ahead, std::optional<absl::Duration> estimated_wait) = 0;
   // Does all the work and reports to the sink. Resumed by the worker only; the job outlives it.
   virtual Task<Done> Run() = 0;
   // Reports `status` to the sink of a job that never ran or must not go on.
@@ -154,6 +156,9 @@ class JobQueue : public std::enable_shared_from_this<JobQueue> {
   Work RunningWork(Priority priority = Priority::kBulk) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   Work WaitingWork(Priority priority = Priority::kBulk) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Duration EstimatedWait() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // How long the work ahead of a waiting job takes; nullopt while no rate is known.
+  std::optional<absl::Duration> EstimatedWaitOf(const QueuedJob& job) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool Idle() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     return waiting_.empty() && running_.empty() && ending_ == 0;
   }

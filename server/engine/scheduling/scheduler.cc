@@ -258,8 +258,10 @@ void Scheduler::Forward(const Model& model) {
     }
   }
   const absl::Duration took = clock_->Steady() - start;
-  metrics_->Step(prefill_tokens > 0 ? EnginePhase::kPrefill : EnginePhase::kDecode, took,
-                 prefill_tokens + decode_tokens, chosen_.size());
+  metrics_->Step({.duration = took,
+                  .prefill_tokens = prefill_tokens,
+                  .decode_tokens = decode_tokens,
+                  .sequences = chosen_.size()});
   queue_->estimate().Step(prefill_tokens, decode_tokens, took);
   Tick();
 }

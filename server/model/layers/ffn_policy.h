@@ -12,18 +12,6 @@
 
 namespace lectern {
 
-inline kernels::FfnRank RankOf(const AttentionPolicy& policy) {
-  switch (policy.ffn_rank) {
-    case AttentionPolicy::FfnRank::kGateAbs:
-      return kernels::FfnRank::kGateAbs;
-    case AttentionPolicy::FfnRank::kPre:
-      return kernels::FfnRank::kPre;
-    case AttentionPolicy::FfnRank::kProduct:
-      break;
-  }
-  return kernels::FfnRank::kProduct;
-}
-
 // Cuts activated [rows, width] = f(gate) * up to the units that the policy keeps; all of them if it
 // does not say. gate: before the activation, row stride in floats.
 inline absl::Status KeepTopUnits(const AttentionPolicy& policy, kernels::FfnActivation activation,
@@ -31,7 +19,7 @@ inline absl::Status KeepTopUnits(const AttentionPolicy& policy, kernels::FfnActi
                                  int64_t width, float* activated,
                                  const kernels::ExecutionContext& execution) {
   if (policy.ffn_top_k == 0) return absl::OkStatus();
-  return FromKernel(kernels::TopKFfn(gate, gate_stride, activation, RankOf(policy),
+  return FromKernel(kernels::TopKFfn(gate, gate_stride, activation, policy.ffn_rank,
                                      policy.ffn_top_k, rows, width, activated, width, execution),
                     "topk_ffn");
 }

@@ -44,10 +44,7 @@ KeptMass MassOf(const float* mass, int64_t count) {
 }
 
 kernels::TopKParams TopKParamsOf(int64_t k, const AttentionPolicy& policy) {
-  const bool mean = policy.tail == AttentionPolicy::Tail::kMean;
-  return {.k = k,
-          .tail = mean ? kernels::Tail::kMean : kernels::Tail::kNone,
-          .page_budget = policy.page_budget};
+  return {.k = k, .tail = policy.tail, .page_budget = policy.page_budget};
 }
 
 }  // namespace

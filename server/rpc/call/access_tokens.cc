@@ -91,7 +91,7 @@ absl::StatusOr<std::string> AccessTokens::TenantOf(std::string_view authorizatio
     entries = entries_;
   }
   const std::string digest = Sha256Hex(token.substr(0, kMaxTokenBytes + 1));
-  // All entries are compared, whether one of them is the one or not.
+  // Compares all entries, even after a match, so that the time does not depend on the token.
   const Entry* found = nullptr;
   for (const Entry& entry : *entries) {
     if (SameDigest(entry.sha256, digest)) found = &entry;

@@ -1,12 +1,12 @@
-// Who may call: bearer tokens, each of which stands for a tenant.
+// Authenticates callers by bearer tokens, each of which belongs to a tenant.
 //
-// The file names digests, not tokens, so that reading it lets nobody in:
+// The file holds digests, not tokens, so that reading it gives nobody access:
 //
 //   {"tokens": [{"tenant": "acme", "sha256": "9f86d081884c7d659a2feaa0c55ad015..."}, ...]}
 //
-// A tenant may have several tokens: the old one and the new one while they change. A plain SHA-256
-// is enough for tokens of 128 random bits and more, which nobody can guess; it is not for
-// passwords.
+// A tenant may have several tokens, for example an old and a new one during a rotation. A plain
+// SHA-256 is enough for tokens of at least 128 random bits, which nobody can guess; it is not
+// enough for passwords.
 #pragma once
 
 #include <memory>
@@ -24,13 +24,13 @@ namespace lectern {
 // Thread-safe.
 class AccessTokens {
  public:
-  // Takes the tokens of `json` in place of those it had. INVALID_ARGUMENT, which names what is
-  // wrong and where, changes nothing.
+  // Replaces the tokens by those of `json`. On INVALID_ARGUMENT, which names the fault and its
+  // place, the tokens stay as they were.
   absl::Status Load(std::string_view json) ABSL_LOCKS_EXCLUDED(mutex_);
 
-  // The tenant of "Bearer TOKEN", the value of the metadata `authorization`. UNAUTHENTICATED with
-  // TOKEN_MISSING or TOKEN_UNKNOWN. Takes the same time whatever the token has in common with
-  // others.
+  // Returns the tenant of "Bearer TOKEN", the value of the metadata `authorization`, or
+  // UNAUTHENTICATED with TOKEN_MISSING or TOKEN_UNKNOWN. The time it takes does not depend on what
+  // the token has in common with known ones.
   absl::StatusOr<std::string> TenantOf(std::string_view authorization) const
       ABSL_LOCKS_EXCLUDED(mutex_);
 

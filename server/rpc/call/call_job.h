@@ -1,4 +1,4 @@
-// The engine's job of a call, which the client may cancel before the job is there. Thread-safe.
+// The engine's job for a call. The client may cancel the call before the job exists. Thread-safe.
 #pragma once
 
 #include <memory>

@@ -25,9 +25,8 @@ std::string NewRequestId() {
   return absl::StrCat("req-", absl::Hex(random(), absl::kZeroPad16));
 }
 
-// The trace id of a W3C traceparent, VERSION-TRACE-PARENT-FLAGS in lower-case hexadecimal digits,
-// or
-// "". Later versions may have more behind the flags.
+// Returns the trace id of a W3C traceparent, VERSION-TRACE-PARENT-FLAGS in lower-case hexadecimal
+// digits, or "". Later versions may have more after the flags.
 std::string TraceIdOf(const std::string& parent) {
   constexpr size_t kLength = 55;
   if (parent.size() < kLength || absl::StartsWith(parent, "ff")) return "";
@@ -46,11 +45,11 @@ std::string TraceIdOf(const std::string& parent) {
   return zero ? "" : trace;
 }
 
-// The one place where a caller is known by its token, over TLS and over plain text.
+// The only place where callers are authenticated, over TLS and over plain text.
 absl::StatusOr<std::string> TenantOf(const grpc::CallbackServerContext& context,
                                      const AccessTokens* tokens) {
   if (tokens != nullptr) {
-    // Several would leave open which one counts.
+    // With several it would be unclear which one counts.
     const bool one = context.client_metadata().count(kAuthorizationKey) == 1;
     return tokens->TenantOf(one ? Metadata(context, kAuthorizationKey) : "");
   }
@@ -97,10 +96,19 @@ std::string ReasonOf(const absl::Status& status) {
   return reason.empty() ? std::string(absl::StatusCodeToString(status.code())) : reason;
 }
 
-CallRecord::CallRecord(const RpcEnvironment* environment, const std::string& method,
+CallRecord::CallRecord(const RpcEnvironment* environment, RpcMethod method,
+                       grpc::CallbackServerContext* context)
+    : CallRecord(environment, method, LabelOf(kMethodLabels, method), context) {}
+
+CallRecord::CallRecord(const RpcEnvironment* environment, const std::string& name,
+                       grpc::CallbackServerContext* context)
+    : CallRecord(environment, RpcMethod::kUnknown, name, context) {}
+
+CallRecord::CallRecord(const RpcEnvironment* environment, RpcMethod method, std::string name,
                        grpc::CallbackServerContext* context)
     : environment_(environment),
       method_(method),
+      name_(std::move(name)),
       identity_(IdentityOf(*context, environment->tokens)),
       start_(std::chrono::steady_clock::now()) {
   environment_->metrics->CallStarted(method_);
@@ -138,7 +146,7 @@ void CallRecord::LogPart(std::string_view message, std::vector<LogField> fields)
 std::vector<LogField> CallRecord::Ids() const {
   std::vector<LogField> ids = {{"request_id", identity_.request_id}};
   if (!identity_.trace_id.empty()) ids.push_back({"trace_id", identity_.trace_id});
-  ids.push_back({"method", method_});
+  ids.push_back({"method", name_});
   return ids;
 }
 
@@ -157,8 +165,9 @@ void CallRecord::Finish(grpc::StatusCode code) {
                            {"chunks", chunks_.load()},
                            {"version", environment_->version}});
   line.insert(line.end(), fields_.begin(), fields_.end());
-  const bool probe = absl::StartsWith(method_, "grpc.health.") || absl::EndsWith(method_, "Live") ||
-                     absl::EndsWith(method_, "Ready");
+  const bool probe = method_ == RpcMethod::kHealthCheck || method_ == RpcMethod::kHealthWatch ||
+                     method_ == RpcMethod::kServerLive || method_ == RpcMethod::kServerReady ||
+                     method_ == RpcMethod::kModelReady;
   Log(probe ? LogLevel::kDebug : LogLevel::kInfo, "rpc", line);
 }
 

@@ -1,5 +1,5 @@
-// One RPC from its start to its status: who calls, under which ids, what went over the wire; at the
-// end metrics and one line in the log.
+// Records one RPC from its start to its status: the caller, the ids, the bytes on the wire. At the
+// end it updates the metrics and writes one line to the log.
 #pragma once
 
 #include <grpcpp/server_context.h>
@@ -20,40 +20,44 @@
 
 namespace lectern {
 
-// What all calls share. Outlives them.
+// Settings and services that all calls share. Outlives them.
 struct RpcEnvironment {
   ServerMetrics* metrics = nullptr;
   std::string version;
-  // A stream whose reader takes no message for that long is ended.
+  // A stream whose reader takes no message for this long is ended.
   absl::Duration slow_reader_timeout = absl::Seconds(30);
   bool log_prompts = false;              // questions and answers in the log
-  const AccessTokens* tokens = nullptr;  // null: nobody is asked for one
+  const AccessTokens* tokens = nullptr;  // null: callers need no token
 };
 
-// The caller, as its metadata tell.
+// The caller, as described by its metadata.
 struct CallIdentity {
   std::string request_id;  // `x-request-id` if it is [A-Za-z0-9._-]{1,128}, else a new one
   std::string trace_id;    // of a valid `traceparent`, else ""
   std::string peer;
-  // Where tokens are asked for: that of the token, or UNAUTHENTICATED. Elsewhere
-  // `x-lectern-tenant`, [A-Za-z0-9._-]{1,64}, or the peer's address without its port;
-  // INVALID_ARGUMENT for any other value.
+  // With tokens: the token's tenant, or UNAUTHENTICATED. Without: `x-lectern-tenant`,
+  // [A-Za-z0-9._-]{1,64}, or the peer's address without its port; INVALID_ARGUMENT for any other
+  // value.
   absl::StatusOr<std::string> tenant;
-  // Whose documents it sees: the tenant if a token or the metadata name one, else "".
+  // The owner whose documents the caller sees: the tenant if a token or the metadata name one, else
+  // "".
   std::string owner;
 };
 
 CallIdentity IdentityOf(const grpc::CallbackServerContext& context, const AccessTokens* tokens);
 
-// "ipv4:10.0.0.7:5555" and "ipv6:%5B::1%5D:80" without scheme and port: "10.0.0.7", "::1".
+// Strips scheme and port: "10.0.0.7" of "ipv4:10.0.0.7:5555", "::1" of "ipv6:%5B::1%5D:80".
 std::string AddressOfPeer(const std::string& peer);
 
-// Thread-safe. `method` is "lectern.v1.DocumentQA/Ask"; health checks and readiness are logged at
-// debug level.
+// Thread-safe. Health checks and readiness probes are logged at debug level.
 class CallRecord {
  public:
-  // Puts the request id into the trailing metadata.
-  CallRecord(const RpcEnvironment* environment, const std::string& method,
+  // Adds the request id to the trailing metadata.
+  CallRecord(const RpcEnvironment* environment, RpcMethod method,
+             grpc::CallbackServerContext* context);
+  // Records a call of a method that no service has: counted as RpcMethod::kUnknown, logged as
+  // `name`.
+  CallRecord(const RpcEnvironment* environment, const std::string& name,
              grpc::CallbackServerContext* context);
 
   const CallIdentity& identity() const { return identity_; }
@@ -64,23 +68,26 @@ class CallRecord {
     bytes_out_ += bytes;
     ++chunks_;
   }
-  // More fields for the line at the end.
+  // Adds fields to the line at the end.
   void Add(std::vector<LogField> fields) ABSL_LOCKS_EXCLUDED(mutex_);
-  // Why the call failed: the reason goes into the line at the end.
+  // Adds the reason of a failure to the line at the end.
   void Failed(const absl::Status& status) ABSL_LOCKS_EXCLUDED(mutex_);
-  // What clients are not told (the text of INTERNAL and UNKNOWN) gets a line of its own.
+  // Logs the text of INTERNAL and UNKNOWN errors, which clients do not receive, in a separate line.
   void LogIfInternal(const absl::Status& status) const;
-  // A line about a part of the call, under its ids.
+  // Logs a line about a part of the call, with the call's ids.
   void LogPart(std::string_view message, std::vector<LogField> fields) const;
 
   // Call once, at the end.
   void Finish(grpc::StatusCode code) ABSL_LOCKS_EXCLUDED(mutex_);
 
  private:
+  CallRecord(const RpcEnvironment* environment, RpcMethod method, std::string name,
+             grpc::CallbackServerContext* context);
   std::vector<LogField> Ids() const;
 
   const RpcEnvironment* const environment_;
-  const std::string method_;
+  const RpcMethod method_;
+  const std::string name_;
   const CallIdentity identity_;
   const std::chrono::steady_clock::time_point start_;
   std::atomic<uint64_t> bytes_in_{0};
@@ -91,7 +98,7 @@ class CallRecord {
   std::vector<LogField> fields_ ABSL_GUARDED_BY(mutex_);
 };
 
-// The ErrorInfo reason of a failure, or its code's name.
+// Returns the ErrorInfo reason of a failure, or the name of its code.
 std::string ReasonOf(const absl::Status& status);
 
 }  // namespace lectern

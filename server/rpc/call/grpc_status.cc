@@ -13,7 +13,7 @@ namespace lectern {
 namespace {
 
 constexpr size_t kMaxDetailBytes = 4096;
-constexpr size_t kMaxViolationBytes = 3584;  // as many violations as leave room for the rest
+constexpr size_t kMaxViolationBytes = 3584;  // leaves room for the other details
 constexpr char kDomain[] = "lectern";
 
 void AddDetail(const google::protobuf::Message& detail, google::rpc::Status& status) {
@@ -39,7 +39,7 @@ google::rpc::Status ToRpcStatus(const absl::Status& status) {
   if (hidden) {
     proto.set_message("internal error");
   } else {
-    // The cut may fall inside a character, and peers cannot parse a reply with ill-formed text.
+    // The cut may fall inside a character, and clients cannot parse a reply with invalid UTF-8.
     proto.set_message(ReplaceInvalidUtf8(std::string(status.message()).substr(0, 1024)));
   }
   google::rpc::ErrorInfo info;

@@ -1,5 +1,5 @@
-// The one bridge from absl::Status to gRPC: code, message, and google.rpc details made from
-// ErrorDetails (base/error_details.h).
+// Converts absl::Status to gRPC: code, message, and google.rpc details from ErrorDetails
+// (base/error_details.h).
 #pragma once
 
 #include <grpcpp/support/status.h>
@@ -14,13 +14,12 @@ class Status;
 
 namespace lectern {
 
-// Details are left out, largest first, rather than exceed 4 KiB (clients take 8 KiB of metadata).
-// The text of INTERNAL and UNKNOWN errors is for the log alone (CallRecord::Failed): it may name
-// paths.
+// Details that would exceed 4 KiB are left out (clients accept 8 KiB of metadata). The text of
+// INTERNAL and UNKNOWN errors goes only to the log (CallRecord::Failed), because it may name paths.
 google::rpc::Status ToRpcStatus(const absl::Status& status);
 grpc::Status ToGrpcStatus(const absl::Status& status);
 
-// "INVALID_ARGUMENT", ...: the label of the call metrics.
+// Returns "INVALID_ARGUMENT" and so on: the label grpc_status of the call metrics.
 std::string StatusName(grpc::StatusCode code);
 
 }  // namespace lectern

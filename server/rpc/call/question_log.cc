@@ -13,7 +13,7 @@ const char* FinishOf(const absl::Status& status) {
   return absl::IsDeadlineExceeded(status) ? "deadline" : "error";
 }
 
-// Model and document only where the request or the answer names them.
+// Adds model and document only if the request or the answer names them.
 std::vector<LogField> About(const char* finish, const std::string& model,
                             const std::string& document_id) {
   std::vector<LogField> fields = {{"finish_reason", finish}};

@@ -1,4 +1,4 @@
-// What the log tells about one question. Its text and its answer only under --log_prompts.
+// Log fields of one question. The question and the answer are logged only with --log_prompts.
 #pragma once
 
 #include <lectern/v1/ask.pb.h>
@@ -12,13 +12,13 @@
 
 namespace lectern {
 
-// The first 8 hexadecimal digits of a document's id, or "" if it is none.
+// Returns the first 8 hexadecimal digits of a document's id, or "" if `id` is not one.
 std::string ShortDocumentId(const std::string& id);
 
 // "stop", "length" or "stop_string".
 const char* Name(FinishReason reason);
 
-// One thread at a time.
+// Not thread-safe.
 class QuestionLog {
  public:
   QuestionLog(const v1::AskRequest& request, bool log_prompts);

@@ -8,7 +8,7 @@
 namespace lectern {
 
 void ServingState::Set(ServerState state, std::string explanation) {
-  // Held over both steps, so that watchers see changes in their order.
+  // Held during both steps, so that watchers see changes in order.
   absl::MutexLock watch_lock(&watch_mutex_);
   {
     absl::MutexLock lock(&mutex_);

@@ -1,4 +1,4 @@
-// Whether this server serves, why or why not, and the engine once it is there.
+// Whether the server takes calls, the explanation, and the engine once it exists.
 #pragma once
 
 #include <functional>
@@ -12,26 +12,26 @@
 
 namespace lectern {
 
-// kStopped: nothing runs any more; streams that would stay open for ever (health watches) end.
+// kStopped: nothing runs any more; streams that would otherwise never end (health watches) end.
 enum class ServerState { kLoading, kWarmingUp, kServing, kDraining, kStopped };
 
 // Thread-safe. Outlives the gRPC server.
 class ServingState {
  public:
   void Set(ServerState state, std::string explanation) ABSL_LOCKS_EXCLUDED(mutex_);
-  // From now on calls reach the engine. It must outlive the gRPC server.
+  // Calls reach the engine from now on. It must outlive the gRPC server.
   void SetEngine(Engine* engine) ABSL_LOCKS_EXCLUDED(mutex_);
 
   ServerState state() const ABSL_LOCKS_EXCLUDED(mutex_);
   std::string explanation() const ABSL_LOCKS_EXCLUDED(mutex_);
   Engine* engine() const ABSL_LOCKS_EXCLUDED(mutex_);  // null while models load
 
-  // The engine, or UNAVAILABLE (LOADING, WARMING_UP) with RetryInfo. While draining the engine
-  // itself refuses what it no longer accepts.
+  // Returns the engine, or UNAVAILABLE (LOADING, WARMING_UP) with RetryInfo. While draining, the
+  // engine itself refuses new work.
   absl::StatusOr<Engine*> Serving() const ABSL_LOCKS_EXCLUDED(mutex_);
 
-  // `changed` is called at once and on every change of state until Unwatch(); it must not call
-  // back.
+  // Calls `changed` at once and on every change of state until Unwatch(). `changed` must not call
+  // this object.
   using Watch = std::list<std::function<void(ServerState)>>::iterator;
   Watch AddWatch(std::function<void(ServerState)> changed) ABSL_LOCKS_EXCLUDED(watch_mutex_);
   void Unwatch(Watch watch) ABSL_LOCKS_EXCLUDED(watch_mutex_);

@@ -1,6 +1,7 @@
-// The writing half of a streaming call: events wait here while gRPC writes the one before, and
-// merge while they wait, so that a slow reader holds a bounded amount and never holds up the
-// engine. A reader that takes nothing for RpcEnvironment::slow_reader_timeout loses its call.
+// The writing half of a streaming call. Events wait here while gRPC writes the one before, and
+// merge while they wait, so that a slow reader holds a bounded amount of memory and never blocks
+// the engine. The call of a reader that takes no message for RpcEnvironment::slow_reader_timeout
+// ends.
 #pragma once
 
 #include <grpc/grpc.h>
@@ -27,13 +28,13 @@ namespace lectern {
 //
 // Lifetime: the call owns itself from Own() until gRPC is done with it; the engine may hold it
 // longer. Finish() may end in OnDone() on another thread before it returns, so everything that can
-// reach it runs under a reference of its own.
+// reach it holds a separate reference.
 template <typename Reactor, typename Response>
 class StreamWriter : public Reactor,
                      public std::enable_shared_from_this<StreamWriter<Reactor, Response>> {
  public:
   // `environment` outlives the call; gRPC keeps `context` until OnDone().
-  StreamWriter(const RpcEnvironment* environment, const char* method,
+  StreamWriter(const RpcEnvironment* environment, RpcMethod method,
                grpc::CallbackServerContext* context)
       : record_(environment, method, context),
         metrics_(environment->metrics),
@@ -42,7 +43,7 @@ class StreamWriter : public Reactor,
     metrics_->StreamOpened();
   }
 
-  // To be called once, on a call made by std::make_shared.
+  // Call once, on an object created by std::make_shared.
   void Own() { self_ = this->shared_from_this(); }
 
   void OnDone() override {
@@ -62,7 +63,7 @@ class StreamWriter : public Reactor,
     writing_ = false;
     metrics_->StreamBuffered(-1);
     waiting_.pop_front();
-    if (!ok) DropWaiting(0);  // the client has gone; OnCancel() tells the rest
+    if (!ok) DropWaiting(0);  // the client has gone; OnCancel() handles the rest
     Continue();
   }
 
@@ -78,7 +79,7 @@ class StreamWriter : public Reactor,
   void Write(Response event, MergeFunction merge) ABSL_LOCKS_EXCLUDED(write_mutex_) {
     absl::MutexLock lock(&write_mutex_);
     if (status_ || gone_) return;
-    // The first of them may be in gRPC's hands.
+    // gRPC may be writing the first.
     for (size_t i = waiting_.size(); i > (writing_ ? 1u : 0u); --i) {
       if (merge(waiting_[i - 1], event)) return;
     }
@@ -97,7 +98,7 @@ class StreamWriter : public Reactor,
     Continue();
   }
 
-  // Events that wait, the one being written included.
+  // Waiting events, including the one being written.
   size_t backlog() ABSL_LOCKS_EXCLUDED(write_mutex_) {
     absl::MutexLock lock(&write_mutex_);
     return waiting_.size();
@@ -111,7 +112,7 @@ class StreamWriter : public Reactor,
     return status_ ? status_->error_code() : grpc::StatusCode::CANCELLED;
   }
 
-  // All but the first `keep`; nothing more is taken.
+  // Drops all but the first `keep` events; later ones are ignored.
   void DropWaiting(size_t keep) ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mutex_) {
     gone_ = true;
     metrics_->StreamBuffered(-static_cast<int64_t>(waiting_.size() - keep));
@@ -125,8 +126,8 @@ class StreamWriter : public Reactor,
       write_start_ = SteadyClock::now();
       if (!alarm_is_set_) SetAlarm(timeout_);
       record_.Sent(waiting_.front().ByteSizeLong());
-      // Not before there is a message: initial metadata alone would commit the client to this call,
-      // and a refusal could no longer be retried elsewhere.
+      // Sent with the first message: initial metadata alone would commit the client to this call,
+      // and it could no longer retry a refusal elsewhere.
       if (!std::exchange(started_, true)) {
         context_->AddInitialMetadata(kRequestIdKey, identity().request_id);
       }
@@ -137,10 +138,10 @@ class StreamWriter : public Reactor,
     }
   }
 
-  // One alarm looks after all writes of a timeout's length; a write costs no timer.
+  // One alarm covers all writes within the timeout, so a write needs no timer.
   void SetAlarm(std::chrono::nanoseconds delay) ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mutex_) {
     alarm_is_set_ = true;
-    alarm_ = std::make_unique<grpc::Alarm>();  // the old one may be the one that rings
+    alarm_ = std::make_unique<grpc::Alarm>();  // the old alarm may be the one that fires
     alarm_->Set(gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
                              gpr_time_from_nanos(delay.count(), GPR_TIMESPAN)),
                 [weak = this->weak_from_this()](bool rang) {
@@ -165,8 +166,8 @@ class StreamWriter : public Reactor,
       DropWaiting(1);
       cancelling_ = true;  // so that the call stays until it has been cancelled
     }
-    // A status sent the usual way would wait behind the message that is not taken. This one passes
-    // it, but takes code and text only. OnCancel() tells the job.
+    // A regular status would wait for the message that is not taken. TryCancel() does not wait, but
+    // carries only a code and a text. OnCancel() cancels the job.
     grpc_call_cancel_with_status(context_->c_call(), GRPC_STATUS_RESOURCE_EXHAUSTED, kSlowReader,
                                  nullptr);
     absl::MutexLock lock(&write_mutex_);
@@ -180,7 +181,7 @@ class StreamWriter : public Reactor,
   grpc::CallbackServerContext* const context_;
   std::shared_ptr<StreamWriter> self_;
   absl::Mutex write_mutex_;
-  // The first is being written while writing_. A deque: StartWrite() keeps its address.
+  // While writing_, the first is being written. A deque, because StartWrite() keeps its address.
   std::deque<Response> waiting_ ABSL_GUARDED_BY(write_mutex_);
   bool started_ ABSL_GUARDED_BY(write_mutex_) = false;
   bool writing_ ABSL_GUARDED_BY(write_mutex_) = false;

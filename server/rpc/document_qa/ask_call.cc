@@ -28,8 +28,7 @@ absl::StatusOr<std::shared_ptr<Job>> SubmitAsk(const ServingState& serving,
                                                std::shared_ptr<AskSink> sink) {
   LECTERN_ASSIGN_OR_RETURN(Engine* const engine, serving.Serving());
   LECTERN_RETURN_IF_ERROR(identity.tenant.status());
-  LECTERN_ASSIGN_OR_RETURN(AskOptions options,
-                           FromProto(request, engine->models()[0]->info().default_policy));
+  LECTERN_ASSIGN_OR_RETURN(AskOptions options, FromProto(request));
   options.tenant = *identity.tenant;
   options.owner = identity.owner;
   options.request_id = identity.request_id;
@@ -46,9 +45,13 @@ v1::AskResponse AskEvents::New() const {
   return response;
 }
 
-v1::AskResponse AskEvents::Queued(uint32_t position) const {
+v1::AskResponse AskEvents::Queued(uint32_t position,
+                                  std::optional<absl::Duration> estimated_wait) const {
   v1::AskResponse response = New();
   response.mutable_queued()->set_position(position);
+  if (estimated_wait) {
+    *response.mutable_queued()->mutable_estimated_wait() = ToProto(*estimated_wait);
+  }
   return response;
 }
 
@@ -91,7 +94,7 @@ bool AskEvents::Merge(v1::AskResponse& last, const v1::AskResponse& next) {
 
 AskCall::AskCall(const RpcEnvironment* environment, grpc::CallbackServerContext* context,
                  const v1::AskRequest& request)
-    : StreamWriter(environment, "lectern.v1.DocumentQA/Ask", context),
+    : StreamWriter(environment, RpcMethod::kAsk, context),
       events_(request.answer_id(), request.after_seq()),
       log_(request, environment->log_prompts) {
   record().Received(request.ByteSizeLong());

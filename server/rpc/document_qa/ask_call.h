@@ -1,10 +1,11 @@
-// One Ask: the engine's events of a question as a stream of responses.
+// One call of Ask: sends the engine's events for a question as a stream of responses.
 #pragma once
 
 #include <lectern/v1/ask.pb.h>
 
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "server/engine/engine.h"
@@ -15,18 +16,18 @@
 
 namespace lectern {
 
-// Turns engine events into AskResponse messages: numbering, answer id, resume.
+// Converts engine events to AskResponse messages: numbers them, adds the answer id, resumes.
 class AskEvents {
  public:
   AskEvents(std::string answer_id, uint64_t after_seq);
 
-  v1::AskResponse Queued(uint32_t position) const;
+  v1::AskResponse Queued(uint32_t position, std::optional<absl::Duration> estimated_wait) const;
   v1::AskResponse Progress(AskStage stage, uint64_t done, uint64_t total) const;
-  // False when the client has seen this delta.
+  // Returns false if the client has received this delta.
   bool Delta(std::string_view text, uint32_t tokens, v1::AskResponse& out);
   v1::AskResponse Final(const Answer& answer);
 
-  // Merges an event into one of the same kind that waits.
+  // Merges an event into a waiting one of equal kind; false if they cannot be merged.
   static bool Merge(v1::AskResponse& last, const v1::AskResponse& next);
 
  private:
@@ -43,7 +44,7 @@ class AskCall final
   AskCall(const RpcEnvironment* environment, grpc::CallbackServerContext* context,
           const v1::AskRequest& request);
 
-  // Hands the question to the engine; ends the call if that refuses.
+  // Submits the question to the engine; ends the call if the engine refuses.
   void Start(const ServingState& serving, const v1::AskRequest& request);
 
   void OnCancel() override {
@@ -51,7 +52,9 @@ class AskCall final
     job_.Cancel();
   }
 
-  void OnQueued(uint32_t position) override { Write(events_.Queued(position), &AskEvents::Merge); }
+  void OnQueued(uint32_t position, std::optional<absl::Duration> estimated_wait) override {
+    Write(events_.Queued(position, estimated_wait), &AskEvents::Merge);
+  }
   void OnProgress(AskStage stage, uint64_t done, uint64_t total) override {
     Write(events_.Progress(stage, done, total), &AskEvents::Merge);
   }
@@ -61,11 +64,11 @@ class AskCall final
 
  private:
   AskEvents events_;
-  QuestionLog log_;  // until the engine has the question, and in its events
+  QuestionLog log_;  // used before the engine has the question, and by its events
   CallJob job_;
 };
 
-// Hands a question of the call to the engine. Refusals are returned, and the sink is not called.
+// Submits a question of the call to the engine. Returns refusals; the sink is not called then.
 absl::StatusOr<std::shared_ptr<Job>> SubmitAsk(const ServingState& serving,
                                                const v1::AskRequest& request,
                                                const CallIdentity& identity,

@@ -15,7 +15,7 @@ constexpr size_t kMaxTagBytes = 128;
 
 }  // namespace
 
-// The events of one question, with its tag.
+// Sends the events of one question, with its tag.
 class AskManyCall::TaggedSink : public AskSink {
  public:
   TaggedSink(std::shared_ptr<AskManyCall> call, std::string tag, const v1::AskRequest& request)
@@ -24,7 +24,9 @@ class AskManyCall::TaggedSink : public AskSink {
         events_(request.answer_id(), request.after_seq()),
         log_(request, call_->record().environment().log_prompts) {}
 
-  void OnQueued(uint32_t position) override { Write(events_.Queued(position)); }
+  void OnQueued(uint32_t position, std::optional<absl::Duration> estimated_wait) override {
+    Write(events_.Queued(position, estimated_wait));
+  }
   void OnProgress(AskStage stage, uint64_t done, uint64_t total) override {
     Write(events_.Progress(stage, done, total));
   }

@@ -14,7 +14,7 @@ class AskManyCall final : public QuestionStream<v1::AskManyRequest, v1::AskManyR
  public:
   AskManyCall(const RpcEnvironment* environment, const ServingState& serving,
               grpc::CallbackServerContext* context)
-      : QuestionStream(environment, "lectern.v1.DocumentQA/AskMany", serving, context) {}
+      : QuestionStream(environment, RpcMethod::kAskMany, serving, context) {}
 
  private:
   class TaggedSink;

@@ -1,5 +1,10 @@
 #include "server/rpc/document_qa/convert.h"
 
+#include <google/protobuf/descriptor.h>
+#include <google/protobuf/message.h>
+
+#include <span>
+#include <string>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -8,8 +13,7 @@
 namespace lectern {
 namespace {
 
-constexpr uint32_t kDefaultEvidenceSpans = 3;
-
+using google::protobuf::FieldDescriptor;
 using Violations = std::vector<FieldViolation>;
 
 ReadingMode ReadingFrom(v1::Reading reading, const char* field, Violations& violations) {
@@ -42,48 +46,75 @@ Priority PriorityFrom(v1::Priority priority, Priority unspecified, const char* f
   }
 }
 
+// Returns the values of `field` in `message`, none if it is unset. Enumerators count from 0 without
+// the proto's UNSPECIFIED.
+std::vector<int64_t> ValuesOf(const google::protobuf::Message& message,
+                              const FieldDescriptor& field) {
+  const google::protobuf::Reflection& reflection = *message.GetReflection();
+  if (field.is_repeated()) {
+    std::vector<int64_t> values;
+    for (int i = 0; i < reflection.FieldSize(message, &field); ++i) {
+      values.push_back(reflection.GetRepeatedUInt32(message, &field, i));
+    }
+    return values;
+  }
+  if (field.enum_type() != nullptr) {
+    const int value = reflection.GetEnumValue(message, &field);
+    return value == 0 ? std::vector<int64_t>{} : std::vector<int64_t>{value - 1};
+  }
+  if (!reflection.HasField(message, &field)) return {};
+  return {reflection.GetUInt32(message, &field)};
+}
+
+void SetValues(std::span<const int64_t> values, const FieldDescriptor& field,
+               google::protobuf::Message& message) {
+  const google::protobuf::Reflection& reflection = *message.GetReflection();
+  for (const int64_t value : values) {
+    if (field.is_repeated()) {
+      reflection.AddUInt32(&message, &field, static_cast<uint32_t>(value));
+    } else if (field.enum_type() != nullptr) {
+      reflection.SetEnumValue(&message, &field, static_cast<int>(value) + 1);
+    } else {
+      reflection.SetUInt32(&message, &field, static_cast<uint32_t>(value));
+    }
+  }
+}
+
+// Calls `visit` with every row of the policy table that requests set, and its field in the proto.
+template <typename Visit>
+void ForEachPolicyField(const Visit& visit) {
+  for (const PolicyField& row : kPolicyFields) {
+    if (row.set_by != PolicyField::SetBy::kRequests) continue;
+    visit(row, *v1::AttentionPolicy::descriptor()->FindFieldByName(std::string(row.name)));
+  }
+}
+
 AttentionChoice AttentionFrom(const v1::AttentionPolicy& policy, Violations& violations) {
   AttentionChoice choice;
   choice.exact = policy.exact();
-  if (policy.has_top_k()) choice.top_k = policy.top_k();
-  if (policy.has_ffn_top_k()) choice.ffn_top_k = policy.ffn_top_k();
-  if (policy.has_page_budget()) choice.page_budget = policy.page_budget();
-  if (policy.has_dense_up_to()) choice.dense_up_to = policy.dense_up_to();
   if (policy.has_max_error()) choice.max_error = policy.max_error();
   choice.fall_back_to_exact = policy.fall_back_to_exact();
-  choice.layer_top_k.assign(policy.layer_top_k().begin(), policy.layer_top_k().end());
-  switch (policy.tail()) {
-    case v1::AttentionPolicy::TAIL_UNSPECIFIED:
-      break;
-    case v1::AttentionPolicy::TAIL_NONE:
-      choice.tail = AttentionPolicy::Tail::kNone;
-      break;
-    case v1::AttentionPolicy::TAIL_MEAN:
-      choice.tail = AttentionPolicy::Tail::kMean;
-      break;
-    default:
-      violations.push_back({"attention.tail", "is not a value of Tail"});
-  }
+  ForEachPolicyField([&](const PolicyField& row, const FieldDescriptor& field) {
+    const std::vector<int64_t> values = ValuesOf(policy, field);
+    if (values.empty()) return;
+    if (row.CanHold(values)) return choice.overrides.Set(row, values);
+    violations.push_back({absl::StrCat("attention.", field.name()),
+                          absl::StrCat("is not a value of ", field.enum_type()->name())});
+  });
   return choice;
 }
 
-void ApplyQuality(const v1::AskRequest& request, const AttentionPolicy& default_policy,
-                  AskOptions& options, Violations& violations) {
-  if (request.quality() == v1::AskRequest::QUALITY_UNSPECIFIED) return;
-  if (request.has_attention()) {
-    violations.push_back({"quality", "must not be set together with attention"});
-    return;
-  }
-  switch (request.quality()) {
-    case v1::AskRequest::QUALITY_EXACT:
-      options.attention.exact = true;
-      break;
+Quality QualityFrom(v1::AskRequest::Quality quality, Violations& violations) {
+  switch (quality) {
+    case v1::AskRequest::QUALITY_UNSPECIFIED:
+      return Quality::kDefault;
     case v1::AskRequest::QUALITY_HIGH:
-      if (default_policy.top_k > 0) options.attention.top_k = 2 * default_policy.top_k;
-      options.attention.dense_up_to = default_policy.dense_up_to;
-      break;
+      return Quality::kHigh;
+    case v1::AskRequest::QUALITY_EXACT:
+      return Quality::kExact;
     default:
       violations.push_back({"quality", "is not a value of Quality"});
+      return Quality::kDefault;
   }
 }
 
@@ -111,11 +142,6 @@ v1::Answer::FinishReason ToProto(FinishReason reason) {
   return v1::Answer::FINISH_REASON_UNSPECIFIED;
 }
 
-double Rate(uint64_t tokens, absl::Duration duration) {
-  const double seconds = absl::ToDoubleSeconds(duration);
-  return seconds > 0 ? static_cast<double>(tokens) / seconds : 0;
-}
-
 }  // namespace
 
 absl::StatusOr<UploadOptions> FromProto(const v1::UploadMetadata& metadata) {
@@ -137,8 +163,7 @@ absl::StatusOr<UploadOptions> FromProto(const v1::UploadMetadata& metadata) {
   return options;
 }
 
-absl::StatusOr<AskOptions> FromProto(const v1::AskRequest& request,
-                                     const AttentionPolicy& default_policy) {
+absl::StatusOr<AskOptions> FromProto(const v1::AskRequest& request) {
   Violations violations;
   AskOptions options{.question = request.question(), .model = request.model()};
   if (request.source_case() == v1::AskRequest::kDocumentId) {
@@ -150,7 +175,7 @@ absl::StatusOr<AskOptions> FromProto(const v1::AskRequest& request,
     violations.push_back({"source", "must be either document_id or inline_text"});
   }
   options.attention = AttentionFrom(request.attention(), violations);
-  ApplyQuality(request, default_policy, options, violations);
+  options.attention.quality = QualityFrom(request.quality(), violations);
   options.reading = ReadingFrom(request.reading(), "reading", violations);
   options.priority =
       PriorityFrom(request.priority(), Priority::kInteractive, "priority", violations);
@@ -159,8 +184,7 @@ absl::StatusOr<AskOptions> FromProto(const v1::AskRequest& request,
   options.sampling.seed = request.sampling().seed();
   options.max_new_tokens = request.max_new_tokens();
   options.stop.assign(request.stop().begin(), request.stop().end());
-  options.max_evidence_spans =
-      request.has_max_evidence_spans() ? request.max_evidence_spans() : kDefaultEvidenceSpans;
+  if (request.has_max_evidence_spans()) options.max_evidence_spans = request.max_evidence_spans();
   options.disable_reuse = request.disable_reuse();
   if (request.answer_id().size() > 64) {
     violations.push_back({"answer_id", "must be at most 64 bytes"});
@@ -191,13 +215,9 @@ v1::AttentionPolicy ToProto(const AttentionPolicy& policy) {
     proto.set_exact(true);
     return proto;
   }
-  proto.set_top_k(static_cast<uint32_t>(policy.top_k));
-  proto.set_tail(policy.tail == AttentionPolicy::Tail::kMean ? v1::AttentionPolicy::TAIL_MEAN
-                                                             : v1::AttentionPolicy::TAIL_NONE);
-  if (policy.ffn_top_k > 0) proto.set_ffn_top_k(static_cast<uint32_t>(policy.ffn_top_k));
-  if (policy.page_budget > 0) proto.set_page_budget(static_cast<uint32_t>(policy.page_budget));
-  if (policy.dense_up_to > 0) proto.set_dense_up_to(static_cast<uint32_t>(policy.dense_up_to));
-  for (const int64_t k : policy.layer_k) proto.add_layer_top_k(static_cast<uint32_t>(k));
+  ForEachPolicyField([&](const PolicyField& row, const FieldDescriptor& field) {
+    SetValues(row.Values(policy), field, proto);
+  });
   return proto;
 }
 
@@ -258,8 +278,8 @@ v1::Answer ToProto(const Answer& answer) {
   *timings.mutable_time_to_first_text() = ToProto(answer.timings.time_to_first_text);
   *timings.mutable_decode() = ToProto(answer.timings.decode);
   *timings.mutable_total() = ToProto(answer.timings.total);
-  timings.set_prefill_tokens_per_second(Rate(answer.usage.tokens_computed, answer.timings.prefill));
-  timings.set_decode_tokens_per_second(Rate(answer.usage.generated_tokens, answer.timings.decode));
+  timings.set_prefill_tokens_per_second(answer.prefill_tokens_per_second());
+  timings.set_decode_tokens_per_second(answer.decode_tokens_per_second());
   proto.set_considered_ratio(answer.considered_ratio);
   proto.set_evidence_strength(answer.evidence_strength);
   proto.set_question_coverage(answer.question_coverage);
@@ -307,7 +327,7 @@ v1::Limits ToProto(const EngineLimits& limits) {
   proto.set_max_question_bytes(limits.max_question_bytes);
   proto.set_max_new_tokens(limits.max_new_tokens);
   proto.set_default_max_new_tokens(limits.default_max_new_tokens);
-  proto.set_max_top_k(limits.max_top_k);
+  proto.set_max_top_k(kMaxTopK);
   proto.set_max_evidence_spans(limits.max_evidence_spans);
   proto.set_max_stop_strings(limits.max_stop_strings);
   return proto;

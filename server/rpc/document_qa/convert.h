@@ -1,5 +1,6 @@
-// Between the proto messages and the engine's types. No logic: what a message may say is checked by
-// the engine; here only what proto alone can express wrongly (unknown enum values, a missing part).
+// Converts between the proto messages and the engine's types. No logic: the engine checks requests
+// and resolves them; only what the messages alone can get wrong is checked here (unknown enum
+// values, a missing part, the length of an answer's id, which the engine does not know).
 #pragma once
 
 #include <lectern/v1/ask.pb.h>
@@ -15,8 +16,7 @@ namespace lectern {
 
 // INVALID_ARGUMENT with all violations.
 absl::StatusOr<UploadOptions> FromProto(const v1::UploadMetadata& metadata);
-absl::StatusOr<AskOptions> FromProto(const v1::AskRequest& request,
-                                     const AttentionPolicy& default_policy);
+absl::StatusOr<AskOptions> FromProto(const v1::AskRequest& request);
 
 google::protobuf::Duration ToProto(absl::Duration duration);
 google::protobuf::Timestamp ToProto(absl::Time time);

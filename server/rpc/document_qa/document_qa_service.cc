@@ -48,7 +48,7 @@ class DocumentQaService final : public v1::DocumentQA::CallbackService {
   grpc::ServerUnaryReactor* GetDocument(grpc::CallbackServerContext* context,
                                         const v1::GetDocumentRequest* request,
                                         v1::Document* response) override {
-    return Unary(context, "lectern.v1.DocumentQA/GetDocument", *request, *response,
+    return Unary(context, RpcMethod::kGetDocument, *request, *response,
                  [&](Engine& engine, const std::string& owner) {
                    const auto document = engine.GetDocument(request->id(), owner);
                    if (document.ok()) *response = ToProto(*document);
@@ -59,7 +59,7 @@ class DocumentQaService final : public v1::DocumentQA::CallbackService {
   grpc::ServerUnaryReactor* ListDocuments(grpc::CallbackServerContext* context,
                                           const v1::ListDocumentsRequest* request,
                                           v1::ListDocumentsResponse* response) override {
-    return Unary(context, "lectern.v1.DocumentQA/ListDocuments", *request, *response,
+    return Unary(context, RpcMethod::kListDocuments, *request, *response,
                  [&](Engine& engine, const std::string& owner) {
                    const auto page = engine.ListDocuments(
                        request->page_size(), request->page_token(), request->model(), owner);
@@ -76,7 +76,7 @@ class DocumentQaService final : public v1::DocumentQA::CallbackService {
   grpc::ServerUnaryReactor* DeleteDocument(grpc::CallbackServerContext* context,
                                            const v1::DeleteDocumentRequest* request,
                                            v1::DeleteDocumentResponse* response) override {
-    return Unary(context, "lectern.v1.DocumentQA/DeleteDocument", *request, *response,
+    return Unary(context, RpcMethod::kDeleteDocument, *request, *response,
                  [&](Engine& engine, const std::string& owner) {
                    const auto freed = engine.DeleteDocument(request->id(), owner);
                    if (freed.ok()) response->set_freed_bytes(*freed);
@@ -87,7 +87,7 @@ class DocumentQaService final : public v1::DocumentQA::CallbackService {
   grpc::ServerUnaryReactor* ListModels(grpc::CallbackServerContext* context,
                                        const v1::ListModelsRequest* request,
                                        v1::ListModelsResponse* response) override {
-    return Unary(context, "lectern.v1.DocumentQA/ListModels", *request, *response,
+    return Unary(context, RpcMethod::kListModels, *request, *response,
                  [&](Engine& engine, const std::string&) {
                    for (const auto& model : engine.models()) {
                      *response->add_models() = ToProto(model->info());
@@ -99,8 +99,8 @@ class DocumentQaService final : public v1::DocumentQA::CallbackService {
   grpc::ServerUnaryReactor* GetServerStatus(grpc::CallbackServerContext* context,
                                             const v1::GetServerStatusRequest*,
                                             v1::ServerStatus* response) override {
-    CallRecord record(&environment_, "lectern.v1.DocumentQA/GetServerStatus", context);
-    // Works while the server loads, unlike the others.
+    CallRecord record(&environment_, RpcMethod::kGetServerStatus, context);
+    // Unlike the other methods, works while the server loads.
     const absl::Status status = record.identity().tenant.status();
     if (status.ok()) FillStatus(*response);
     return EndUnary(record, context, *response, status);
@@ -108,7 +108,7 @@ class DocumentQaService final : public v1::DocumentQA::CallbackService {
 
  private:
   template <typename Request, typename Response, typename Work>
-  grpc::ServerUnaryReactor* Unary(grpc::CallbackServerContext* context, const char* method,
+  grpc::ServerUnaryReactor* Unary(grpc::CallbackServerContext* context, RpcMethod method,
                                   const Request& request, const Response& response,
                                   const Work& work) const {
     return EngineUnary(environment_, *serving_, context, method, request, response, work);
@@ -157,32 +157,7 @@ class DocumentQaService final : public v1::DocumentQA::CallbackService {
   const absl::Time start_;
 };
 
-// Calls of methods that no service has: refused, counted as "other".
-class UnknownMethods final : public grpc::CallbackGenericService {
- public:
-  explicit UnknownMethods(const RpcEnvironment& environment) : environment_(environment) {}
-
-  grpc::ServerGenericBidiReactor* CreateReactor(
-      grpc::GenericCallbackServerContext* context) override {
-    class Refusal final : public grpc::ServerGenericBidiReactor {
-     public:
-      Refusal() { Finish(grpc::Status(grpc::StatusCode::UNIMPLEMENTED, "unknown method")); }
-      void OnDone() override { delete this; }
-    };
-    CallRecord(&environment_, context->method(), context).Finish(grpc::StatusCode::UNIMPLEMENTED);
-    return new Refusal;
-  }
-
- private:
-  const RpcEnvironment environment_;
-};
-
 }  // namespace
-
-std::unique_ptr<grpc::CallbackGenericService> NewUnknownMethodService(
-    const RpcEnvironment& environment) {
-  return std::make_unique<UnknownMethods>(environment);
-}
 
 std::unique_ptr<grpc::Service> NewDocumentQaService(ServingState* serving,
                                                     const RpcEnvironment& environment,

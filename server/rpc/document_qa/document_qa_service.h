@@ -1,8 +1,7 @@
-// lectern.v1.DocumentQA on gRPC's callback API: no thread per stream. Handlers are thin: check that
-// the server serves, convert, hand to the engine, convert back.
+// lectern.v1.DocumentQA on gRPC's callback API: no thread per stream. Handlers check that the
+// server takes calls, convert the request, call the engine, and convert the result.
 #pragma once
 
-#include <grpcpp/generic/async_generic_service.h>
 #include <grpcpp/server_context.h>
 #include <grpcpp/support/server_callback.h>
 
@@ -19,7 +18,7 @@ class Service;
 
 namespace lectern {
 
-// What GetServerStatus tells that does not change.
+// Constant facts that GetServerStatus reports.
 struct ServerFacts {
   std::string isa;
   uint32_t threads = 0;
@@ -30,9 +29,5 @@ struct ServerFacts {
 std::unique_ptr<grpc::Service> NewDocumentQaService(ServingState* serving,
                                                     const RpcEnvironment& environment,
                                                     const ServerFacts& facts);
-
-// Refuses every method that no registered service has, so that such calls are counted, too.
-std::unique_ptr<grpc::CallbackGenericService> NewUnknownMethodService(
-    const RpcEnvironment& environment);
 
 }  // namespace lectern

@@ -1,5 +1,5 @@
-// A stream of many questions that are answered side by side: reads while there is room, keeps the
-// jobs, and ends when the client has closed its half and every question has ended.
+// A stream of many questions that are answered concurrently. It reads while there is room, keeps
+// the jobs, and ends when the client has closed its half and every question has ended.
 #pragma once
 
 #include <map>
@@ -14,7 +14,7 @@
 namespace lectern {
 
 inline constexpr uint32_t kMaxOpenAsksPerStream = 32;
-// A client that does not read is not read from either, once this many events wait for it.
+// No more requests are read from a client for which this many events wait.
 inline constexpr size_t kMaxBacklogPerStream = 256;
 
 template <typename Request, typename Response>
@@ -22,7 +22,7 @@ class QuestionStream : public StreamWriter<grpc::ServerBidiReactor<Request, Resp
   using Writer = StreamWriter<grpc::ServerBidiReactor<Request, Response>, Response>;
 
  public:
-  QuestionStream(const RpcEnvironment* environment, const char* method, const ServingState& serving,
+  QuestionStream(const RpcEnvironment* environment, RpcMethod method, const ServingState& serving,
                  grpc::CallbackServerContext* context)
       : Writer(environment, method, context), serving_(serving) {}
 
@@ -63,16 +63,16 @@ class QuestionStream : public StreamWriter<grpc::ServerBidiReactor<Request, Resp
   }
 
  protected:
-  // A message has come. Called for one message at a time.
+  // Handles a message. Called for one message at a time.
   virtual void Handle(const Request& request) = 0;
 
-  // Makes `key` that of an open question; false if it is one already.
+  // Adds an open question with this key; false if there is one.
   bool Open(const std::string& key) ABSL_LOCKS_EXCLUDED(mutex_) {
     absl::MutexLock lock(&mutex_);
     return open_.try_emplace(key).second;
   }
 
-  // Hands the question to the engine; its refusal goes to the sink, too. The sink closes the key.
+  // Submits the question to the engine. A refusal also goes to the sink, which closes the key.
   void Submit(const std::string& key, const v1::AskRequest& request,
               const std::shared_ptr<AskSink>& sink) ABSL_LOCKS_EXCLUDED(mutex_) {
     absl::StatusOr<std::shared_ptr<Job>> job =
@@ -85,13 +85,13 @@ class QuestionStream : public StreamWriter<grpc::ServerBidiReactor<Request, Resp
     if (cancelled_) open->second.Cancel();
   }
 
-  // Ends the open question; there may be none, if it ended while the message travelled.
+  // Cancels the open question. There may be none: it may have ended in the meantime.
   void CancelQuestion(const std::string& key) ABSL_LOCKS_EXCLUDED(mutex_) {
     absl::MutexLock lock(&mutex_);
     if (const auto open = open_.find(key); open != open_.end()) open->second.Cancel();
   }
 
-  // The question of `key` has ended: makes room for the next, or ends the stream.
+  // Closes the question of `key`, which has ended: makes room for the next, or ends the stream.
   void Close(const std::string& key) ABSL_LOCKS_EXCLUDED(mutex_) {
     const auto keep = this->shared_from_this();
     absl::MutexLock lock(&mutex_);
@@ -109,7 +109,8 @@ class QuestionStream : public StreamWriter<grpc::ServerBidiReactor<Request, Resp
     this->End(cancelled_ ? absl::CancelledError("cancelled") : absl::OkStatus());
   }
 
-  // Without room the client waits in flow control until a question ends or it has read some events.
+  // Without room, the client waits in flow control until a question ends or it has read some
+  // events.
   void ReadIfRoom() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     if (reading_ || half_closed_ || open_.size() >= kMaxOpenAsksPerStream ||
         this->backlog() >= kMaxBacklogPerStream) {

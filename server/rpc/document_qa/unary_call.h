@@ -1,4 +1,4 @@
-// Unary calls that need no job: record, answer, end.
+// Unary calls that need no job: they are recorded, answered and ended at once.
 #pragma once
 
 #include <grpcpp/server_context.h>
@@ -29,11 +29,11 @@ grpc::ServerUnaryReactor* EndUnary(CallRecord& record, grpc::CallbackServerConte
   return reactor;
 }
 
-// `work` fills the response: absl::Status work(Engine&, const std::string& owner).
+// Runs `work`, which fills the response: absl::Status work(Engine&, const std::string& owner).
 template <typename Request, typename Response, typename Work>
 grpc::ServerUnaryReactor* EngineUnary(const RpcEnvironment& environment,
                                       const ServingState& serving,
-                                      grpc::CallbackServerContext* context, const char* method,
+                                      grpc::CallbackServerContext* context, RpcMethod method,
                                       const Request& request, const Response& response,
                                       const Work& work) {
   CallRecord record(&environment, method, context);

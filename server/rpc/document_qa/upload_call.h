@@ -1,4 +1,4 @@
-// One UploadDocument: bytes in, progress out, then the document.
+// One call of UploadDocument: receives bytes, sends progress and then the document.
 #pragma once
 
 #include <lectern/v1/document.pb.h>
@@ -22,8 +22,7 @@ class UploadCall final
  public:
   UploadCall(const RpcEnvironment* environment, const ServingState& serving,
              grpc::CallbackServerContext* context)
-      : StreamWriter(environment, "lectern.v1.DocumentQA/UploadDocument", context),
-        serving_(serving) {}
+      : StreamWriter(environment, RpcMethod::kUploadDocument, context), serving_(serving) {}
 
   void Start();
   void OnReadDone(bool ok) override;
@@ -45,7 +44,7 @@ class UploadCall final
 
   const ServingState& serving_;
   v1::UploadDocumentRequest request_;  // being read
-  std::unique_ptr<Upload> upload_;     // used by read events alone, which come one at a time
+  std::unique_ptr<Upload> upload_;     // used only by read events, which come one at a time
   uint64_t expected_bytes_ = 0;
   CallJob job_;
 };

@@ -21,7 +21,7 @@ Response StatusOf(ServerState state) {
   return response;
 }
 
-// The newest status replaces one that waits.
+// Replaces a waiting status by a newer one.
 bool Merge(Response& last, const Response& next) {
   last = next;
   return true;
@@ -31,7 +31,7 @@ class WatchCall final : public StreamWriter<grpc::ServerWriteReactor<Response>, 
  public:
   WatchCall(const RpcEnvironment* environment, grpc::CallbackServerContext* context,
             ServingState* serving)
-      : StreamWriter(environment, "grpc.health.v1.Health/Watch", context), serving_(serving) {}
+      : StreamWriter(environment, RpcMethod::kHealthWatch, context), serving_(serving) {}
 
   void Start(bool known) {
     if (!known) {
@@ -79,7 +79,7 @@ class HealthServiceImpl final : public health::Health::CallbackService {
   grpc::ServerUnaryReactor* Check(grpc::CallbackServerContext* context,
                                   const health::HealthCheckRequest* request,
                                   Response* response) override {
-    CallRecord record(&environment_, "grpc.health.v1.Health/Check", context);
+    CallRecord record(&environment_, RpcMethod::kHealthCheck, context);
     grpc::Status status = grpc::Status::OK;
     if (IsKnown(request->service())) {
       *response = StatusOf(serving_->state());

@@ -1,4 +1,4 @@
-// grpc.health.v1.Health.
+// The gRPC health checking service.
 #pragma once
 
 #include <grpcpp/server_context.h>

@@ -58,7 +58,7 @@ std::string TimingsJson(const Timings& timings) {
                {"total_seconds", seconds(timings.total)}});
 }
 
-// What an answer gives. `delta` is not of the answer: the text since the response before.
+// The outputs of an answer. The output `delta` is separate: the text since the previous response.
 constexpr char kDelta[] = "delta";
 struct Output {
   const char* name;
@@ -133,7 +133,7 @@ absl::StatusOr<v1::AskRequest> AskOf(const inference::ModelInferRequest& request
   std::map<std::string, std::string> inputs = ReadInputs(request, violations);
   v1::AskRequest ask;
   ask.set_model(request.model_name());
-  if (violations.empty()) {  // what is missing may be what was wrong
+  if (violations.empty()) {  // else the missing input may be the wrong one
     if (inputs.count("question") == 0) violations.push_back({"inputs.question", "must be given"});
     if (inputs.count("document") + inputs.count("document_id") != 1) {
       violations.push_back({"inputs", "must have either document or document_id"});

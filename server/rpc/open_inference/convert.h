@@ -1,5 +1,6 @@
-// Between the Open Inference Protocol's messages and Ask's. No logic: what a question may say is
-// checked where Ask's is, and only what these messages alone can express wrongly is checked here.
+// Converts between the messages of the Open Inference Protocol and those of Ask. No logic:
+// questions are checked as those of Ask are; only what these messages alone can get wrong is
+// checked here.
 #pragma once
 
 #include <inference/open_inference.pb.h>
@@ -18,25 +19,26 @@ namespace lectern::open_inference {
 // INVALID_ARGUMENT with all violations.
 absl::StatusOr<v1::AskRequest> AskOf(const inference::ModelInferRequest& request);
 
-// There is one version of a model, "1". INVALID_ARGUMENT unless `version` is it, or empty.
+// A model has one version, "1". INVALID_ARGUMENT unless `version` is "1" or empty.
 absl::Status CheckVersion(const std::string& version, const char* field);
 
-// The engine's error about fields of Ask as one about inputs and parameters; other errors as they
-// are.
+// Renames the fields of Ask in an error of the engine to inputs and parameters; returns other
+// errors unchanged.
 absl::Status WithNamesOfInputs(const absl::Status& status);
 
 inference::ModelMetadataResponse MetadataOf(const ModelInfo& model);
 inference::ModelConfig ConfigOf(const ModelInfo& model);
 
-// The responses to one request: its id, the outputs it asks for, the form of its tensors.
+// Builds the responses to one request: its id, the outputs it asks for, the form of its tensors.
 class InferResponses {
  public:
   explicit InferResponses(const inference::ModelInferRequest& request);
 
-  // A piece of the answer; false if the request does not ask for the output `delta`.
+  // Builds a response with the next piece of the answer; false if the request does not ask for the
+  // output `delta`.
   bool Delta(std::string_view text, inference::ModelInferResponse& out);
   inference::ModelInferResponse Final(const Answer& answer) const;
-  // No outputs.
+  // A response without outputs.
   inference::ModelInferResponse Empty() const;
 
  private:

@@ -11,7 +11,7 @@ InferCall::InferCall(const RpcEnvironment* environment, grpc::CallbackServerCont
                      inference::ModelInferResponse* response)
     : context_(context),
       response_(response),
-      record_(environment, "inference.GRPCInferenceService/ModelInfer", context),
+      record_(environment, RpcMethod::kModelInfer, context),
       responses_(request) {
   record_.Received(request.ByteSizeLong());
 }

@@ -1,4 +1,4 @@
-// One ModelInfer: a question whose answer comes in one piece.
+// One call of ModelInfer: a question whose answer is one message.
 #pragma once
 
 #include <inference/open_inference.pb.h>
@@ -14,7 +14,7 @@
 
 namespace lectern::open_inference {
 
-// Lifetime as StreamWriter's: it owns itself from Own() until gRPC is done with it.
+// Owns itself from Own() until gRPC is done with it, like StreamWriter.
 class InferCall final : public grpc::ServerUnaryReactor,
                         public AskSink,
                         public std::enable_shared_from_this<InferCall> {
@@ -23,7 +23,7 @@ class InferCall final : public grpc::ServerUnaryReactor,
             const inference::ModelInferRequest& request, inference::ModelInferResponse* response);
 
   void Own() { self_ = shared_from_this(); }
-  // Hands the question to the engine; ends the call if that refuses.
+  // Submits the question to the engine; ends the call if the engine refuses.
   void Start(const ServingState& serving, const inference::ModelInferRequest& request);
 
   void OnCancel() override {
@@ -32,7 +32,7 @@ class InferCall final : public grpc::ServerUnaryReactor,
   }
   void OnDone() override;
 
-  void OnQueued(uint32_t) override {}
+  void OnQueued(uint32_t, std::optional<absl::Duration>) override {}
   void OnProgress(AskStage, uint64_t, uint64_t) override {}
   void OnText(std::string_view, uint32_t tokens) override { log_->OnText(tokens); }
   void OnAnswer(const Answer& answer) override;
@@ -45,7 +45,7 @@ class InferCall final : public grpc::ServerUnaryReactor,
   inference::ModelInferResponse* const response_;
   CallRecord record_;
   const InferResponses responses_;
-  std::optional<QuestionLog> log_;  // of the question, once there is one
+  std::optional<QuestionLog> log_;  // set once the request is a valid question
   CallJob job_;
   grpc::StatusCode code_ = grpc::StatusCode::OK;  // before Finish()
   std::shared_ptr<InferCall> self_;

@@ -19,32 +19,14 @@ using nlohmann::json;
 
 constexpr size_t kMaxJsonBytes = 16 << 10;
 
-// A field of AskRequest, or of one of its messages.
-struct Parameter {
-  const char* name;
-  const char* message;  // "": AskRequest itself
-};
-constexpr std::array kParameters = {Parameter{"max_new_tokens", ""},
-                                    Parameter{"max_evidence_spans", ""},
-                                    Parameter{"stop", ""},
-                                    Parameter{"reading", ""},
-                                    Parameter{"quality", ""},
-                                    Parameter{"priority", ""},
-                                    Parameter{"disable_reuse", ""},
-                                    Parameter{"exact", "attention"},
-                                    Parameter{"top_k", "attention"},
-                                    Parameter{"tail", "attention"},
-                                    Parameter{"layer_top_k", "attention"},
-                                    Parameter{"ffn_top_k", "attention"},
-                                    Parameter{"page_budget", "attention"},
-                                    Parameter{"dense_up_to", "attention"},
-                                    Parameter{"max_error", "attention"},
-                                    Parameter{"fall_back_to_exact", "attention"},
-                                    Parameter{"temperature", "sampling"},
-                                    Parameter{"top_p", "sampling"},
-                                    Parameter{"seed", "sampling"}};
-// Sent by Triton's client, which asks for a last response even if that is empty. Here every request
-// has one, and it is never empty.
+// The fields of AskRequest that are parameters, and the messages in it whose fields all are.
+constexpr std::array kAskParameters = {
+    "max_new_tokens", "max_evidence_spans", "stop",         "reading",
+    "quality",        "priority",           "disable_reuse"};
+constexpr std::array kMessages = {"attention", "sampling"};
+
+// Sent by Triton's client to get a last response even if it is empty. Here every request has a last
+// response, which is never empty.
 constexpr char kEmptyFinalResponse[] = "triton_enable_empty_final_response";
 
 json JsonOf(const inference::InferParameter& parameter) {
@@ -109,7 +91,8 @@ std::string SetText(Message& message, const FieldDescriptor& field, const json& 
   return "";
 }
 
-// Sets (or, of a repeated field, adds) one value; else what would have been allowed.
+// Sets one value, or adds it to a repeated field. Returns what is allowed if the value is not, else
+// "".
 std::string SetValue(Message& message, const FieldDescriptor& field, const json& value) {
   const auto* reflection = message.GetReflection();
   switch (field.cpp_type()) {
@@ -138,27 +121,32 @@ std::string Set(Message& message, const FieldDescriptor& field, const json& valu
   return "";
 }
 
-std::string KnownNames() {
-  return absl::StrJoin(kParameters, ", ", [](std::string* out, const Parameter& parameter) {
-    out->append(parameter.name);
-  });
+const FieldDescriptor& MessageField(const char* name) {
+  return *v1::AskRequest::descriptor()->FindFieldByName(name);
 }
 
-// What is wrong with the parameter, or "".
+std::string KnownNames() {
+  std::vector<std::string> names(kAskParameters.begin(), kAskParameters.end());
+  for (const char* name : kMessages) {
+    const auto& message = *MessageField(name).message_type();
+    for (int i = 0; i < message.field_count(); ++i) names.push_back(message.field(i)->name());
+  }
+  return absl::StrJoin(names, ", ");
+}
+
+// Returns what is wrong with the parameter, or "".
 std::string Apply(const std::string& name, const json& value, v1::AskRequest& ask) {
   if (name == kEmptyFinalResponse) return "";
-  const auto known =
-      std::find_if(kParameters.begin(), kParameters.end(),
-                   [&](const Parameter& parameter) { return name == parameter.name; });
-  if (known == kParameters.end()) {
-    return absl::StrCat("is not a parameter; there are ", KnownNames());
+  if (std::find(kAskParameters.begin(), kAskParameters.end(), name) != kAskParameters.end()) {
+    return Set(ask, *v1::AskRequest::descriptor()->FindFieldByName(name), value);
   }
-  Message* message = &ask;
-  if (*known->message != '\0') {
-    const FieldDescriptor* part = ask.GetDescriptor()->FindFieldByName(known->message);
-    message = ask.GetReflection()->MutableMessage(&ask, part);
+  for (const char* part : kMessages) {
+    const FieldDescriptor& message = MessageField(part);
+    const FieldDescriptor* field = message.message_type()->FindFieldByName(name);
+    if (field == nullptr) continue;
+    return Set(*ask.GetReflection()->MutableMessage(&ask, &message), *field, value);
   }
-  return Set(*message, *message->GetDescriptor()->FindFieldByName(known->name), value);
+  return absl::StrCat("is not a parameter; there are ", KnownNames());
 }
 
 }  // namespace

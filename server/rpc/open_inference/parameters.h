@@ -1,4 +1,4 @@
-// What parameters of a request mean: each is a field of AskRequest, with that field's type.
+// Parameters of a request. Each is a field of AskRequest, with that field's type.
 #pragma once
 
 #include <inference/open_inference.pb.h>

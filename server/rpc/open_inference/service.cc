@@ -21,7 +21,7 @@ class OpenInferenceService final : public inference::GRPCInferenceService::Callb
                                        const inference::ServerLiveRequest*,
                                        inference::ServerLiveResponse* response) override {
     response->set_live(true);
-    CallRecord record(&environment_, "inference.GRPCInferenceService/ServerLive", context);
+    CallRecord record(&environment_, RpcMethod::kServerLive, context);
     return EndUnary(record, context, *response, absl::OkStatus());
   }
 
@@ -29,17 +29,17 @@ class OpenInferenceService final : public inference::GRPCInferenceService::Callb
                                         const inference::ServerReadyRequest*,
                                         inference::ServerReadyResponse* response) override {
     response->set_ready(IsReady());
-    CallRecord record(&environment_, "inference.GRPCInferenceService/ServerReady", context);
+    CallRecord record(&environment_, RpcMethod::kServerReady, context);
     return EndUnary(record, context, *response, absl::OkStatus());
   }
 
   grpc::ServerUnaryReactor* ModelReady(grpc::CallbackServerContext* context,
                                        const inference::ModelReadyRequest* request,
                                        inference::ModelReadyResponse* response) override {
-    // The engine is there when the server is ready. An unknown model is one that is not ready.
+    // The engine exists when the server is ready. An unknown model is not ready.
     response->set_ready(IsReady() && open_inference::CheckVersion(request->version(), "").ok() &&
                         FindModel(serving_->engine()->models(), request->name(), "").ok());
-    return Tell("inference.GRPCInferenceService/ModelReady", context, *response);
+    return EndForCaller(RpcMethod::kModelReady, context, *response);
   }
 
   grpc::ServerUnaryReactor* ServerMetadata(grpc::CallbackServerContext* context,
@@ -49,21 +49,21 @@ class OpenInferenceService final : public inference::GRPCInferenceService::Callb
     response->set_version(environment_.version);
     response->add_extensions("model_stream_infer");
     response->add_extensions("parameters");
-    return Tell("inference.GRPCInferenceService/ServerMetadata", context, *response);
+    return EndForCaller(RpcMethod::kServerMetadata, context, *response);
   }
 
   grpc::ServerUnaryReactor* ModelMetadata(grpc::CallbackServerContext* context,
                                           const inference::ModelMetadataRequest* request,
                                           inference::ModelMetadataResponse* response) override {
     return AboutModel(
-        "inference.GRPCInferenceService/ModelMetadata", context, *request, *response,
+        RpcMethod::kModelMetadata, context, *request, *response,
         [&](const ModelInfo& model) { *response = open_inference::MetadataOf(model); });
   }
 
   grpc::ServerUnaryReactor* ModelConfig(grpc::CallbackServerContext* context,
                                         const inference::ModelConfigRequest* request,
                                         inference::ModelConfigResponse* response) override {
-    return AboutModel("inference.GRPCInferenceService/ModelConfig", context, *request, *response,
+    return AboutModel(RpcMethod::kModelConfig, context, *request, *response,
                       [&](const ModelInfo& model) {
                         *response->mutable_config() = open_inference::ConfigOf(model);
                       });
@@ -91,28 +91,28 @@ class OpenInferenceService final : public inference::GRPCInferenceService::Callb
  private:
   bool IsReady() const { return serving_->state() == ServerState::kServing; }
 
-  // Ends a call that tells callers something in every state of the server. (That it is live and
-  // ready it tells everybody, as health checks do.)
+  // Ends a call that works in every state of the server, but only for known callers. (ServerLive
+  // and ServerReady answer everybody, as health checks do.)
   template <typename Response>
-  grpc::ServerUnaryReactor* Tell(const char* method, grpc::CallbackServerContext* context,
-                                 Response& response) const {
+  grpc::ServerUnaryReactor* EndForCaller(RpcMethod method, grpc::CallbackServerContext* context,
+                                         Response& response) const {
     CallRecord record(&environment_, method, context);
     const absl::Status status = record.identity().tenant.status();
     if (!status.ok()) response.Clear();
     return EndUnary(record, context, response, status);
   }
 
-  // Calls `tell` with the model that the request names.
-  template <typename Request, typename Response, typename Tell>
-  grpc::ServerUnaryReactor* AboutModel(const char* method, grpc::CallbackServerContext* context,
+  // Calls `describe` with the model that the request names.
+  template <typename Request, typename Response, typename Describe>
+  grpc::ServerUnaryReactor* AboutModel(RpcMethod method, grpc::CallbackServerContext* context,
                                        const Request& request, const Response& response,
-                                       const Tell& tell) const {
+                                       const Describe& describe) const {
     return EngineUnary(
         environment_, *serving_, context, method, request, response,
         [&](Engine& engine, const std::string&) {
           LECTERN_RETURN_IF_ERROR(open_inference::CheckVersion(request.version(), "version"));
           const auto model = FindModel(engine.models(), request.name(), "name");
-          if (model.ok()) tell((*model)->info());
+          if (model.ok()) describe((*model)->info());
           return model.status();
         });
   }

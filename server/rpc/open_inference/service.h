@@ -1,5 +1,5 @@
-// inference.GRPCInferenceService, the Open Inference Protocol, as a thin face of the same engine
-// calls as lectern.v1.DocumentQA's: docs/reference/open_inference.md.
+// inference.GRPCInferenceService, the Open Inference Protocol, over the engine calls of
+// lectern.v1.DocumentQA: docs/reference/open_inference.md.
 #pragma once
 
 #include <grpcpp/impl/service_type.h>

@@ -15,8 +15,8 @@ namespace {
 
 using Response = inference::ModelStreamInferResponse;
 
-// Parameters of every response. Ids are the client's, and may be equal or missing: this number,
-// counted from 0 on each stream, tells whose response it is.
+// Parameters of every response. Ids are chosen by the client and may be equal or missing, so this
+// number, counted from 0 on each stream, identifies the request of a response.
 constexpr char kRequestNumber[] = "request_number";
 constexpr char kFinalResponse[] = "triton_final_response";
 
@@ -28,7 +28,7 @@ Response Wrap(inference::ModelInferResponse infer, int64_t number, bool final) {
   return response;
 }
 
-// Pieces of one answer become one piece; a last response stands alone.
+// Merges pieces of one answer; a last response is never merged.
 bool Merge(Response& last, const Response& next) {
   const auto& before = last.infer_response().parameters();
   const auto& after = next.infer_response().parameters();
@@ -42,7 +42,7 @@ bool Merge(Response& last, const Response& next) {
 
 }  // namespace
 
-// The events of one request.
+// Sends the events of one request.
 class StreamInferCall::Sink : public AskSink {
  public:
   Sink(std::shared_ptr<StreamInferCall> call, std::string key,
@@ -53,7 +53,7 @@ class StreamInferCall::Sink : public AskSink {
         responses_(request),
         log_(ask, call_->record().environment().log_prompts) {}
 
-  void OnQueued(uint32_t) override {}
+  void OnQueued(uint32_t, std::optional<absl::Duration>) override {}
   void OnProgress(AskStage, uint64_t, uint64_t) override {}
   void OnText(std::string_view text, uint32_t tokens) override {
     log_.OnText(tokens);
@@ -79,7 +79,7 @@ class StreamInferCall::Sink : public AskSink {
   }
 
  private:
-  // Clients may show the message alone, so that it tells everything.
+  // Clients may show only the message, so it has the whole error.
   Response ErrorResponse(const absl::Status& status) const {
     inference::ModelInferResponse infer = responses_.Empty();
     const std::string code = StatusName(static_cast<grpc::StatusCode>(status.code()));

@@ -1,4 +1,4 @@
-// One ModelStreamInfer: many requests, each answered by pieces of text and a last response.
+// One call of ModelStreamInfer: many requests, each answered by pieces of text and a last response.
 #pragma once
 
 #include <inference/open_inference.pb.h>
@@ -14,8 +14,7 @@ class StreamInferCall final
  public:
   StreamInferCall(const RpcEnvironment* environment, const ServingState& serving,
                   grpc::CallbackServerContext* context)
-      : QuestionStream(environment, "inference.GRPCInferenceService/ModelStreamInfer", serving,
-                       context) {}
+      : QuestionStream(environment, RpcMethod::kModelStreamInfer, serving, context) {}
 
  private:
   class Sink;

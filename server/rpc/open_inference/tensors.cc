@@ -16,17 +16,17 @@ namespace {
 using InputTensor = inference::ModelInferRequest::InferInputTensor;
 
 constexpr size_t kLengthBytes = 4;
-// A parameter of inputs that KServe's client sends, though raw contents tell their size.
+// An input parameter that KServe's client sends although raw contents include their size.
 constexpr char kBinarySize[] = "binary_data_size";
 
-// Four bytes, the lowest first.
+// Four bytes, little-endian.
 std::string LittleEndian(uint32_t value) {
   std::string bytes;
   for (int shift = 0; shift < 32; shift += 8) bytes.push_back(static_cast<char>(value >> shift));
   return bytes;
 }
 
-// A raw BYTES tensor of one element, and back.
+// Encodes and decodes a raw BYTES tensor of one element.
 std::string Encode(std::string_view element) {
   return absl::StrCat(LittleEndian(static_cast<uint32_t>(element.size())),
                       absl::string_view(element.data(), element.size()));
@@ -56,7 +56,7 @@ bool HasOneElement(const InputTensor& tensor) {
                                                 [](int64_t length) { return length == 1; });
 }
 
-// What is wrong with an input's head, or "".
+// Returns what is wrong with an input's name, type, shape or parameters, or "".
 std::string CheckInput(const InputTensor& tensor) {
   if (!IsInput(tensor.name())) return absl::StrCat("is not an input; there are ", InputNames());
   if (tensor.datatype() != "BYTES") return "must have datatype BYTES";
@@ -69,7 +69,7 @@ std::string CheckInput(const InputTensor& tensor) {
   return "";
 }
 
-// The element of the input, or what is wrong with it.
+// Returns the element of the input, or what is wrong with it.
 std::optional<std::string> Element(const inference::ModelInferRequest& request, int index,
                                    std::string& wrong) {
   const inference::InferTensorContents& contents = request.inputs(index).contents();
@@ -77,7 +77,7 @@ std::optional<std::string> Element(const inference::ModelInferRequest& request, 
     if (contents.bytes_contents_size() == 1) return contents.bytes_contents(0);
     wrong = "must have one element in bytes_contents";
   } else if (request.inputs(index).has_contents()) {
-    wrong = "must not have contents beside raw_input_contents";
+    wrong = "must not have contents in addition to raw_input_contents";
   } else if (const auto element = Decode(request.raw_input_contents(index))) {
     return std::string(*element);
   } else {

@@ -1,4 +1,4 @@
-// Tensors of the Open Inference Protocol: all of one element, in either of its two forms.
+// Tensors of the Open Inference Protocol. All have one element, in either of the protocol's forms.
 #pragma once
 
 #include <inference/open_inference.pb.h>
@@ -12,7 +12,7 @@
 
 namespace lectern::open_inference {
 
-// A tensor that a model takes or gives.
+// An input or output tensor of a model.
 struct TensorName {
   const char* name;
   const char* datatype;
@@ -22,11 +22,11 @@ inline constexpr TensorName kInputs[] = {{"question", "BYTES"},
                                          {"document_id", "BYTES"},
                                          {"parameters", "BYTES"}};
 
-// The element of each input, by name; each name occurs once in kInputs and in the request.
+// Returns the element of each input by name; each name occurs once in kInputs and in the request.
 std::map<std::string, std::string> ReadInputs(const inference::ModelInferRequest& request,
                                               std::vector<FieldViolation>& violations);
 
-// Adds outputs of one element: in raw_output_contents, or in the outputs' contents.
+// Adds outputs of one element, either to raw_output_contents or to the outputs' contents.
 class OutputTensors {
  public:
   OutputTensors(inference::ModelInferResponse& response, bool raw)

@@ -77,7 +77,7 @@ async def run(expected):
 def main():
     with open(sys.argv[1], encoding="utf-8") as file:
         expected = json.load(file)
-    # KServe has no streams, no configuration, and fewer kinds of parameters; responses have none of the others.
+    # KServe has no streams, no configuration, and fewer kinds of parameters; responses lack the others.
     same_messages.check(sys.argv[2], [grpc_predict_v2_pb2],
                         without=("ModelStreamInfer", "ModelStreamInferResponse", "double_param",
                                  "uint64_param", "ModelConfig", "ModelConfigRequest",

@@ -3,7 +3,7 @@
 from google.protobuf import descriptor_pb2
 
 
-# Messages of which we have a part.
+# Messages that we have only in part.
 PARTS = {".ModelConfig", ".ModelInput", ".ModelOutput"}
 
 
@@ -15,7 +15,7 @@ def parse(path):
 
 
 def file_of(module):
-    """The file that a generated module was made from."""
+    """Returns the descriptor of the file that a generated module was made from."""
     file = descriptor_pb2.FileDescriptorProto()
     module.DESCRIPTOR.CopyToProto(file)
     return file
@@ -48,8 +48,8 @@ def enums_of(file):
 
 
 def check(descriptors, modules, without=()):
-    """The client has all that is ours, and the same: messages, fields, enums, calls; but those
-    `without`, and of a message of Triton's configuration more fields."""
+    """Checks that the client has all our messages, fields, enums and calls, unchanged, except those in
+    `without`; it may have more fields in a message of Triton's configuration."""
     ours, theirs = parse(descriptors), descriptor_pb2.FileDescriptorProto()
     for module in modules:
         theirs.MergeFrom(file_of(module))

@@ -147,7 +147,7 @@ def check_stream(client, expected):
     assert events.empty()
     for request_id in ids:
         assert "".join(pieces[request_id]) == expected["answer"]
-    # Tokens that come faster than they are sent travel together: one answer may be one piece.
+    # Tokens that arrive faster than they are sent are merged: an answer may be a single piece.
     assert max(len(pieces[request_id]) for request_id in ids) > 1, pieces
 
 

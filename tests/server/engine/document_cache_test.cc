@@ -177,6 +177,22 @@ TEST_F(DocumentCacheTest, BringsBackWhatWasSaved) {
           .status()));
 }
 
+TEST_F(DocumentCacheTest, PagesComeBackUnderEveryRankAndTail) {
+  const auto cache = OpenCache();
+  const PolicyField& ranks = FieldOf(&AttentionPolicy::ffn_rank);
+  for (int64_t value = ranks.least; value <= ranks.most; ++value) {
+    const auto rank = static_cast<AttentionPolicy::FfnRank>(value);
+    for (const auto tail : {AttentionPolicy::Tail::kNone, AttentionPolicy::Tail::kMean}) {
+      const AttentionPolicy policy{.top_k = 16, .tail = tail, .ffn_top_k = 5, .ffn_rank = rank};
+      const auto read = Read(*content_, ReadingMode::kWhole, policy);
+      ASSERT_TRUE(cache->SavePages(*content_, *read).ok());
+      const auto loaded = cache->LoadPages(*content_, ReadingMode::kWhole, policy, Allocator());
+      ASSERT_TRUE(loaded.ok()) << loaded.status();
+      EXPECT_EQ((*loaded)->policy, policy);
+    }
+  }
+}
+
 TEST_F(DocumentCacheTest, FilesAreForTheirOwnerAlone) {
   const auto cache = OpenCache();
   SaveAll(*cache);
@@ -321,7 +337,7 @@ TEST_F(DamageTest, WellFormedFilesOfOthersAreRejected) {
                  "more pages than there are");
   ExpectRejected(Kind::kPages, Good(Kind::kText), "a text");
   std::string version = pages;
-  version[8] = static_cast<char>(kCacheFormatVersion + 1);
+  version[8] = static_cast<char>(CacheFormatVersion(CacheFileKind::kPages) - 1);
   ExpectRejected(Kind::kPages, version, "another version");
   EXPECT_GT(Rejected("version"), 0);
 }

@@ -32,7 +32,7 @@ inline double MetricIn(const std::string& rendered, const std::string& series) {
 
 class TestAskSink : public AskSink {
  public:
-  void OnQueued(uint32_t position) override {
+  void OnQueued(uint32_t position, std::optional<absl::Duration>) override {
     MutexLock lock(&mutex_);
     queued.push_back(position);
   }

@@ -199,6 +199,12 @@ std::set<std::string> Violations(const AskOptions& options) {
   return fields;
 }
 
+template <typename Value>
+void Override(AskOptions& options, Value AttentionPolicy::*member,
+              const std::type_identity_t<Value>& value) {
+  options.attention.overrides.Set(member, value);
+}
+
 TEST(RequestChecksTest, EachFieldByItself) {
   using Change = void (*)(AskOptions&);
   const std::vector<std::pair<std::string, Change>> table = {
@@ -220,22 +226,25 @@ TEST(RequestChecksTest, EachFieldByItself) {
       {"sampling.temperature", [](AskOptions& o) { o.sampling.temperature = NAN; }},
       {"sampling.top_p", [](AskOptions& o) { o.sampling.top_p = 0; }},
       {"sampling.top_p", [](AskOptions& o) { o.sampling.top_p = 1.01; }},
-      {"attention.top_k", [](AskOptions& o) { o.attention.top_k = 0; }},
-      {"attention.top_k", [](AskOptions& o) { o.attention.top_k = 65537; }},
-      {"attention.layer_top_k", [](AskOptions& o) { o.attention.layer_top_k = {-1}; }},
+      {"attention.top_k", [](AskOptions& o) { Override(o, &AttentionPolicy::top_k, 0); }},
+      {"attention.top_k", [](AskOptions& o) { Override(o, &AttentionPolicy::top_k, 65537); }},
+      {"attention.layer_top_k",
+       [](AskOptions& o) { Override(o, &AttentionPolicy::layer_k, {-1}); }},
       {"attention.layer_top_k",
        [](AskOptions& o) {
-         o.attention.layer_top_k = {1, 1, 1, 1};
+         Override(o, &AttentionPolicy::layer_k, {1, 1, 1, 1});
        }},
-      {"attention.ffn_top_k", [](AskOptions& o) { o.attention.ffn_top_k = 64; }},
-      {"attention.page_budget", [](AskOptions& o) { o.attention.page_budget = 1 << 20; }},
-      {"attention.dense_up_to", [](AskOptions& o) { o.attention.dense_up_to = -1; }},
+      {"attention.ffn_top_k", [](AskOptions& o) { Override(o, &AttentionPolicy::ffn_top_k, 64); }},
+      {"attention.page_budget",
+       [](AskOptions& o) { Override(o, &AttentionPolicy::page_budget, 1 << 20); }},
+      {"attention.dense_up_to",
+       [](AskOptions& o) { Override(o, &AttentionPolicy::dense_up_to, -1); }},
       {"attention.max_error", [](AskOptions& o) { o.attention.max_error = 1.5; }},
       {"attention.max_error", [](AskOptions& o) { o.attention.max_error = NAN; }},
       {"attention.exact",
        [](AskOptions& o) {
          o.attention.exact = true;
-         o.attention.top_k = 8;
+         Override(o, &AttentionPolicy::top_k, 8);
        }},
   };
   EXPECT_EQ(Violations(Valid()), std::set<std::string>{});
@@ -250,7 +259,7 @@ TEST(RequestChecksTest, AllViolationsAtOnce) {
   AskOptions options = Valid();
   options.question = "";
   options.max_new_tokens = 100000;
-  options.attention.top_k = 0;
+  Override(options, &AttentionPolicy::top_k, 0);
   EXPECT_EQ(Violations(options),
             (std::set<std::string>{"question", "max_new_tokens", "attention.top_k"}));
 }
@@ -266,22 +275,27 @@ TEST(RequestChecksTest, Uploads) {
   EXPECT_TRUE(CheckUpload({}, {}, model).ok());
 }
 
-TEST(RequestChecksTest, PolicyWithNothingLeftOpen) {
+TEST(RequestChecksTest, ResolvesToAPolicyWithNothingUnset) {
+  using Policy = AttentionPolicy;
+  using Overrides = PolicyOverrides;
   ModelInfo model = FakeModel().info();  // k = 8, layer 0 dense, tail mean
-  EXPECT_EQ(ResolvePolicy({}, model), model.default_policy);
-  EXPECT_EQ(ResolvePolicy({.top_k = 4}, model),
-            (AttentionPolicy{4, {0}, AttentionPolicy::Tail::kMean}));
-  EXPECT_EQ(ResolvePolicy({.top_k = 4, .layer_top_k = {4, 4, 4}}, model),
-            (AttentionPolicy{4, {}, AttentionPolicy::Tail::kMean}));
-  EXPECT_EQ(ResolvePolicy({.layer_top_k = {0, 0, 0}}, model), AttentionPolicy::Exact());
-  EXPECT_EQ(ResolvePolicy({.exact = true}, model), AttentionPolicy::Exact());
+  const auto resolve = [&](const PolicyOverrides& overrides) {
+    return ResolvePolicy({.overrides = overrides}, model);
+  };
+  EXPECT_EQ(resolve({}), model.default_policy);
+  const PolicyOverrides k4 = Overrides().Set(&Policy::top_k, 4);
+  EXPECT_EQ(resolve(k4), (Policy{4, {0}, Policy::Tail::kMean}));
+  EXPECT_EQ(resolve(Overrides(k4).Set(&Policy::layer_k, {4, 4, 4})),
+            (Policy{4, {}, Policy::Tail::kMean}));
+  EXPECT_EQ(resolve(Overrides().Set(&Policy::layer_k, {0, 0, 0})), Policy::Exact());
+  EXPECT_EQ(ResolvePolicy({.exact = true}, model), Policy::Exact());
   model.default_policy.dense_up_to = 100;
-  EXPECT_EQ(ResolvePolicy({}, model), model.default_policy);
-  EXPECT_EQ(ResolvePolicy({.tail = AttentionPolicy::Tail::kNone}, model).dense_up_to, 100);
-  EXPECT_EQ(ResolvePolicy({.top_k = 4}, model).dense_up_to, 0);
-  EXPECT_EQ(ResolvePolicy({.layer_top_k = {4, 5}}, model).dense_up_to, 0);
-  EXPECT_EQ(ResolvePolicy({.top_k = 4, .dense_up_to = 7}, model).dense_up_to, 7);
-  EXPECT_EQ(ResolvePolicy({.dense_up_to = 0}, model).dense_up_to, 0);
+  EXPECT_EQ(resolve({}), model.default_policy);
+  EXPECT_EQ(resolve(Overrides().Set(&Policy::tail, Policy::Tail::kNone)).dense_up_to, 100);
+  EXPECT_EQ(resolve(k4).dense_up_to, 0);
+  EXPECT_EQ(resolve(Overrides().Set(&Policy::layer_k, {4, 5})).dense_up_to, 0);
+  EXPECT_EQ(resolve(Overrides(k4).Set(&Policy::dense_up_to, 7)).dense_up_to, 7);
+  EXPECT_EQ(resolve(Overrides().Set(&Policy::dense_up_to, 0)).dense_up_to, 0);
 }
 
 }  // namespace

@@ -73,7 +73,7 @@ TEST_F(EngineTest, AnotherPolicyIsReadOnceMoreAndKept) {
   Start();
   const DocumentInfo document = Upload(Text(5));
   AskOptions options{.document_id = document.id, .question = "Q?"};
-  options.attention.top_k = 4;
+  options.attention.overrides.Set(&AttentionPolicy::top_k, 4);
   model_->gate().Close();
   const Running first = StartAsk(options);
   const Running second = StartAsk(options);  // admitted before the first has read anything
@@ -91,7 +91,7 @@ TEST_F(EngineTest, AtMostFourPoliciesAreKept) {
   const DocumentInfo document = Upload(Text(5));
   for (int k = 1; k <= 6; ++k) {
     AskOptions options{.document_id = document.id, .question = "Q?"};
-    options.attention.top_k = k;
+    options.attention.overrides.Set(&AttentionPolicy::top_k, k);
     Ask(options);
   }
   EXPECT_EQ(engine_->GetDocument(document.id, "")->read_under.size(), 4u);
@@ -225,6 +225,26 @@ TEST_F(EngineTest, AFailedStepFailsItsOwnQuestionOnly) {
   EXPECT_EQ(IdleBytes(), document.device_bytes);
   EXPECT_EQ(Ask({.document_id = document.id, .question = "Q?"}).text,
             FakeModel::DefaultAnswer(Text(4), "Q?"));
+}
+
+TEST_F(EngineTest, MixedStepsCountPrefillAndDecodeTokensSeparately) {
+  model_options_.answer = [](const std::string&, const std::string&) {
+    return std::string(100, 'x');
+  };
+  Start();
+  model_->gate().Close();
+  const Running asked =
+      StartAsk({.inline_text = "A document.", .question = "Q?", .max_new_tokens = 200});
+  const Arriving upload = StartUpload(Text(60));
+  model_->gate().Open();
+  const double generated = static_cast<double>(asked.sink->TheAnswer().usage.generated_tokens);
+  upload.sink->Document();
+  EXPECT_TRUE(engine_->WaitUntilIdle(absl::InfiniteFuture()));
+  const double decoded = Metric(R"(lectern_engine_tokens_total{phase="decode"})");
+  EXPECT_EQ(decoded, generated);
+  EXPECT_EQ(Metric(R"(lectern_engine_tokens_total{phase="prefill"})"),
+            static_cast<double>(model_->tokens_computed()) - decoded);
+  EXPECT_GT(Metric(R"(lectern_engine_step_seconds_count{phase="mixed"})"), 0);
 }
 
 TEST_F(EngineTest, MetricsMove) {

@@ -166,14 +166,16 @@ class WaitingJob : public QueuedJob {
       : QueuedJob(std::move(kind), deadline, clock) {
     SetWork(work);
   }
-  void OnWaiting(uint32_t given) override {
-    EXPECT_FALSE(ahead.has_value()) << "told once";
+  void OnWaiting(uint32_t given, std::optional<absl::Duration> wait) override {
+    EXPECT_FALSE(ahead.has_value()) << "called once";
     ahead = given;
+    estimated_wait = wait;
   }
   Task<Done> Run() override { co_return Done{}; }
   void End(const absl::Status& status) override { ended = status; }
 
   std::optional<uint32_t> ahead;
+  std::optional<absl::Duration> estimated_wait;
   std::optional<absl::Status> ended;
 };
 
@@ -328,6 +330,25 @@ TEST_F(JobQueueTest, EachIsToldItsPlaceOnce) {
   queue().Sweep();
   EXPECT_EQ(second->ahead, 1u) << "one runs";
   EXPECT_EQ(third->ahead, 2u);
+}
+
+TEST_F(JobQueueTest, TheEstimatedWaitIsTheWorkAhead) {
+  limits_.running_questions = 1;
+  const Pushed unknown = Push({.work = {10, 1}});
+  const Pushed next = Push({.work = {20, 2}});
+  EXPECT_EQ(queue().TakeNext(), unknown);
+  EXPECT_EQ(unknown->estimated_wait, absl::ZeroDuration()) << "nothing is ahead";
+  queue().Sweep();
+  EXPECT_EQ(next->estimated_wait, std::nullopt) << "no rate is known";
+  queue().estimate().Step(100, 0, absl::Seconds(100));
+  queue().estimate().Step(0, 1, absl::Seconds(10));
+  const Pushed third = Push({.work = {1, 1}});
+  const Pushed bulk = Push({.work = {1000, 0}, .priority = Priority::kBulk});
+  const Pushed fourth = Push({.work = {1, 1}});
+  queue().Sweep();
+  EXPECT_EQ(third->estimated_wait, absl::Seconds(10 + 20 + 10 * 3));
+  EXPECT_EQ(bulk->estimated_wait, absl::Seconds(10 + 20 + 1 + 1 + 10 * 5)) << "others go first";
+  EXPECT_EQ(fourth->estimated_wait, absl::Seconds(10 + 20 + 1 + 10 * 4)) << "bulk work is passed";
 }
 
 TEST_F(JobQueueTest, CancelledAndLateOnesLeave) {

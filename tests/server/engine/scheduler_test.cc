@@ -59,7 +59,7 @@ class StepsJob : public QueuedJob {
         scheduler_(scheduler),
         model_(model) {}
 
-  void OnWaiting(uint32_t) override {}
+  void OnWaiting(uint32_t, std::optional<absl::Duration>) override {}
   Task<Done> Run() override {
     const std::vector<int32_t> tokens(plan_.prefill, plan_.number);
     const ForwardSlice prefill{.tokens = tokens};
@@ -259,7 +259,7 @@ class StarvingJob : public QueuedJob {
  public:
   StarvingJob(const Clock* clock, Scheduler* scheduler)
       : QueuedJob({}, absl::InfiniteFuture(), clock), scheduler_(scheduler) {}
-  void OnWaiting(uint32_t) override {}
+  void OnWaiting(uint32_t, std::optional<absl::Duration>) override {}
   Task<Done> Run() override {
     std::function<bool()> ready = [this] { return has_memory; };
     status = co_await scheduler_->WaitForMemory(std::move(ready), {this, WorkStage::kPrefill});
@@ -302,7 +302,7 @@ class BackgroundJob : public QueuedJob {
       : QueuedJob({}, absl::InfiniteFuture(), clock),
         scheduler_(scheduler),
         work_(std::move(work)) {}
-  void OnWaiting(uint32_t) override {}
+  void OnWaiting(uint32_t, std::optional<absl::Duration>) override {}
   Task<Done> Run() override {
     result = co_await scheduler_->Background(std::move(work_), {this, WorkStage::kIngest});
     over = true;

@@ -28,7 +28,7 @@ class WantingJob : public QueuedJob {
         world_(world),
         key_(std::move(key)) {}
 
-  void OnWaiting(uint32_t) override {}
+  void OnWaiting(uint32_t, std::optional<absl::Duration>) override {}
   Task<Done> Run() override {
     status = co_await Want();
     over = true;

@@ -73,7 +73,7 @@ class Call : public AskSink, public UploadSink, public std::enable_shared_from_t
     if (job_ != nullptr) job_->Cancel();
   }
 
-  void OnQueued(uint32_t) override {}
+  void OnQueued(uint32_t, std::optional<absl::Duration>) override {}
   void OnProgress(AskStage, uint64_t, uint64_t) override {}
   void OnProgress(UploadStage, uint64_t, uint64_t) override {}
   void OnText(std::string_view, uint32_t) override {}

@@ -1,4 +1,4 @@
-// The exposition as a scraper sees it: parsed, and held against the rules for names.
+// Parses the exposition as a scraper does, and checks it against the rules for names.
 
 #include "server/metrics/server_metrics.h"
 
@@ -45,8 +45,8 @@ Exposition Parse(const std::string& text) {
 }
 
 void MoveEverything(ServerMetrics& metrics) {
-  metrics.CallStarted("lectern.v1.DocumentQA/Ask");
-  metrics.CallFinished("lectern.v1.DocumentQA/Ask", "OK", absl::Milliseconds(3), 2000, 70);
+  metrics.CallStarted(RpcMethod::kAsk);
+  metrics.CallFinished(RpcMethod::kAsk, "OK", absl::Milliseconds(3), 2000, 70);
   metrics.StreamOpened();
   metrics.StreamBuffered(4);
   metrics.SlowReaderDisconnected();
@@ -175,7 +175,7 @@ TEST(ServerMetricsTest, EveryRecordingMovesItsSeries) {
   }
 }
 
-// Nothing expires without TLS: an alarm on what is left must not go off.
+// Nothing expires without TLS, so an alert on the remaining time must not fire.
 TEST(ServerMetricsTest, CertificateExpiryIsInfiniteUntilThereIsOne) {
   ServerMetrics metrics({"m"});
   const std::string name = "lectern_tls_cert_expiry_timestamp_seconds";
@@ -195,11 +195,11 @@ TEST(ServerMetricsTest, FirstTextHasABucketAtItsObjective) {
             1);
 }
 
-TEST(ServerMetricsTest, StrangersCannotMintSeries) {
+TEST(ServerMetricsTest, ClientsCannotCreateSeries) {
   ServerMetrics metrics({"m"});
   const auto record = [&](const std::string& name) {
-    metrics.CallStarted(name);
-    metrics.CallFinished(name, name, absl::Seconds(1));
+    metrics.CallStarted(RpcMethod::kUnknown);
+    metrics.CallFinished(RpcMethod::kUnknown, name, absl::Seconds(1));
     metrics.RequestFinished({.model = name});
     metrics.FirstText(name, 1, absl::Seconds(1));
     metrics.InterToken(name, absl::Seconds(1));

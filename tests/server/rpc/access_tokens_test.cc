@@ -1,4 +1,4 @@
-// Bearer tokens: whose call it is, and what a file of them may say.
+// Bearer tokens: the tenant of a call, and valid and invalid token files.
 #include "server/rpc/call/access_tokens.h"
 
 #include <gmock/gmock.h>
@@ -53,7 +53,7 @@ TEST(AccessTokensTest, RefusesEverythingElse) {
       << "a digest is no token";
 }
 
-TEST(AccessTokensTest, ABadFileChangesNothingAndIsToldWhere) {
+TEST(AccessTokensTest, ABadFileChangesNothingAndTheErrorNamesThePlace) {
   AccessTokens tokens;
   ASSERT_TRUE(tokens.Load(File(Entry("a", "one"))).ok());
   const std::string upper = R"({"tenant": "a", "sha256": ")" + std::string(64, 'A') + "\"}";

@@ -1,10 +1,14 @@
-// What every call has: ids, a tenant, a priority, one line in the log, counts, and a reader that
-// must keep up. A fake engine, so that the test is the one that makes events.
+// Every call has ids, a tenant, a priority, one line in the log, counts, and a reader that must
+// keep up. The engine is a fake, so that the test makes the events.
+#include <google/protobuf/descriptor.h>
+#include <grpc/health/v1/health.grpc.pb.h>
 #include <grpcpp/generic/generic_stub.h>
+#include <inference/open_inference.grpc.pb.h>
 
 #include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <sstream>
 #include <thread>
 #include <vector>
@@ -32,7 +36,7 @@ class FakeJob : public Job {
   absl::Notification cancelled_;
 };
 
-// Keeps what it is asked; the test answers.
+// Keeps the request; the test answers it.
 class FakeEngine : public Engine {
  public:
   absl::StatusOr<std::unique_ptr<Upload>> StartUpload(const UploadOptions& options) override {
@@ -121,7 +125,7 @@ class CallTest : public RpcFixture {
     return result;
   }
 
-  // What `calls` and the end of all calls wrote to the log.
+  // Returns the log lines of `calls` and of the end of all calls.
   template <typename F>
   std::vector<json> Lines(F&& calls) {
     testing::internal::CaptureStdout();
@@ -147,7 +151,7 @@ class CallTest : public RpcFixture {
   std::string log_;
 };
 
-TEST_F(CallTest, RequestIdsComeBackAndStrangeOnesAreReplaced) {
+TEST_F(CallTest, RequestIdsAreReturnedAndInvalidOnesReplaced) {
   const Result given = Ask(Inline("q"), {{"x-request-id", "My.id_7-a"}});
   EXPECT_EQ(given.initial_id, "My.id_7-a");
   EXPECT_EQ(given.trailing_id, "My.id_7-a");
@@ -162,7 +166,7 @@ TEST_F(CallTest, RequestIdsComeBackAndStrangeOnesAreReplaced) {
 }
 
 // Early initial metadata would commit the client: a refusal could not be retried elsewhere.
-TEST_F(CallTest, RefusalsBringTheIdInTheTrailerOnly) {
+TEST_F(CallTest, RefusalsHaveTheIdInTheTrailerOnly) {
   serving_.Set(ServerState::kStopped, "over");
   const Result refused = Ask(Inline("q"), {{"x-request-id", "mine"}});
   EXPECT_EQ(refused.status.error_code(), StatusCode::UNAVAILABLE);
@@ -253,7 +257,7 @@ TEST_F(CallTest, PriorityDefaultsToInteractiveAndKnowsItsValues) {
 
 constexpr char kTrace[] = "4bf92f3577b34da6a3ce929d0e0e4736";
 
-TEST_F(CallTest, OneLineTellsAboutACallButNotItsText) {
+TEST_F(CallTest, OneLogLinePerCallWithoutItsText) {
   const auto lines = Lines([&] {
     Ask(Inline("the secret question"),
         {{"x-request-id", "id-1"},
@@ -363,12 +367,32 @@ class PromptLogTest : public CallTest {
   PromptLogTest() : CallTest(RpcEnvironment{.log_prompts = true}) {}
 };
 
-TEST_F(PromptLogTest, QuestionAndAnswerStandInTheLogWhenAskedFor) {
+TEST_F(PromptLogTest, QuestionAndAnswerAreLoggedOnRequest) {
   const auto lines = Lines([&] { Ask(Inline("the secret question")); });
   ASSERT_EQ(lines.size(), 1u);
   EXPECT_EQ(lines[0]["question"], "the secret question");
   EXPECT_EQ(lines[0]["answer"], "the secret answer");
   EXPECT_THAT(log_, Not(HasSubstr("short document")));
+}
+
+// Every method of every service has a label, and every label but one is a method.
+TEST(RpcMethodTest, TheLabelsAreTheMethodsOfTheServices) {
+  // Links the proto's descriptor: it has no messages that would.
+  EXPECT_STREQ(descriptor_table_lectern_2fv1_2fdocument_5fqa_2eproto.filename,
+               "lectern/v1/document_qa.proto");
+  std::set<std::string> methods = {"other"}, labels;
+  for (const std::string service :
+       {v1::DocumentQA::service_full_name(), inference::GRPCInferenceService::service_full_name(),
+        grpc::health::v1::Health::service_full_name()}) {
+    const auto* descriptor =
+        google::protobuf::DescriptorPool::generated_pool()->FindServiceByName(service);
+    ASSERT_NE(descriptor, nullptr) << service;
+    for (int i = 0; i < descriptor->method_count(); ++i) {
+      methods.insert(service + "/" + descriptor->method(i)->name());
+    }
+  }
+  for (const auto& label : kMethodLabels) labels.insert(label.name);
+  EXPECT_EQ(labels, methods);
 }
 
 TEST_F(CallTest, UnknownMethodsCountAsOther) {
@@ -406,7 +430,7 @@ TEST_F(CallTest, BytesOfMessagesAreCounted) {
 class SlowReaderTest : public CallTest {
  protected:
   SlowReaderTest() : CallTest(RpcEnvironment{.slow_reader_timeout = absl::Milliseconds(300)}) {
-    // So that a client which does not read takes 64 KiB off the server's hands and no more.
+    // A client that does not read then accepts 64 KiB from the server and no more.
     grpc::ChannelArguments arguments;
     arguments.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
     arguments.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 1 << 16);
@@ -415,7 +439,7 @@ class SlowReaderTest : public CallTest {
   }
 };
 
-// More than flow control takes off an idle reader's hands.
+// The answer is larger than flow control lets an idle reader accept.
 TEST_F(SlowReaderTest, LosesItsCallAndEverythingIsFreed) {
   std::shared_ptr<AskSink> sink;
   engine_.on_ask = [&](std::shared_ptr<AskSink> given) {

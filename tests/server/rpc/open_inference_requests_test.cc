@@ -1,4 +1,4 @@
-// Requests of the Open Inference Protocol: what they may say, and what they are told otherwise.
+// Valid and invalid requests of the Open Inference Protocol, and their errors.
 #include <google/protobuf/text_format.h>
 
 #include <nlohmann/json.hpp>
@@ -14,7 +14,7 @@ using nlohmann::json;
 using testing::HasSubstr;
 using testing::StartsWith;
 
-TEST_F(OpenInferenceTest, SaysWhatIsWrong) {
+TEST_F(OpenInferenceTest, NamesWhatIsWrong) {
   Serve();
   const auto expect = [&](const std::string& text, const auto& change) {
     ModelInferRequest request = Question("q");
@@ -79,7 +79,7 @@ TEST_F(OpenInferenceTest, SaysWhatIsWrong) {
             StatusCode::NOT_FOUND);
 }
 
-TEST_F(OpenInferenceTest, SaysWhichParameterIsWrong) {
+TEST_F(OpenInferenceTest, NamesTheWrongParameter) {
   Serve();
   const auto expect = [&](const std::string& text, const auto& change) {
     ModelInferRequest request = Question("q");
@@ -144,7 +144,7 @@ TEST(OpenInferenceConvertTest, EveryParameterIsAFieldOfAsk) {
   ASSERT_TRUE(ask.ok()) << ask.status();
   EXPECT_EQ(ask->SerializeAsString(), expected.SerializeAsString());
 
-  // The same in the map, which has no lists.
+  // The parameters in the map, which has no lists.
   request.mutable_inputs()->RemoveLast();
   auto& map = *request.mutable_parameters();
   const json values = json::parse(object);

@@ -65,7 +65,7 @@ class OpenInferenceTokensTest : public OpenInferenceTest {
   OpenInferenceTokensTest() : OpenInferenceTest({.tokens = Tokens()}) {}
 };
 
-TEST_F(OpenInferenceTokensTest, WithoutATokenOnlyLifeAndReadinessAreTold) {
+TEST_F(OpenInferenceTokensTest, WithoutATokenOnlyLivenessAndReadinessAreReported) {
   Serve();
   EXPECT_TRUE(ServerReady());
   grpc::ClientContext server_context, ready_context, stream_context, known_context;
@@ -79,7 +79,7 @@ TEST_F(OpenInferenceTokensTest, WithoutATokenOnlyLifeAndReadinessAreTold) {
   EXPECT_EQ(Metadata("fake", "", &model).error_code(), StatusCode::UNAUTHENTICATED);
   EXPECT_EQ(Infer(Question("q")).error_code(), StatusCode::UNAUTHENTICATED);
   EXPECT_EQ(Infer(ModelInferRequest()).error_code(),
-            StatusCode::UNAUTHENTICATED);  // before what it says is looked at
+            StatusCode::UNAUTHENTICATED);  // before the request is checked
   auto stream = infer_->ModelStreamInfer(&stream_context);
   EXPECT_EQ(stream->Finish().error_code(), StatusCode::UNAUTHENTICATED);
   known_context.AddMetadata("authorization", "Bearer secret");
@@ -118,7 +118,7 @@ TEST_F(OpenInferenceTest, MetadataNamesServerModelAndTensors) {
   std::vector<std::string> inputs;
   for (const auto& input : model.inputs()) inputs.push_back(input.name());
   EXPECT_THAT(inputs, testing::ElementsAre("question", "document", "document_id", "parameters"));
-  // Every output that is named comes, under its datatype, when it is asked for.
+  // Every named output is returned with its datatype on request.
   ModelInferRequest request = Question("q");
   for (const auto& output : model.outputs()) request.add_outputs()->set_name(output.name());
   ModelInferResponse response;
@@ -161,7 +161,7 @@ TEST_F(OpenInferenceTest, AnswersInTheFormOfTheRequest) {
   EXPECT_EQ(raw.id(), "mine");
   EXPECT_EQ(raw.model_name(), "fake");
   EXPECT_EQ(raw.model_version(), "1");
-  EXPECT_EQ(typed.model_name(), "fake");  // the default, which the request left open
+  EXPECT_EQ(typed.model_name(), "fake");  // the default, because the request names none
   EXPECT_EQ(raw.raw_output_contents_size(), raw.outputs_size());
   EXPECT_EQ(typed.raw_output_contents_size(), 0);
   auto outputs = Outputs(raw);
@@ -218,7 +218,7 @@ TEST_F(OpenInferenceTest, StreamsPiecesAndALastResponseForEveryRequest) {
   bad.set_model_name("other");
   ModelInferRequest only_answer = Question("q", "short");
   only_answer.add_outputs()->set_name("answer");
-  // Two without an id; two of the same.
+  // Two requests have no id, and two have equal ids.
   const auto responses = Stream(
       {Question("q"), Question("q"), bad, Question("q", "a"), Question("q", "a"), only_answer});
   std::map<int64_t, std::string> text;

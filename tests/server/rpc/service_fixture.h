@@ -1,4 +1,4 @@
-// The service over a real socket with an engine behind it.
+// The service over a real socket, with an engine.
 #pragma once
 
 #include <gmock/gmock.h>
@@ -14,6 +14,7 @@
 #include "server/engine/engine.h"
 #include "server/metrics/server_metrics.h"
 #include "server/rpc/call/serving_state.h"
+#include "server/rpc/call/unknown_methods.h"
 #include "server/rpc/document_qa/document_qa_service.h"
 #include "server/rpc/health/health_service.h"
 #include "server/rpc/open_inference/service.h"
@@ -21,7 +22,7 @@
 
 namespace lectern {
 
-// A server on a free port of 127.0.0.1 around an engine that the test brings.
+// A server on a free port of 127.0.0.1, with an engine that the test provides.
 class RpcFixture : public testing::Test {
  protected:
   explicit RpcFixture(RpcEnvironment environment = {}) : environment_(std::move(environment)) {
@@ -76,11 +77,12 @@ class RpcFixture : public testing::Test {
   std::unique_ptr<v1::DocumentQA::Stub> stub_;
 };
 
-// The same with the real engine and a fake model.
+// Uses the real engine and a fake model.
 class ServiceTest : public RpcFixture {
  protected:
   explicit ServiceTest(RpcEnvironment environment = {}) : RpcFixture(std::move(environment)) {
-    InitLogging(/*json=*/true, LogLevel::kWarning);  // a line per question would bury the results
+    InitLogging(/*json=*/true,
+                LogLevel::kWarning);  // a line for each question would hide the results
     FakeModelOptions options;
     options.answer = [](const std::string&, const std::string& question) {
       return std::string(question == "long" ? 400 : 5, 'x');

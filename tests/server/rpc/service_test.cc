@@ -1,5 +1,5 @@
-// The service over a real socket, with the real engine and a fake model: what the end-to-end tests
-// cannot force, such as slow readers, blocked steps and malformed streams.
+// The service over a real socket, with the real engine and a fake model: cases that the end-to-end
+// tests cannot force, such as slow readers, blocked steps and malformed streams.
 #include <google/rpc/error_details.pb.h>
 #include <google/rpc/status.pb.h>
 #include <grpc/health/v1/health.grpc.pb.h>
@@ -16,7 +16,7 @@ namespace {
 
 using grpc::StatusCode;
 
-TEST_F(ServiceTest, RefusesUntilItServesButTellsItsStatus) {
+TEST_F(ServiceTest, RefusesUntilItServesButReportsItsStatus) {
   grpc::ClientContext ask_context, status_context;
   auto stream = stub_->Ask(&ask_context, Inline("q"));
   v1::AskResponse event;
@@ -36,7 +36,7 @@ TEST_F(ServiceTest, RefusesUntilItServesButTellsItsStatus) {
   EXPECT_EQ(status.state(), v1::ServerStatus::STATE_LOADING);
 }
 
-TEST_F(ServiceTest, SlowReadersGetMergedTextAndHoldNobodyUp) {
+TEST_F(ServiceTest, SlowReadersGetMergedTextAndBlockNobody) {
   Serve();
   grpc::ClientContext slow_context;
   auto slow = stub_->Ask(&slow_context, Inline("long"));
@@ -73,6 +73,35 @@ TEST_F(ServiceTest, ResumeSendsOnlyWhatHasNotBeenSeen) {
   }
   EXPECT_TRUE(stream->Finish().ok());
   EXPECT_EQ(text, "xx");
+}
+
+TEST_F(ServiceTest, AQueuedQuestionGetsAnEstimatedWait) {
+  Serve();
+  const auto queued = [&] {
+    model_->gate().Close();
+    grpc::ClientContext running_context, waiting_context;
+    auto running = stub_->Ask(&running_context, Inline("long"));
+    model_->gate().WaitForVisitor();
+    auto waiting = stub_->Ask(&waiting_context, Inline("q"));
+    while (engine_->status().waiting == 0) std::this_thread::yield();
+    model_->gate().Open();
+    v1::Queued queued;
+    for (v1::AskResponse event; waiting->Read(&event);) {
+      if (event.has_queued()) queued = event.queued();
+    }
+    EXPECT_TRUE(waiting->Finish().ok());
+    for (v1::AskResponse event; running->Read(&event);) {
+    }
+    EXPECT_TRUE(running->Finish().ok());
+    return queued;
+  };
+  const v1::Queued first = queued();
+  EXPECT_EQ(first.position(), 1u);
+  EXPECT_FALSE(first.has_estimated_wait()) << "no step has been timed yet";
+  const v1::Queued second = queued();
+  EXPECT_EQ(second.position(), 1u);
+  ASSERT_TRUE(second.has_estimated_wait());
+  EXPECT_GT(second.estimated_wait().seconds() + second.estimated_wait().nanos(), 0);
 }
 
 TEST_F(ServiceTest, CancelOfABlockedStepEndsTheJob) {
@@ -115,8 +144,8 @@ TEST_F(ServiceTest, AskManyKeepsGoingOverBadQuestionsAndHalfClose) {
   for (const auto& [tag, count] : ends) EXPECT_EQ(count, 1) << tag;
 }
 
-// Refused questions hold no slot, so only the backlog bounds what a client that never reads can
-// pile up: sooner or later its writes block.
+// Refused questions hold no slot, so only the backlog limits what a client that never reads can
+// accumulate: sooner or later its writes block.
 TEST_F(ServiceTest, AskManyStopsReadingFromAClientThatDoesNotRead) {
   Serve();
   grpc::ClientContext context;

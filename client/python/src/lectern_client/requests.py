@@ -56,7 +56,8 @@ class AskSettings(AttentionSettings, total=False):
     priority: Priority
 
 
-_SAMPLING = ("temperature", "top_p", "seed")
+_PARTS: dict[str, Any] = {"attention": attention_pb2.AttentionPolicy, "sampling": ask_pb2.Sampling}
+"""Messages within a request whose fields are settings."""
 _ENUMS: dict[str, Any] = {
     "reading": document_pb2.Reading, "priority": document_pb2.Priority,
     "quality": ask_pb2.AskRequest.Quality, "tail": attention_pb2.AttentionPolicy.Tail,
@@ -78,10 +79,10 @@ def _split(cls: type[Any], settings: dict[str, Any]) -> dict[str, Any]:
     arguments: dict[str, Any] = {}
     for name, value in settings.items():
         value = _number_of(name, value) if name in _ENUMS else value
-        if name in AttentionSettings.__annotations__:
-            arguments.setdefault("attention", {})[name] = value
-        elif name in _SAMPLING and cls is ask_pb2.AskRequest:
-            arguments.setdefault("sampling", {})[name] = value
+        parts = [part for part, message in _PARTS.items() if part in cls.DESCRIPTOR.fields_by_name
+                 and name in message.DESCRIPTOR.fields_by_name]
+        if parts:
+            arguments.setdefault(parts[0], {})[name] = value
         elif name in cls.DESCRIPTOR.fields_by_name:
             arguments[name] = value
         else:
@@ -92,8 +93,7 @@ def _split(cls: type[Any], settings: dict[str, Any]) -> dict[str, Any]:
 def _make(cls: type[Any], settings: dict[str, Any]) -> Any:
     arguments = _split(cls, settings)
     try:
-        parts = {"attention": attention_pb2.AttentionPolicy, "sampling": ask_pb2.Sampling}
-        for name, part in parts.items():
+        for name, part in _PARTS.items():
             if name in arguments:
                 arguments[name] = part(**arguments[name])
         return cls(**arguments)

@@ -1,5 +1,6 @@
 #include "server/engine/documents/disk/cache_file.h"
 
+#include <algorithm>
 #include <cstring>
 #include <type_traits>
 
@@ -29,17 +30,21 @@ class Writer {
     Text(identity.id);
     Text(identity.fingerprint);
   }
+  // The fields that differ from exact attention, by name: a policy that does not use a field has
+  // the same bytes, and so the same file, as before the field existed.
   void Policy(const AttentionPolicy& policy) {
-    // Names every field: a new one does not compile until it is written and read here.
-    const auto& [top_k, layer_k, tail, page_budget, dense_up_to, ffn_top_k, ffn_rank] = policy;
-    I64(top_k);
-    U64(layer_k.size());
-    for (const int64_t k : layer_k) I64(k);
-    U64(static_cast<uint64_t>(tail));
-    I64(page_budget);
-    I64(dense_up_to);
-    I64(ffn_top_k);
-    U64(static_cast<uint64_t>(ffn_rank));
+    const AttentionPolicy exact = AttentionPolicy::Exact();
+    std::vector<const PolicyField*> used;
+    for (const PolicyField& field : kPolicyFields) {
+      if (field.Values(policy) != field.Values(exact)) used.push_back(&field);
+    }
+    U64(used.size());
+    for (const PolicyField* field : used) {
+      const std::vector<int64_t> values = field->Values(policy);
+      Text(field->name);
+      U64(values.size());
+      for (const int64_t value : values) I64(value);
+    }
   }
   const std::string& bytes() const { return bytes_; }
 
@@ -87,15 +92,16 @@ class Reader {
     return identity;
   }
   AttentionPolicy Policy() {
-    AttentionPolicy policy;
-    policy.top_k = I64();
-    policy.layer_k.resize(Count(8));
-    for (int64_t& k : policy.layer_k) k = I64();
-    policy.tail = static_cast<AttentionPolicy::Tail>(Choice(1));
-    policy.page_budget = I64();
-    policy.dense_up_to = I64();
-    policy.ffn_top_k = I64();
-    policy.ffn_rank = static_cast<AttentionPolicy::FfnRank>(Choice(1));
+    AttentionPolicy policy = AttentionPolicy::Exact();
+    for (uint64_t left = Count(16); left > 0 && ok_; --left) {
+      const std::string name = Text();
+      const auto field = std::find_if(kPolicyFields.begin(), kPolicyFields.end(),
+                                      [&](const PolicyField& f) { return f.name == name; });
+      std::vector<int64_t> values(Count(8));
+      for (int64_t& value : values) value = I64();
+      ok_ = ok_ && field != kPolicyFields.end() && field->CanHold(values);
+      if (ok_) field->Set(values, policy);
+    }
     return policy;
   }
 
@@ -123,7 +129,7 @@ std::string Header(CacheFileKind kind, const Writer& body, uint64_t data_bytes) 
   const size_t used = kCachePreambleBytes + body.bytes().size();
   const size_t data_offset = (used + kCacheAlignment - 1) / kCacheAlignment * kCacheAlignment;
   Writer preamble;
-  preamble.U64(kCacheFormatVersion);
+  preamble.U64(CacheFormatVersion(kind));
   preamble.U64(static_cast<uint64_t>(kind));
   preamble.U64(data_offset + data_bytes);
   preamble.U64(data_offset);
@@ -222,7 +228,7 @@ CacheFileError DecodePreamble(std::string_view preamble, CacheFileKind kind, uin
     return CacheFileError::kForeign;
   }
   Reader reader(preamble.substr(kMagic.size()));
-  if (reader.U64() != kCacheFormatVersion) return CacheFileError::kVersion;
+  if (reader.U64() != CacheFormatVersion(kind)) return CacheFileError::kVersion;
   if (reader.U64() != static_cast<uint64_t>(kind)) return CacheFileError::kForeign;
   *out = {.kind = kind, .file_bytes = reader.U64(), .data_offset = reader.U64()};
   if (out->file_bytes != file_bytes) return CacheFileError::kTruncated;

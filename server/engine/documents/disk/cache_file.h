@@ -23,12 +23,16 @@
 
 namespace lectern {
 
-inline constexpr uint32_t kCacheFormatVersion = 2;
 inline constexpr size_t kCachePreambleBytes = 64;
 inline constexpr size_t kCacheAlignment = 4096;
 inline constexpr size_t kMaxCacheHeaderBytes = size_t{64} << 20;
 
 enum class CacheFileKind : uint32_t { kMeta = 1, kText = 2, kPages = 3 };
+// The format version of each kind of file. Pages of another version are computed again from the
+// text; a document whose meta or text file has another version is lost.
+constexpr uint32_t CacheFormatVersion(CacheFileKind kind) {
+  return kind == CacheFileKind::kPages ? 3 : 2;
+}
 
 // Why a file is invalid.
 enum class CacheFileError {
