@@ -135,7 +135,7 @@ struct Answer {
   bool no_evidence = false;
   ReadingMode reading = ReadingMode::kWhole;
 
-  // Of the tokens computed, and of those generated; 0 if that took no time.
+  // The tokens computed, and the tokens generated, per second; 0 if that took no time.
   double prefill_tokens_per_second() const { return Rate(usage.tokens_computed, timings.prefill); }
   double decode_tokens_per_second() const { return Rate(usage.generated_tokens, timings.decode); }
 

@@ -1,14 +1,10 @@
 // Every call has ids, a tenant, a priority, one line in the log, counts, and a reader that must
 // keep up. The engine is a fake, so that the test makes the events.
-#include <google/protobuf/descriptor.h>
-#include <grpc/health/v1/health.grpc.pb.h>
 #include <grpcpp/generic/generic_stub.h>
-#include <inference/open_inference.grpc.pb.h>
 
 #include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
-#include <set>
 #include <sstream>
 #include <thread>
 #include <vector>
@@ -373,26 +369,6 @@ TEST_F(PromptLogTest, QuestionAndAnswerAreLoggedOnRequest) {
   EXPECT_EQ(lines[0]["question"], "the secret question");
   EXPECT_EQ(lines[0]["answer"], "the secret answer");
   EXPECT_THAT(log_, Not(HasSubstr("short document")));
-}
-
-// Every method of every service has a label, and every label but one is a method.
-TEST(RpcMethodTest, TheLabelsAreTheMethodsOfTheServices) {
-  // Links the proto's descriptor: it has no messages that would.
-  EXPECT_STREQ(descriptor_table_lectern_2fv1_2fdocument_5fqa_2eproto.filename,
-               "lectern/v1/document_qa.proto");
-  std::set<std::string> methods = {"other"}, labels;
-  for (const std::string service :
-       {v1::DocumentQA::service_full_name(), inference::GRPCInferenceService::service_full_name(),
-        grpc::health::v1::Health::service_full_name()}) {
-    const auto* descriptor =
-        google::protobuf::DescriptorPool::generated_pool()->FindServiceByName(service);
-    ASSERT_NE(descriptor, nullptr) << service;
-    for (int i = 0; i < descriptor->method_count(); ++i) {
-      methods.insert(service + "/" + descriptor->method(i)->name());
-    }
-  }
-  for (const auto& label : kMethodLabels) labels.insert(label.name);
-  EXPECT_EQ(labels, methods);
 }
 
 TEST_F(CallTest, UnknownMethodsCountAsOther) {
