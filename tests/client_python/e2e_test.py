@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import grpc
 import pytest
 from lectern_client import (Answer, DeadlineExceededError, InvalidArgumentError, NotFoundError,
                             Progress, Retry, Text)
@@ -51,6 +52,19 @@ def report(tmp_path_factory):
 @pytest.fixture
 def client(connect, target):
     return connect(target, timeout=300)
+
+
+@pytest.mark.parametrize("symbol, file", [
+    (b"lectern.v1.DocumentQA", b"lectern/v1/document_qa.proto"),
+    (b"lectern.v1.AskRequest", b"lectern/v1/ask.proto"),
+    (b"inference.GRPCInferenceService", b"inference/open_inference.proto"),
+    (b"grpc.health.v1.Health", b"grpc/health/v1/health.proto")])
+def test_reflection_describes_every_service(target, symbol, file):
+    with grpc.insecure_channel(target) as channel:
+        ask = channel.stream_stream("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")
+        # ServerReflectionRequest.file_containing_symbol is field 4.
+        response = next(ask(iter([b"\x22" + bytes([len(symbol)]) + symbol]), timeout=60))
+    assert file in response, response
 
 
 def check_evidence(report, answer):

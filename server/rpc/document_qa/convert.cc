@@ -216,7 +216,12 @@ v1::AttentionPolicy ToProto(const AttentionPolicy& policy) {
     return proto;
   }
   ForEachPolicyField([&](const PolicyField& row, const FieldDescriptor& field) {
-    SetValues(row.Values(policy), field, proto);
+    const std::vector<int64_t> values = row.Values(policy);
+    // A number that requests may switch off with 0 is left out while it is off.
+    const bool can_be_off =
+        !row.is_list() && row.kind != PolicyField::Kind::kEnumeration && row.least == 0;
+    if (can_be_off && values.front() == 0) return;
+    SetValues(values, field, proto);
   });
   return proto;
 }
