@@ -84,7 +84,7 @@ TEST_F(DeviceE2eTest, AnswersAreTheSameWithADeviceAndAfterItsFailure) {
   setenv("LECTERN_FAKE_DEVICE_FAILS_AT", "20", 1);
   EXPECT_EQ(Answer({"--device=cuda"}), want);
   EXPECT_EQ(Metric(failures_), 1);
-  EXPECT_THAT(server_->Log(), HasSubstr("the CPU makes all of them from now on"));
+  EXPECT_THAT(server_->Log(), HasSubstr("falling back to the CPU"));
 }
 
 }  // namespace

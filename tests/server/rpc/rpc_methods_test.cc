@@ -14,7 +14,7 @@ namespace {
 
 // Every method of every service has a label, and every label but one is a method.
 TEST(RpcMethodTest, TheLabelsAreTheMethodsOfTheServices) {
-  // Link the descriptors of the services. document_qa.proto has no message of its own that would.
+  // Link the descriptors of the services. document_qa.proto has no message that would.
   EXPECT_STREQ(descriptor_table_lectern_2fv1_2fdocument_5fqa_2eproto.filename,
                "lectern/v1/document_qa.proto");
   EXPECT_NE(inference::ServerLiveRequest::descriptor(), nullptr);
