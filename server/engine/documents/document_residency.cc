@@ -15,13 +15,22 @@ constexpr size_t kMaxSaved = 4;
 
 }  // namespace
 
-bool DocumentStore::EvictOne() {
+DocumentStore::Eviction DocumentStore::EvictOne() {
   MutexLock lock(&mutex_);
+  // Read before the search: the saver releases its document without the lock.
+  const void* const saving = saving_.lock().get();
   const auto oldest =
       LeastRecentlyUsed(entries_, [](const std::string&, const DocumentEntry& entry) {
         return entry.content != nullptr && !entry.pinned() && !entry.in_use();
       });
-  if (oldest == entries_.end()) return false;
+  if (oldest == entries_.end()) {
+    const bool soon = std::any_of(entries_.begin(), entries_.end(), [&](const auto& one) {
+      const DocumentEntry& entry = one.second;
+      const bool saver_alone = entry.hold.get() == saving && entry.hold.use_count() <= 2;
+      return saver_alone && entry.content != nullptr && !entry.pinned();
+    });
+    return soon ? Eviction::kSaving : Eviction::kNone;
+  }
   DocumentEntry& document = oldest->second;
   metrics_->KvCacheEvicted(document.model->info().name, document.reads.size());
   if (document.on_disk) {
@@ -32,7 +41,7 @@ bool DocumentStore::EvictOne() {
   } else {
     Remove(oldest, EvictionReason::kPressure);
   }
-  return true;
+  return Eviction::kDone;
 }
 
 absl::Status DocumentStore::MakeResident(Lease& lease) {
@@ -134,8 +143,12 @@ std::optional<UnsavedDocument> DocumentStore::GetUnsaved(const std::string& id) 
   const auto found = entries_.find(id);
   if (found == entries_.end()) return std::nullopt;
   const DocumentEntry& entry = found->second;
-  UnsavedDocument unsaved{
-      .id = id, .content = entry.content, .hold = entry.hold, .text = !entry.on_disk};
+  const auto hold = std::make_shared<std::shared_ptr<int>>(entry.hold);
+  UnsavedDocument unsaved{.id = id,
+                          .content = entry.content,
+                          .hold = std::shared_ptr<void>(hold, hold->get()),
+                          .text = !entry.on_disk};
+  saving_ = unsaved.hold;
   for (const auto& read : entry.reads) {
     if (!entry.IsSaved(*read)) unsaved.reads.push_back(read);
   }

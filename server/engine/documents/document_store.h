@@ -165,9 +165,14 @@ class DocumentStore : private SaverClient {
   absl::StatusOr<uint64_t> Delete(const std::string& id, const std::string& owner)
       ABSL_LOCKS_EXCLUDED(mutex_);
 
-  // Removes the least recently used document that is neither pinned nor in use from memory; false
-  // if there is none. The document is still held if it is on disk.
-  bool EvictOne() ABSL_LOCKS_EXCLUDED(mutex_);
+  enum class Eviction {
+    kDone,    // memory was freed
+    kSaving,  // nothing may go now, but the document that is being written to disk may go soon
+    kNone,    // nothing may go
+  };
+  // Removes the least recently used document that is neither pinned nor in use from memory. The
+  // document is still held if it is on disk.
+  Eviction EvictOne() ABSL_LOCKS_EXCLUDED(mutex_);
   void DropExpired() ABSL_LOCKS_EXCLUDED(mutex_);
 
   // True if some documents are in use, and so may be evicted later.
@@ -214,6 +219,8 @@ class DocumentStore : private SaverClient {
   const std::unique_ptr<DocumentCache> cache_;  // null without a cache folder
   mutable Mutex mutex_;
   DocumentEntries entries_ ABSL_GUARDED_BY(mutex_);
+  // Alive while the saver holds a document; points to that document's hold.
+  std::weak_ptr<void> saving_ ABSL_GUARDED_BY(mutex_);
   OwnerQuotas quotas_ ABSL_GUARDED_BY(mutex_);
   // No holding expires before it.
   absl::Time next_expiry_ ABSL_GUARDED_BY(mutex_) = absl::InfiniteFuture();

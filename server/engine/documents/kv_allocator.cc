@@ -47,7 +47,16 @@ Task<absl::StatusOr<std::vector<PageSet>>> KvAllocator::Allocate(const Model& mo
     if (bytes > pool_->budget()) co_return NoRoom(all_tokens, bytes);
     std::vector<PageSet> sets;
     if (TryAllocate(info, tokens, sets)) co_return std::move(sets);
-    if (store_->EvictOne()) continue;
+    const DocumentStore::Eviction evicted = store_->EvictOne();
+    if (evicted == DocumentStore::Eviction::kDone) continue;
+    if (evicted == DocumentStore::Eviction::kSaving) {
+      std::function<bool()> saved = [this] {
+        return store_->EvictOne() != DocumentStore::Eviction::kSaving;
+      };
+      const absl::Status waited = co_await scheduler_->WaitUntil(std::move(saved), owner);
+      if (!waited.ok()) co_return waited;
+      continue;
+    }
     // Another job may give back pages, or a document.
     const uint64_t ended = scheduler_->jobs_ended();
     std::function<bool()> changed = [this, used, ended] {

@@ -129,6 +129,7 @@ TEST_F(DocumentRestartTest, UnderPressureDocumentsMoveToDisk) {
   std::vector<DocumentInfo> documents;
   for (int i = 0; i < 12; ++i) {
     documents.push_back(Upload(Text(12) + "Number " + std::to_string(i) + "."));
+    ASSERT_FALSE(documents.back().id.empty());
     // Wait for the saver: a document that is not on disk yet would be lost.
     while (Metric("lectern_documents_resident{tier=\"disk\"}") <= i) std::this_thread::yield();
   }
@@ -137,6 +138,17 @@ TEST_F(DocumentRestartTest, UnderPressureDocumentsMoveToDisk) {
   for (const DocumentInfo& document : documents) {
     const Answer answer = Ask(Question(document.id));
     EXPECT_EQ(answer.usage.tokens_computed, answer.usage.question_tokens);
+  }
+}
+
+// A document may not be evicted while it is written. An upload that needs its memory waits, and
+// does not fail although no other job could free memory.
+TEST_F(DocumentRestartTest, UploadsWaitForTheDocumentThatIsBeingSaved) {
+  options_.kv_bytes = 160 << 10;  // one document at a time
+  Start();
+  for (int i = 0; i < 12; ++i) {
+    const Arriving upload = StartUpload(Text(12) + "Number " + std::to_string(i) + ".");
+    ASSERT_TRUE(upload.sink->Status().ok()) << i << ": " << upload.sink->Status();
   }
 }
 

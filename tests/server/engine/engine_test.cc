@@ -1,5 +1,9 @@
 // Tests of documents and answers: which tokens are computed, which are reused, and what it costs.
 
+#include <atomic>
+
+#include "absl/synchronization/notification.h"
+#include "absl/time/clock.h"
 #include "tests/server/engine/engine_fixture.h"
 
 namespace lectern {
@@ -228,17 +232,23 @@ TEST_F(EngineTest, AFailedStepFailsItsOwnQuestionOnly) {
 }
 
 TEST_F(EngineTest, MixedStepsCountPrefillAndDecodeTokensSeparately) {
-  model_options_.answer = [](const std::string&, const std::string&) {
-    return std::string(100, 'x');
+  options_.kv_bytes = 4 << 20;
+  // The question is answered for as long as the upload lasts, at most 500 tokens a second.
+  absl::Notification decodes;
+  std::atomic<bool> uploaded = false;
+  model_options_.answer = [&](const std::string&, const std::string&) {
+    if (!decodes.HasBeenNotified()) decodes.Notify();
+    if (!uploaded) absl::SleepFor(absl::Milliseconds(2));
+    return std::string(uploaded ? 1 : 4000, 'x');
   };
   Start();
-  model_->gate().Close();
   const Running asked =
-      StartAsk({.inline_text = "A document.", .question = "Q?", .max_new_tokens = 200});
+      StartAsk({.inline_text = "A document.", .question = "Q?", .max_new_tokens = 1000});
+  decodes.WaitForNotification();
   const Arriving upload = StartUpload(Text(60));
-  model_->gate().Open();
-  const double generated = static_cast<double>(asked.sink->TheAnswer().usage.generated_tokens);
   upload.sink->Document();
+  uploaded = true;
+  const double generated = static_cast<double>(asked.sink->TheAnswer().usage.generated_tokens);
   EXPECT_TRUE(engine_->WaitUntilIdle(absl::InfiniteFuture()));
   const double decoded = Metric(R"(lectern_engine_tokens_total{phase="decode"})");
   EXPECT_EQ(decoded, generated);
