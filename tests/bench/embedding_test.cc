@@ -6,7 +6,7 @@
 #include <fstream>
 
 #include "bench/answers/embedding.h"
-#include "tests/server/model/llama/real_model.h"
+#include "tests/server/model/decoder/real_model.h"
 #include "tests/testing/golden.h"
 
 namespace lectern::test {

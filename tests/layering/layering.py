@@ -101,7 +101,7 @@ INCLUDES = [
     ('server/model/layers/', ('server/model/layers/', 'server/model/device/',
                               'server/model/f32_product/', 'server/formats/', 'base/', 'kernels/')
      + MODEL_ROOT),
-    ('server/model/llama/', ('server/model/llama/',) + FAMILY),
+    ('server/model/decoder/', ('server/model/decoder/',) + FAMILY),
     ('server/model/t5/', ('server/model/t5/',) + FAMILY),
     ('server/model/bert/', ('server/model/bert/',) + FAMILY),
     ('server/model/loading/', ('server/model/', 'server/formats/', 'base/', 'kernels/')),

@@ -64,7 +64,7 @@ class IncludesTest(unittest.TestCase):
     def test_planted_includes(self):
         for path, header in (('server/engine/a.h', 'ATen/core/Tensor.h'),
                              ('server/engine/a.cc', 'lectern/v1/ask.pb.h'),
-                             ('server/engine/a.cc', 'server/model/llama/llama_model.h'),
+                             ('server/engine/a.cc', 'server/model/decoder/decoder_model.h'),
                              ('server/model/a.cc', 'grpcpp/server.h'),
                              ('server/model/a.cc', 'server/engine/engine.h'),
                              ('server/tokenizer/a.cc', 'torch/torch.h'),

@@ -11,7 +11,7 @@
 #include "server/formats/config_reader.h"
 #include "server/formats/strict_json.h"
 #include "server/model/bert/load_bert.h"
-#include "server/model/llama/load_llama.h"
+#include "server/model/decoder/load_decoder.h"
 #include "server/model/model_files.h"
 #include "server/model/t5/load_t5.h"
 
@@ -48,7 +48,7 @@ absl::StatusOr<std::string> ModelTypeOf(const fs::path& folder) {
 absl::StatusOr<std::shared_ptr<const Model>> Load(const ModelLoadOptions& options) {
   LECTERN_RETURN_IF_ERROR(CheckOptions(options));
   std::error_code error;
-  if (!fs::is_directory(options.path, error)) return LoadLlamaGguf(options);
+  if (!fs::is_directory(options.path, error)) return LoadDecoderGguf(options);
   if (options.numerics == ModelLoadOptions::Numerics::kBlocks) {
     return absl::UnimplementedError(
         absl::StrCat(options.path, ": numerics blocks: a folder holds no weights in blocks"));
@@ -56,7 +56,7 @@ absl::StatusOr<std::shared_ptr<const Model>> Load(const ModelLoadOptions& option
   LECTERN_ASSIGN_OR_RETURN(const std::string type, ModelTypeOf(options.path));
   if (type == "t5") return LoadT5Folder(options);
   if (type == "bert" || type == "roberta") return LoadBertFolder(options);
-  return LoadLlamaFolder(options);  // refuses other types
+  return LoadDecoderFolder(options);  // refuses other types
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// GGUF files damaged in one place each: Open, ReadLlamaConfig, FindLlamaTensors and Dequantize must
-// refuse them by name, in little memory.
+// GGUF files damaged in one place each: Open, ReadDecoderConfig, FindDecoderTensors and Dequantize
+// must refuse them by name, in little memory.
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -8,7 +8,7 @@
 #include <limits>
 
 #include "server/formats/format_limits.h"
-#include "server/model/llama/llama_tensors.h"
+#include "server/model/decoder/decoder_tensors.h"
 #include "tests/server/formats/expect_refused.h"
 #include "tests/server/formats/model_files.h"
 
@@ -35,9 +35,9 @@ constexpr uint64_t kMax = std::numeric_limits<uint64_t>::max();
 absl::Status LoadAll(const std::string& path) {
   const auto file = GgufFile::Open(path);
   if (!file.ok()) return file.status();
-  const auto config = ReadLlamaConfig(**file);
+  const auto config = ReadDecoderConfig(**file);
   if (!config.ok()) return config.status();
-  const auto tensors = FindLlamaTensors(**file, *config, LlamaNaming::kGguf);
+  const auto tensors = FindDecoderTensors(**file, *config, DecoderNaming::kGguf);
   if (!tensors.ok()) return tensors.status();
   std::vector<float> row;
   for (const std::string_view name : (*file)->Names()) {
@@ -265,7 +265,7 @@ TEST(HostileGgufTest, Tensors) {
   });
 }
 
-TEST(HostileGgufTest, LlamaConfig) {
+TEST(HostileGgufTest, DecoderConfig) {
   ExpectAllRefused({
       Missing("general.architecture"),
       Missing("llama.block_count"),

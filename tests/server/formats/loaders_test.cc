@@ -4,7 +4,7 @@
 #include <sys/stat.h>
 
 #include "server/formats/safetensors.h"
-#include "server/model/llama/llama_tensors.h"
+#include "server/model/decoder/decoder_tensors.h"
 #include "tests/server/formats/model_files.h"
 
 namespace lectern {
@@ -142,19 +142,19 @@ TEST(SafetensorsTest, OtherTypesAreLeftOutOnDemand) {
   EXPECT_THAT((*source)->Names(), ElementsAre("b"));
 }
 
-TEST(LlamaConfigTest, GgufAndJsonAgree) {
+TEST(DecoderConfigTest, GgufAndJsonAgree) {
   const TempFolder folder;
   const auto file = GgufFile::Open(folder.Write("a.gguf", LlamaGguf().Encode()));
   ASSERT_TRUE(file.ok()) << file.status();
-  const auto gguf = ReadLlamaConfig(**file);
+  const auto gguf = ReadDecoderConfig(**file);
   ASSERT_TRUE(gguf.ok()) << gguf.status();
   EXPECT_EQ(gguf->name, "small");
   EXPECT_EQ(gguf->chat_template, "{{ x }}");
   EXPECT_EQ(gguf->bos, -1);
-  const auto json = ReadLlamaConfigJson(test::LlamaConfigJson().dump(), "config.json");
+  const auto json = ReadDecoderConfigJson(test::LlamaConfigJson().dump(), "config.json");
   ASSERT_TRUE(json.ok()) << json.status();
   EXPECT_EQ(json->bos, 1);
-  for (const LlamaConfig& config : {*gguf, *json}) {
+  for (const DecoderConfig& config : {*gguf, *json}) {
     EXPECT_EQ(config.hidden, 32);
     EXPECT_EQ(config.layers, 1);
     EXPECT_EQ(config.heads, 2);
@@ -170,14 +170,14 @@ TEST(LlamaConfigTest, GgufAndJsonAgree) {
   }
 }
 
-TEST(LlamaConfigTest, OtherSpellingsOfTheSame) {
+TEST(DecoderConfigTest, OtherSpellingsOfTheSame) {
   nlohmann::json json = test::LlamaConfigJson();
   json.erase("rope_scaling");
   json["rope_parameters"] = {{"rope_type", "default"}, {"rope_theta", 500000.0}};
   json["eos_token_id"] = {3};
   json["num_key_value_heads"] = nullptr;
   json["head_dim"] = 8;
-  const auto config = ReadLlamaConfigJson(json.dump(), "config.json");
+  const auto config = ReadDecoderConfigJson(json.dump(), "config.json");
   ASSERT_TRUE(config.ok()) << config.status();
   EXPECT_EQ(config->rope_theta, 500000);
   EXPECT_EQ(config->eos, 3);
@@ -185,11 +185,11 @@ TEST(LlamaConfigTest, OtherSpellingsOfTheSame) {
   EXPECT_EQ(config->head_dim, 8);
 }
 
-TEST(LlamaTensorsTest, FindsAllByName) {
+TEST(DecoderTensorsTest, FindsAllByName) {
   const TempFolder folder;
   const auto file = GgufFile::Open(folder.Write("a.gguf", LlamaGguf().Encode()));
-  const auto config = ReadLlamaConfig(**file);
-  const auto tensors = FindLlamaTensors(**file, *config, LlamaNaming::kGguf);
+  const auto config = ReadDecoderConfig(**file);
+  const auto tensors = FindDecoderTensors(**file, *config, DecoderNaming::kGguf);
   ASSERT_TRUE(tensors.ok()) << tensors.status();
   EXPECT_TRUE(tensors->qk_interleaved);
   EXPECT_EQ(tensors->output, tensors->token_embedding);
@@ -199,7 +199,7 @@ TEST(LlamaTensorsTest, FindsAllByName) {
   EXPECT_EQ(tensors->final_norm->name, "output_norm.weight");
 }
 
-TEST(LlamaTensorsTest, HalfSplitRows) {
+TEST(DecoderTensorsTest, HalfSplitRows) {
   EXPECT_THAT(HalfSplitRows(2, 4), ElementsAre(0, 2, 1, 3, 4, 6, 5, 7));
   EXPECT_THAT(HalfSplitRows(1, 6), ElementsAre(0, 2, 4, 1, 3, 5));
 }

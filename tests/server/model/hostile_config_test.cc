@@ -2,7 +2,7 @@
 #include <gtest/gtest.h>
 
 #include "server/formats/format_limits.h"
-#include "server/model/llama/llama_config.h"
+#include "server/model/decoder/decoder_config.h"
 #include "tests/server/formats/expect_refused.h"
 #include "tests/server/formats/model_files.h"
 
@@ -92,7 +92,7 @@ TEST(HostileConfigTest, Values) {
     SCOPED_TRACE(std::string(one.key) + " = " + one.value);
     json config = test::LlamaConfigJson();
     config[one.key] = json::parse(one.value);
-    test::ExpectRefused(ReadLlamaConfigJson(config.dump(), kSource).status(), one.code, kSource,
+    test::ExpectRefused(ReadDecoderConfigJson(config.dump(), kSource).status(), one.code, kSource,
                         std::string("key '") + one.key, one.why);
   }
 }
@@ -113,19 +113,19 @@ TEST(HostileConfigTest, Texts) {
   };
   for (const auto& [text, why] : table) {
     SCOPED_TRACE(text.substr(0, 40));
-    test::ExpectRefused(ReadLlamaConfigJson(text, kSource).status(), kInvalid, kSource, "", why);
+    test::ExpectRefused(ReadDecoderConfigJson(text, kSource).status(), kInvalid, kSource, "", why);
   }
 }
 
 TEST(HostileConfigTest, CutAtEveryByteAndRandomDamage) {
   const std::string text = test::LlamaConfigJson().dump();
   for (size_t size = 0; size < text.size(); ++size) {
-    test::ExpectRefused(ReadLlamaConfigJson(text.substr(0, size), kSource).status(), kInvalid,
+    test::ExpectRefused(ReadDecoderConfigJson(text.substr(0, size), kSource).status(), kInvalid,
                         kSource, "", "malformed");
   }
   std::mt19937 random(20240603);
   for (int i = 0; i < 5000; ++i) {
-    const auto config = ReadLlamaConfigJson(test::Damage(text, random, text.size()), kSource);
+    const auto config = ReadDecoderConfigJson(test::Damage(text, random, text.size()), kSource);
     ASSERT_TRUE(test::IsOkOrRefused(config.status())) << "iteration " << i << config.status();
     if (!config.ok()) continue;
     ASSERT_EQ(config->heads % config->kv_heads, 0);

@@ -1,4 +1,4 @@
-#include "server/model/llama/llama_tensors.h"
+#include "server/model/decoder/decoder_tensors.h"
 
 #include <string>
 
@@ -58,8 +58,8 @@ constexpr Names kHuggingFaceNames = {
     .down = "mlp.down_proj",
 };
 
-absl::Status FindLayer(TensorFinder& finder, const LlamaConfig& config, const Names& names,
-                       int64_t index, LlamaLayerTensors* layer) {
+absl::Status FindLayer(TensorFinder& finder, const DecoderConfig& config, const Names& names,
+                       int64_t index, DecoderLayerTensors* layer) {
   const int64_t hidden = config.hidden;
   const int64_t q_rows = config.heads * config.head_dim;
   const int64_t kv_rows = config.kv_heads * config.head_dim;
@@ -88,16 +88,17 @@ absl::Status FindLayer(TensorFinder& finder, const LlamaConfig& config, const Na
 
 }  // namespace
 
-absl::StatusOr<LlamaTensors> FindLlamaTensors(const TensorSource& source, const LlamaConfig& config,
-                                              LlamaNaming naming) {
-  const Names& names = naming == LlamaNaming::kGguf ? kGgufNames : kHuggingFaceNames;
+absl::StatusOr<DecoderTensors> FindDecoderTensors(const TensorSource& source,
+                                                  const DecoderConfig& config,
+                                                  DecoderNaming naming) {
+  const Names& names = naming == DecoderNaming::kGguf ? kGgufNames : kHuggingFaceNames;
   TensorFinder finder(source);
-  LlamaTensors tensors;
-  tensors.qk_interleaved = naming == LlamaNaming::kGguf;
+  DecoderTensors tensors;
+  tensors.qk_interleaved = naming == DecoderNaming::kGguf;
   LECTERN_RETURN_IF_ERROR(
       finder.Find(names.token_embedding, {config.vocab, config.hidden}, &tensors.token_embedding));
   for (int64_t i = 0; i < config.layers; ++i) {
-    LlamaLayerTensors& layer = tensors.layers.emplace_back();
+    DecoderLayerTensors& layer = tensors.layers.emplace_back();
     LECTERN_RETURN_IF_ERROR(FindLayer(finder, config, names, i, &layer));
   }
   LECTERN_RETURN_IF_ERROR(finder.Find(names.final_norm, {config.hidden}, &tensors.final_norm));

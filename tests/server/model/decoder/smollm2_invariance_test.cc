@@ -6,8 +6,8 @@
 #include <fstream>
 #include <sstream>
 
+#include "tests/server/model/decoder/real_model.h"
 #include "tests/server/model/invariance.h"
-#include "tests/server/model/llama/real_model.h"
 #include "tests/testing/golden.h"
 
 namespace lectern::test {

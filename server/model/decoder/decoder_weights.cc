@@ -1,4 +1,4 @@
-#include "server/model/llama/decoder_weights.h"
+#include "server/model/decoder/decoder_weights.h"
 
 #include <utility>
 
@@ -8,21 +8,22 @@ namespace lectern {
 namespace {
 
 // Width of the Hadamard matrix that mixes one head; 1 where a head has no such width.
-int64_t HeadHadamard(const LlamaConfig& config) {
+int64_t HeadHadamard(const DecoderConfig& config) {
   return PowerOfTwoFactor(config.head_dim) == config.head_dim ? config.head_dim : 1;
 }
 
 // Names what each layer is loaded from.
 class DecoderPlan {
  public:
-  DecoderPlan(const LlamaConfig& config, const LlamaTensors& tensors, const Rotation* rotation)
+  DecoderPlan(const DecoderConfig& config, const DecoderTensors& tensors, const Rotation* rotation)
       : norm_epsilon_(config.rms_eps), head_hadamard_(HeadHadamard(config)), rotation_(rotation) {
     if (!tensors.qk_interleaved) return;
     query_order_ = HalfSplitRows(config.heads, config.head_dim);
     key_order_ = HalfSplitRows(config.kv_heads, config.head_dim);
   }
 
-  void AddBlock(LinearLoader& loader, const LlamaLayerTensors& tensors, DecoderBlock& block) const {
+  void AddBlock(LinearLoader& loader, const DecoderLayerTensors& tensors,
+                DecoderBlock& block) const {
     loader.Add(&block.qkv,
                Reader(tensors.attn_norm, {{.weight = tensors.q, .order = query_order_},
                                           {.weight = tensors.k, .order = key_order_},
@@ -33,7 +34,7 @@ class DecoderPlan {
     loader.Add(&block.down, Writer(tensors.down, /*input_hadamard=*/0));
   }
 
-  void AddHead(LinearLoader& loader, const LlamaTensors& tensors, Linear& head) const {
+  void AddHead(LinearLoader& loader, const DecoderTensors& tensors, Linear& head) const {
     loader.Add(&head, Reader(tensors.final_norm, {{.weight = tensors.output}}));
   }
 
@@ -63,8 +64,8 @@ class DecoderPlan {
 
 }  // namespace
 
-DecoderWeights::DecoderWeights(const LlamaConfig& config, std::unique_ptr<TensorSource> source,
-                               LlamaTensors tensors, const LinearForm& form)
+DecoderWeights::DecoderWeights(const DecoderConfig& config, std::unique_ptr<TensorSource> source,
+                               DecoderTensors tensors, const LinearForm& form)
     : blocks(config.layers), source_(std::move(source)), tensors_(std::move(tensors)), form_(form) {
   if (form.rotated) rotation_.emplace(config.hidden);
   // Blocks are not rotated, but their keys are rounded to int8 all the same.
@@ -72,11 +73,11 @@ DecoderWeights::DecoderWeights(const LlamaConfig& config, std::unique_ptr<Tensor
 }
 
 absl::StatusOr<std::unique_ptr<const DecoderWeights>> DecoderWeights::Load(
-    const LlamaConfig& config, std::unique_ptr<TensorSource> source, LlamaTensors tensors,
+    const DecoderConfig& config, std::unique_ptr<TensorSource> source, DecoderTensors tensors,
     const LinearForm& form, std::span<const LinearLoader::Task> others) {
   std::unique_ptr<DecoderWeights> weights(
       new DecoderWeights(config, std::move(source), std::move(tensors), form));
-  const LlamaTensors& found = weights->tensors_;
+  const DecoderTensors& found = weights->tensors_;
   const DecoderPlan plan(config, found, form.rotated ? &*weights->rotation_ : nullptr);
   LinearLoader loader(form, *weights->source_);
   for (size_t i = 0; i < weights->blocks.size(); ++i) {
@@ -108,11 +109,11 @@ absl::Status DecoderWeights::Embed(std::span<const int32_t> tokens, float* x) co
   return absl::OkStatus();
 }
 
-bool AreInBlocks(const LlamaTensors& tensors) {
+bool AreInBlocks(const DecoderTensors& tensors) {
   const auto fits = [](std::initializer_list<const TensorView*> stack) {
     return CheckBlockTensors({stack.begin(), stack.size()}).ok();
   };
-  for (const LlamaLayerTensors& layer : tensors.layers) {
+  for (const DecoderLayerTensors& layer : tensors.layers) {
     if (!fits({layer.q, layer.k, layer.v}) || !fits({layer.o}) || !fits({layer.gate, layer.up}) ||
         !fits({layer.down})) {
       return false;

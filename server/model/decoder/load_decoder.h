@@ -1,4 +1,4 @@
-// Loads a LlamaModel from its files.
+// Loads a DecoderModel from its files.
 #pragma once
 
 #include <memory>
@@ -10,7 +10,7 @@
 namespace lectern {
 
 // A .gguf file; a Hugging Face folder. Errors are LoadModel's.
-absl::StatusOr<std::shared_ptr<const Model>> LoadLlamaGguf(const ModelLoadOptions& options);
-absl::StatusOr<std::shared_ptr<const Model>> LoadLlamaFolder(const ModelLoadOptions& options);
+absl::StatusOr<std::shared_ptr<const Model>> LoadDecoderGguf(const ModelLoadOptions& options);
+absl::StatusOr<std::shared_ptr<const Model>> LoadDecoderFolder(const ModelLoadOptions& options);
 
 }  // namespace lectern

@@ -4,7 +4,7 @@
 
 #include <filesystem>
 
-#include "server/model/llama/llama_model.h"
+#include "server/model/decoder/decoder_model.h"
 #include "server/model/loading/model_loader.h"
 #include "tests/server/model/sequence.h"
 #include "tests/testing/golden.h"

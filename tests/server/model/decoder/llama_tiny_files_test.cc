@@ -8,7 +8,7 @@
 #include <sstream>
 
 #include "server/formats/safetensors.h"
-#include "server/model/llama/llama_tensors.h"
+#include "server/model/decoder/decoder_tensors.h"
 #include "tests/testing/golden.h"
 
 namespace lectern {
@@ -18,13 +18,13 @@ namespace fs = std::filesystem;
 
 struct Opened {
   std::unique_ptr<TensorSource> source;
-  LlamaConfig config;
-  LlamaTensors tensors;
+  DecoderConfig config;
+  DecoderTensors tensors;
 };
 
 absl::StatusOr<Opened> OpenAny(const fs::path& path) {
   Opened opened;
-  absl::StatusOr<LlamaConfig> config;
+  absl::StatusOr<DecoderConfig> config;
   if (fs::is_directory(path)) {
     auto source = OpenSafetensors(path.string());
     if (!source.ok()) return source.status();
@@ -32,18 +32,18 @@ absl::StatusOr<Opened> OpenAny(const fs::path& path) {
     std::ifstream file(path / "config.json");
     std::stringstream contents;
     contents << file.rdbuf();
-    config = ReadLlamaConfigJson(contents.str(), (path / "config.json").string());
+    config = ReadDecoderConfigJson(contents.str(), (path / "config.json").string());
   } else {
     auto source = GgufFile::Open(path.string());
     if (!source.ok()) return source.status();
-    config = ReadLlamaConfig(**source);
+    config = ReadDecoderConfig(**source);
     opened.source = *std::move(source);
   }
   if (!config.ok()) return config.status();
   opened.config = *config;
-  auto tensors =
-      FindLlamaTensors(*opened.source, *config,
-                       fs::is_directory(path) ? LlamaNaming::kHuggingFace : LlamaNaming::kGguf);
+  auto tensors = FindDecoderTensors(
+      *opened.source, *config,
+      fs::is_directory(path) ? DecoderNaming::kHuggingFace : DecoderNaming::kGguf);
   if (!tensors.ok()) return tensors.status();
   opened.tensors = *std::move(tensors);
   return opened;
@@ -69,9 +69,9 @@ std::vector<float> HalfSplitValues(const Opened& model, const TensorView& view, 
 
 // Every tensor of the model, in one order for all formats.
 std::vector<std::vector<float>> AllValues(const Opened& model) {
-  const LlamaTensors& t = model.tensors;
+  const DecoderTensors& t = model.tensors;
   std::vector<std::vector<float>> all = {Values(*t.token_embedding)};
-  for (const LlamaLayerTensors& layer : t.layers) {
+  for (const DecoderLayerTensors& layer : t.layers) {
     all.push_back(HalfSplitValues(model, *layer.q, model.config.heads));
     all.push_back(HalfSplitValues(model, *layer.k, model.config.kv_heads));
     for (const TensorView* view :

@@ -1,4 +1,4 @@
-#include "server/model/llama/llama_model.h"
+#include "server/model/decoder/decoder_model.h"
 
 #include <utility>
 
@@ -12,7 +12,7 @@ namespace {
 // another rotation, another order of summation.
 constexpr int kPageVersion = 2;
 
-kernels::KvPageLayout LayoutOf(const LlamaConfig& config, const LinearForm& form) {
+kernels::KvPageLayout LayoutOf(const DecoderConfig& config, const LinearForm& form) {
   return {.type = form.kv_type(),
           .num_layers = static_cast<int>(config.layers),
           .num_kv_heads = static_cast<int>(config.kv_heads),
@@ -22,7 +22,7 @@ kernels::KvPageLayout LayoutOf(const LlamaConfig& config, const LinearForm& form
 
 }  // namespace
 
-LlamaModel::LlamaModel(LlamaParts parts)
+DecoderModel::DecoderModel(DecoderParts parts)
     : config_(std::move(parts.config)),
       weights_(std::move(parts.weights)),
       tokenizer_(std::move(parts.tokenizer)),
@@ -44,16 +44,16 @@ LlamaModel::LlamaModel(LlamaParts parts)
   info_.fingerprint = Fingerprint(parts.weights_hash);
 }
 
-std::string LlamaModel::Fingerprint(const std::string& weights_hash) const {
+std::string DecoderModel::Fingerprint(const std::string& weights_hash) const {
   // Activations have 7 or 8 bits, by the instruction set (kernels/linear/int8_linear.h).
   return Sha256Hex(absl::StrCat(weights_hash, "\n", info_.numerics, "\n", info_.kv_cache, "\n",
                                 kernels::ToString(execution_.isa), "\n", kPageVersion, "\n",
                                 layout_.PageBytes(), "\n", prompt_.FixedText()));
 }
 
-std::vector<int32_t> LlamaModel::PromptPrefix() const { return prompt_.Prefix(*tokenizer_); }
+std::vector<int32_t> DecoderModel::PromptPrefix() const { return prompt_.Prefix(*tokenizer_); }
 
-QuestionSuffix LlamaModel::PromptSuffix(std::string_view question) const {
+QuestionSuffix DecoderModel::PromptSuffix(std::string_view question) const {
   return prompt_.Suffix(*tokenizer_, question);
 }
 

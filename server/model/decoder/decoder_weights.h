@@ -21,11 +21,11 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "server/formats/tensor_source.h"
+#include "server/model/decoder/decoder_config.h"
+#include "server/model/decoder/decoder_tensors.h"
 #include "server/model/layers/linear.h"
 #include "server/model/layers/linear_loader.h"
 #include "server/model/layers/rotation.h"
-#include "server/model/llama/llama_config.h"
-#include "server/model/llama/llama_tensors.h"
 
 namespace lectern {
 
@@ -44,7 +44,7 @@ class DecoderWeights {
   // `tensors` are those of `source`, `others` run while the weights load. Errors are
   // LinearLoader::Run's.
   static absl::StatusOr<std::unique_ptr<const DecoderWeights>> Load(
-      const LlamaConfig& config, std::unique_ptr<TensorSource> source, LlamaTensors tensors,
+      const DecoderConfig& config, std::unique_ptr<TensorSource> source, DecoderTensors tensors,
       const LinearForm& form, std::span<const LinearLoader::Task> others = {});
 
   const LinearForm& form() const { return form_; }
@@ -60,17 +60,17 @@ class DecoderWeights {
   Linear head;  // [vocabulary] of the normed stream
 
  private:
-  DecoderWeights(const LlamaConfig& config, std::unique_ptr<TensorSource> source,
-                 LlamaTensors tensors, const LinearForm& form);
+  DecoderWeights(const DecoderConfig& config, std::unique_ptr<TensorSource> source,
+                 DecoderTensors tensors, const LinearForm& form);
 
   const std::unique_ptr<TensorSource> source_;
-  const LlamaTensors tensors_;
+  const DecoderTensors tensors_;
   const LinearForm form_;
   std::optional<Rotation> rotation_;  // of the residual stream, if the model is rotated
   int64_t qk_hadamard_ = 1;
 };
 
 // True if kBlocks can take every matrix: all are in the blocks of a GGUF file.
-bool AreInBlocks(const LlamaTensors& tensors);
+bool AreInBlocks(const DecoderTensors& tensors);
 
 }  // namespace lectern

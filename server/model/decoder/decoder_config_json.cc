@@ -7,16 +7,16 @@
 #include "server/formats/file_error.h"
 #include "server/formats/format_limits.h"
 #include "server/formats/strict_json.h"
-#include "server/model/llama/llama_config.h"
-#include "server/model/llama/llama_config_checks.h"
+#include "server/model/decoder/decoder_config.h"
+#include "server/model/decoder/decoder_config_checks.h"
 
 namespace lectern {
 namespace {
 
 using nlohmann::json;
 
-const LlamaConfigKeys& JsonKeys() {
-  static const auto& keys = *new LlamaConfigKeys{
+const DecoderConfigKeys& JsonKeys() {
+  static const auto& keys = *new DecoderConfigKeys{
       .hidden = "hidden_size",
       .layers = "num_hidden_layers",
       .heads = "num_attention_heads",
@@ -88,13 +88,13 @@ absl::Status RefuseUnsupported(const ConfigReader& reader) {
 
 }  // namespace
 
-absl::StatusOr<LlamaConfig> ReadLlamaConfigJson(std::string_view contents,
-                                                std::string_view source) {
+absl::StatusOr<DecoderConfig> ReadDecoderConfigJson(std::string_view contents,
+                                                    std::string_view source) {
   LECTERN_ASSIGN_OR_RETURN(const json object, ParseConfigJson(contents, source));
   const ConfigReader reader(object, source);
-  const LlamaConfigKeys& keys = JsonKeys();
+  const DecoderConfigKeys& keys = JsonKeys();
   LECTERN_RETURN_IF_ERROR(RefuseUnsupported(reader));
-  LlamaConfig config;
+  DecoderConfig config;
   LECTERN_ASSIGN_OR_RETURN(config.name, reader.Text("_name_or_path"));
   LECTERN_ASSIGN_OR_RETURN(config.hidden, reader.Int(keys.hidden));
   LECTERN_ASSIGN_OR_RETURN(config.layers, reader.Int(keys.layers));
@@ -109,9 +109,10 @@ absl::StatusOr<LlamaConfig> ReadLlamaConfigJson(std::string_view contents,
   LECTERN_ASSIGN_OR_RETURN(config.rms_eps, reader.Number(keys.rms_eps, 1e-6));
   LECTERN_ASSIGN_OR_RETURN(config.rope_theta, ReadRope(reader, source));
   LECTERN_ASSIGN_OR_RETURN(config.tied, reader.Bool("tie_word_embeddings"));
-  LECTERN_ASSIGN_OR_RETURN(config.bos, reader.Token(keys.bos, kMaxLlamaVocab));
-  LECTERN_ASSIGN_OR_RETURN(config.eos, reader.Token(keys.eos, kMaxLlamaVocab));
-  LECTERN_RETURN_IF_ERROR(CheckLlamaConfig(config, keys, source));
+  LECTERN_ASSIGN_OR_RETURN(config.bos, reader.Token(keys.bos, kMaxDecoderVocab));
+  LECTERN_ASSIGN_OR_RETURN(config.eos, reader.Token(keys.eos, kMaxDecoderVocab));
+  LECTERN_RETURN_IF_ERROR(CheckDecoderConfig(config, keys, source));
+  DescribeLlama(config);
   return config;
 }
 

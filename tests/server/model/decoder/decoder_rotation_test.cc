@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "server/formats/gguf.h"
-#include "server/model/llama/llama_model.h"
+#include "server/model/decoder/decoder_model.h"
 #include "tests/server/model/sequence.h"
 #include "tests/testing/golden.h"
 
@@ -14,9 +14,9 @@ namespace {
 absl::StatusOr<std::unique_ptr<const Model>> LoadRotatedF32(const std::string& path) {
   auto file = GgufFile::Open(path);
   if (!file.ok()) return file.status();
-  auto config = ReadLlamaConfig(**file);
+  auto config = ReadDecoderConfig(**file);
   if (!config.ok()) return config.status();
-  auto tensors = FindLlamaTensors(**file, *config, LlamaNaming::kGguf);
+  auto tensors = FindDecoderTensors(**file, *config, DecoderNaming::kGguf);
   if (!tensors.ok()) return tensors.status();
   auto form = LinearForm::Of(ModelLoadOptions::Numerics::kF32, /*threads=*/2);
   if (!form.ok()) return form.status();
@@ -27,8 +27,8 @@ absl::StatusOr<std::unique_ptr<const Model>> LoadRotatedF32(const std::string& p
   if (PowerOfTwoFactor(config->head_dim) == config->head_dim) {
     EXPECT_EQ((*weights)->qk_hadamard(), config->head_dim) << "queries and keys are not mixed";
   }
-  return std::make_unique<const LlamaModel>(
-      LlamaParts{.config = *config, .weights = *std::move(weights), .prompt = Prompt(nullptr)});
+  return std::make_unique<const DecoderModel>(
+      DecoderParts{.config = *config, .weights = *std::move(weights), .prompt = Prompt(nullptr)});
 }
 
 TEST(DecoderRotationTest, IsTheSameFunction) {

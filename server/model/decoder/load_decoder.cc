@@ -1,4 +1,4 @@
-#include "server/model/llama/load_llama.h"
+#include "server/model/decoder/load_decoder.h"
 
 #include <filesystem>
 #include <string>
@@ -10,9 +10,9 @@
 #include "server/formats/gguf.h"
 #include "server/formats/safetensors.h"
 #include "server/formats/strict_json.h"
-#include "server/model/llama/decoder_weights.h"
-#include "server/model/llama/llama_config.h"
-#include "server/model/llama/llama_model.h"
+#include "server/model/decoder/decoder_config.h"
+#include "server/model/decoder/decoder_model.h"
+#include "server/model/decoder/decoder_weights.h"
 #include "server/model/model_files.h"
 #include "server/tokenizer/bpe/byte_level_bpe.h"
 #include "server/tokenizer/chat_template.h"
@@ -24,26 +24,26 @@ namespace {
 namespace fs = std::filesystem;
 
 // The contents of either kind of files.
-struct LlamaFiles {
-  LlamaConfig config;
+struct DecoderFiles {
+  DecoderConfig config;
   std::unique_ptr<TensorSource> source;
-  LlamaTensors tensors;  // of the source
+  DecoderTensors tensors;  // of the source
   ByteLevelBpeConfig vocabulary;
   std::string chat_template;  // empty: none
   std::string format;
   std::vector<std::string> hashed_files;
 };
 
-absl::StatusOr<LlamaFiles> OpenGguf(const std::string& path) {
-  LlamaFiles files;
+absl::StatusOr<DecoderFiles> OpenGguf(const std::string& path) {
+  DecoderFiles files;
   files.format = "gguf";
   files.hashed_files = {path};
   LECTERN_ASSIGN_OR_RETURN(std::unique_ptr<GgufFile> file, GgufFile::Open(path));
-  LECTERN_ASSIGN_OR_RETURN(files.config, ReadLlamaConfig(*file));
+  LECTERN_ASSIGN_OR_RETURN(files.config, ReadDecoderConfig(*file));
   LECTERN_ASSIGN_OR_RETURN(files.vocabulary, ReadGgufTokenizer(*file));
   files.chat_template = files.config.chat_template;
   LECTERN_ASSIGN_OR_RETURN(files.tensors,
-                           FindLlamaTensors(*file, files.config, LlamaNaming::kGguf));
+                           FindDecoderTensors(*file, files.config, DecoderNaming::kGguf));
   files.source = std::move(file);
   return files;
 }
@@ -63,20 +63,20 @@ absl::StatusOr<std::string> ReadChatTemplate(const fs::path& folder) {
   return found->get<std::string>();
 }
 
-absl::StatusOr<LlamaFiles> OpenFolder(const fs::path& folder) {
-  LlamaFiles files;
+absl::StatusOr<DecoderFiles> OpenFolder(const fs::path& folder) {
+  DecoderFiles files;
   files.format = "safetensors";
   const std::string config_path = folder / "config.json";
   const std::string tokenizer_path = folder / "tokenizer.json";
   LECTERN_ASSIGN_OR_RETURN(const std::string config_json, ReadTextFile(config_path));
-  LECTERN_ASSIGN_OR_RETURN(files.config, ReadLlamaConfigJson(config_json, config_path));
+  LECTERN_ASSIGN_OR_RETURN(files.config, ReadDecoderConfigJson(config_json, config_path));
   LECTERN_ASSIGN_OR_RETURN(const std::string tokenizer_json, ReadTextFile(tokenizer_path));
   LECTERN_ASSIGN_OR_RETURN(files.vocabulary,
                            ParseTokenizerJson(tokenizer_json, tokenizer_path, files.config.eos));
   LECTERN_ASSIGN_OR_RETURN(files.chat_template, ReadChatTemplate(folder));
   LECTERN_ASSIGN_OR_RETURN(files.source, OpenSafetensors(folder, /*ignore_other_types=*/true));
   LECTERN_ASSIGN_OR_RETURN(
-      files.tensors, FindLlamaTensors(*files.source, files.config, LlamaNaming::kHuggingFace));
+      files.tensors, FindDecoderTensors(*files.source, files.config, DecoderNaming::kHuggingFace));
   files.hashed_files = ModelFilesOf(folder);
   return files;
 }
@@ -86,14 +86,14 @@ using Numerics = ModelLoadOptions::Numerics;
 // Replaces kAuto. Without VNNI, blocks are about as fast as rotated int8, take less memory
 // and stay closer to fp32 (docs/measurements/peers.md, docs/measurements/quality.md). With VNNI,
 // rotated int8 needs half the instructions; the two were not compared there.
-Numerics ResolveNumerics(const ModelLoadOptions& options, const LlamaTensors& tensors) {
+Numerics ResolveNumerics(const ModelLoadOptions& options, const DecoderTensors& tensors) {
   if (options.numerics != Numerics::kAuto) return options.numerics;
   const bool blocks = options.isa != kernels::Isa::kAvx512 && AreInBlocks(tensors);
   return blocks ? Numerics::kBlocks : Numerics::kInt8Rotated;
 }
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> MakeTokenizer(const ModelLoadOptions& options,
-                                                         const LlamaConfig& config,
+                                                         const DecoderConfig& config,
                                                          ByteLevelBpeConfig& vocabulary) {
   LECTERN_ASSIGN_OR_RETURN(auto tokenizer, NewByteLevelBpe(std::move(vocabulary)));
   LECTERN_RETURN_IF_ERROR(CheckVocabulary(options, *tokenizer, config.vocab));
@@ -101,8 +101,8 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> MakeTokenizer(const ModelLoadOptions&
 }
 
 absl::StatusOr<std::shared_ptr<const Model>> Load(const ModelLoadOptions& options,
-                                                  LlamaFiles files) {
-  const LlamaConfig& config = files.config;
+                                                  DecoderFiles files) {
+  const DecoderConfig& config = files.config;
   std::unique_ptr<ChatTemplate> chat_template;
   if (!files.chat_template.empty()) {
     LECTERN_ASSIGN_OR_RETURN(chat_template, RecogniseChatTemplate(files.chat_template));
@@ -129,20 +129,20 @@ absl::StatusOr<std::shared_ptr<const Model>> Load(const ModelLoadOptions& option
   kernels::ExecutionContext execution;
   execution.num_threads = options.threads;
   execution.isa = options.isa;
-  return std::make_shared<const LlamaModel>(
-      LlamaParts{config, std::move(weights), std::move(tokenizer), Prompt(chat_template.get()),
-                 std::move(info), std::move(digest), execution});
+  return std::make_shared<const DecoderModel>(
+      DecoderParts{config, std::move(weights), std::move(tokenizer), Prompt(chat_template.get()),
+                   std::move(info), std::move(digest), execution});
 }
 
 }  // namespace
 
-absl::StatusOr<std::shared_ptr<const Model>> LoadLlamaGguf(const ModelLoadOptions& options) {
-  LECTERN_ASSIGN_OR_RETURN(LlamaFiles files, OpenGguf(options.path));
+absl::StatusOr<std::shared_ptr<const Model>> LoadDecoderGguf(const ModelLoadOptions& options) {
+  LECTERN_ASSIGN_OR_RETURN(DecoderFiles files, OpenGguf(options.path));
   return Load(options, std::move(files));
 }
 
-absl::StatusOr<std::shared_ptr<const Model>> LoadLlamaFolder(const ModelLoadOptions& options) {
-  LECTERN_ASSIGN_OR_RETURN(LlamaFiles files, OpenFolder(options.path));
+absl::StatusOr<std::shared_ptr<const Model>> LoadDecoderFolder(const ModelLoadOptions& options) {
+  LECTERN_ASSIGN_OR_RETURN(DecoderFiles files, OpenFolder(options.path));
   return Load(options, std::move(files));
 }
 

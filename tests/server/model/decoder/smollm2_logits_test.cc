@@ -11,7 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "server/model/loading/model_loader.h"
-#include "tests/server/model/llama/real_model.h"
+#include "tests/server/model/decoder/real_model.h"
 #include "tests/server/model/sequence.h"
 #include "tests/testing/golden.h"
 

@@ -9,7 +9,7 @@
 #include <sstream>
 
 #include "server/model/loading/model_loader.h"
-#include "tests/server/model/llama/real_model.h"
+#include "tests/server/model/decoder/real_model.h"
 #include "tests/server/model/sequence.h"
 #include "tests/testing/golden.h"
 

@@ -11,11 +11,11 @@
 #include "base/status_macros.h"
 #include "kernels/ffn/silu_mul.h"
 #include "kernels/rows/rms_norm.h"
+#include "server/model/decoder/decoder_model.h"
 #include "server/model/kernel_status.h"
 #include "server/model/layers/ffn_policy.h"
 #include "server/model/layers/policy_attention.h"
 #include "server/model/layers/slice_checks.h"
-#include "server/model/llama/llama_model.h"
 
 namespace lectern {
 namespace {
@@ -25,7 +25,7 @@ constexpr int64_t kSmallWork = 1 << 14;
 
 // Scratch memory of the forward pass. Grows to the largest call and is then reused. Not
 // thread-safe: one for each calling thread. T = stacked tokens of a call.
-struct LlamaWorkspace : public Workspace {
+struct DecoderWorkspace : public Workspace {
   std::vector<ForwardSlice> slices;  // of the call, the evidence-only ones last
   std::vector<int32_t> tokens;       // [T]
   std::vector<int64_t> first_row;    // for each slice: its first row in the buffers below
@@ -52,19 +52,19 @@ struct LayerRange {
 LayerRange EvidenceLayers(int layers) { return {layers * 2 / 5, layers * 4 / 5}; }
 
 // The constants of a call.
-struct LlamaForwardContext {
-  const LlamaConfig& config;
+struct DecoderForwardContext {
+  const DecoderConfig& config;
   const DecoderWeights& weights;
   const kernels::RopeTable& rope;
   const kernels::KvPageLayout& layout;
   kernels::ExecutionContext execution;
 };
 
-// One call of LlamaModel::Forward.
-class LlamaForward {
+// One call of DecoderModel::Forward.
+class DecoderForward {
  public:
-  LlamaForward(const LlamaForwardContext& context, std::span<const ForwardSlice> slices,
-               LlamaWorkspace& workspace)
+  DecoderForward(const DecoderForwardContext& context, std::span<const ForwardSlice> slices,
+                 DecoderWorkspace& workspace)
       : context_(context),
         config_(context.config),
         weights_(context.weights),
@@ -280,10 +280,10 @@ class LlamaForward {
     return absl::OkStatus();
   }
 
-  const LlamaForwardContext& context_;
-  const LlamaConfig& config_;
+  const DecoderForwardContext& context_;
+  const DecoderConfig& config_;
   const DecoderWeights& weights_;
-  LlamaWorkspace& workspace_;
+  DecoderWorkspace& workspace_;
   std::vector<ForwardSlice>& slices_;  // in the workspace; the evidence-only ones come last
   ResidualObserver* const observer_;
   const kernels::ExecutionContext execution_;
@@ -303,15 +303,16 @@ class LlamaForward {
 
 }  // namespace
 
-std::unique_ptr<Workspace> LlamaModel::NewWorkspace() const {
-  return std::make_unique<LlamaWorkspace>();
+std::unique_ptr<Workspace> DecoderModel::NewWorkspace() const {
+  return std::make_unique<DecoderWorkspace>();
 }
 
 void ObserveResidualStream(Workspace& workspace, ResidualObserver* observer) {
-  dynamic_cast<LlamaWorkspace&>(workspace).observer = observer;
+  dynamic_cast<DecoderWorkspace&>(workspace).observer = observer;
 }
 
-absl::Status LlamaModel::Forward(std::span<const ForwardSlice> slices, Workspace& workspace) const {
+absl::Status DecoderModel::Forward(std::span<const ForwardSlice> slices,
+                                   Workspace& workspace) const {
   const SliceLimits limits{config_.vocab, config_.context_length, static_cast<int>(config_.layers)};
   for (size_t i = 0; i < slices.size(); ++i) {
     const ForwardSlice& slice = slices[i];
@@ -321,13 +322,13 @@ absl::Status LlamaModel::Forward(std::span<const ForwardSlice> slices, Workspace
     LECTERN_RETURN_IF_ERROR(CheckSlicePolicy(limits, i, slice));
   }
   if (slices.empty()) return absl::OkStatus();
-  auto* scratch = dynamic_cast<LlamaWorkspace*>(&workspace);
+  auto* scratch = dynamic_cast<DecoderWorkspace*>(&workspace);
   if (scratch == nullptr) {
     return absl::InvalidArgumentError("workspace: was made by a model of another family");
   }
-  const LlamaForwardContext context{config_, *weights_, rope_, layout_, execution_};
+  const DecoderForwardContext context{config_, *weights_, rope_, layout_, execution_};
   try {
-    return LlamaForward(context, slices, *scratch).Run();
+    return DecoderForward(context, slices, *scratch).Run();
   } catch (const std::bad_alloc&) {
     return absl::ResourceExhaustedError("no memory for the activations of this batch");
   }

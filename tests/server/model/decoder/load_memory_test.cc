@@ -8,7 +8,7 @@
 #include <string>
 
 #include "server/model/loading/model_loader.h"
-#include "tests/server/model/llama/real_model.h"
+#include "tests/server/model/decoder/real_model.h"
 #include "tests/testing/golden.h"
 
 namespace lectern::test {

@@ -9,17 +9,17 @@
 #include "absl/status/statusor.h"
 #include "kernels/kv/kv_pages.h"
 #include "kernels/rows/rope.h"
-#include "server/model/llama/decoder_weights.h"
-#include "server/model/llama/llama_config.h"
+#include "server/model/decoder/decoder_config.h"
+#include "server/model/decoder/decoder_weights.h"
 #include "server/model/load_options.h"
 #include "server/model/model.h"
 #include "server/model/prompt.h"
 
 namespace lectern {
 
-// The parts of a LlamaModel; load_llama.cc makes them from files.
-struct LlamaParts {
-  LlamaConfig config;
+// The parts of a DecoderModel; load_decoder.cc makes them from files.
+struct DecoderParts {
+  DecoderConfig config;
   std::unique_ptr<const DecoderWeights> weights;
   std::unique_ptr<Tokenizer> tokenizer;
   Prompt prompt;
@@ -39,13 +39,13 @@ class ResidualObserver {
 };
 
 // Shows `observer` (null: nobody) the residual stream of every later Forward call with this
-// workspace, which a LlamaModel made.
+// workspace, which a DecoderModel made.
 void ObserveResidualStream(Workspace& workspace, ResidualObserver* observer);
 
 // Const after construction, thread-safe.
-class LlamaModel : public Model {
+class DecoderModel : public Model {
  public:
-  explicit LlamaModel(LlamaParts parts);
+  explicit DecoderModel(DecoderParts parts);
 
   const ModelInfo& info() const override { return info_; }
   const Tokenizer& tokenizer() const override { return *tokenizer_; }
@@ -57,7 +57,7 @@ class LlamaModel : public Model {
  private:
   std::string Fingerprint(const std::string& weights_hash) const;
 
-  const LlamaConfig config_;
+  const DecoderConfig config_;
   const std::unique_ptr<const DecoderWeights> weights_;
   const std::unique_ptr<Tokenizer> tokenizer_;
   const Prompt prompt_;

@@ -1,4 +1,4 @@
-#include "server/model/llama/llama_config.h"
+#include "server/model/decoder/decoder_config.h"
 
 #include <cmath>
 #include <utility>
@@ -8,13 +8,13 @@
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "server/formats/file_error.h"
-#include "server/model/llama/llama_config_checks.h"
+#include "server/model/decoder/decoder_config_checks.h"
 
 namespace lectern {
 namespace {
 
-const LlamaConfigKeys& GgufKeys() {
-  static const auto& keys = *new LlamaConfigKeys{
+const DecoderConfigKeys& GgufKeys() {
+  static const auto& keys = *new DecoderConfigKeys{
       .hidden = "llama.embedding_length",
       .layers = "llama.block_count",
       .heads = "llama.attention.head_count",
@@ -47,7 +47,7 @@ class Reader {
   }
   absl::StatusOr<int32_t> Token(const std::string& key) const {
     LECTERN_ASSIGN_OR_RETURN(const int64_t id, Int(key, -1));
-    if (id < -1 || id >= kMaxLlamaVocab) {
+    if (id < -1 || id >= kMaxDecoderVocab) {
       return InvalidFile(Key(key), absl::StrCat(id, " is no token id"));
     }
     return static_cast<int32_t>(id);
@@ -61,7 +61,7 @@ class Reader {
   const GgufFile& file_;
 };
 
-absl::Status RefuseUnsupported(const GgufFile& file, const LlamaConfig& config) {
+absl::Status RefuseUnsupported(const GgufFile& file, const DecoderConfig& config) {
   const Reader reader(file);
   LECTERN_ASSIGN_OR_RETURN(const std::string scaling, reader.Text("llama.rope.scaling.type"));
   if (!scaling.empty() && scaling != "none") {
@@ -112,18 +112,19 @@ absl::Status CheckRange(std::string_view file, const std::string& key, int64_t v
 
 }  // namespace
 
-absl::Status CheckLlamaConfig(const LlamaConfig& config, const LlamaConfigKeys& keys,
-                              std::string_view file) {
-  LECTERN_RETURN_IF_ERROR(CheckRange(file, keys.hidden, config.hidden, kMaxLlamaWidth));
-  LECTERN_RETURN_IF_ERROR(CheckRange(file, keys.layers, config.layers, kMaxLlamaLayers));
-  LECTERN_RETURN_IF_ERROR(CheckRange(file, keys.heads, config.heads, kMaxLlamaWidth));
+absl::Status CheckDecoderConfig(const DecoderConfig& config, const DecoderConfigKeys& keys,
+                                std::string_view file) {
+  LECTERN_RETURN_IF_ERROR(CheckRange(file, keys.hidden, config.hidden, kMaxDecoderWidth));
+  LECTERN_RETURN_IF_ERROR(CheckRange(file, keys.layers, config.layers, kMaxDecoderLayers));
+  LECTERN_RETURN_IF_ERROR(CheckRange(file, keys.heads, config.heads, kMaxDecoderWidth));
   LECTERN_RETURN_IF_ERROR(CheckRange(file, keys.kv_heads, config.kv_heads, config.heads));
   LECTERN_RETURN_IF_ERROR(
-      CheckRange(file, keys.head_dim, config.head_dim, kMaxLlamaWidth / config.heads));
-  LECTERN_RETURN_IF_ERROR(CheckRange(file, keys.intermediate, config.intermediate, kMaxLlamaWidth));
-  LECTERN_RETURN_IF_ERROR(CheckRange(file, keys.vocab, config.vocab, kMaxLlamaVocab));
+      CheckRange(file, keys.head_dim, config.head_dim, kMaxDecoderWidth / config.heads));
   LECTERN_RETURN_IF_ERROR(
-      CheckRange(file, keys.context_length, config.context_length, kMaxLlamaWidth));
+      CheckRange(file, keys.intermediate, config.intermediate, kMaxDecoderWidth));
+  LECTERN_RETURN_IF_ERROR(CheckRange(file, keys.vocab, config.vocab, kMaxDecoderVocab));
+  LECTERN_RETURN_IF_ERROR(
+      CheckRange(file, keys.context_length, config.context_length, kMaxDecoderWidth));
   const auto key = [&](const std::string& name) {
     return FilePart{.file = file, .kind = "key", .name = name};
   };
@@ -150,16 +151,27 @@ absl::Status CheckLlamaConfig(const LlamaConfig& config, const LlamaConfigKeys& 
   return absl::OkStatus();
 }
 
-absl::StatusOr<LlamaConfig> ReadLlamaConfig(const GgufFile& file) {
+void DescribeLlama(DecoderConfig& config) {
+  config.family = "llama";
+  const auto dim = static_cast<double>(config.head_dim);
+  config.layer.assign(config.layers, {.scale = 1.0 / std::sqrt(dim)});
+  RopeConfig& rope = config.ropes.emplace_back();
+  for (int64_t i = 0; i < config.head_dim; i += 2) {
+    rope.inverse_frequencies.push_back(std::pow(config.rope_theta, -static_cast<double>(i) / dim));
+  }
+  if (config.eos >= 0) config.end_ids = {config.eos};
+}
+
+absl::StatusOr<DecoderConfig> ReadDecoderConfig(const GgufFile& file) {
   const Reader reader(file);
-  const LlamaConfigKeys& keys = GgufKeys();
+  const DecoderConfigKeys& keys = GgufKeys();
   LECTERN_ASSIGN_OR_RETURN(const std::string architecture, file.GetString("general.architecture"));
   if (architecture != "llama") {
     return UnsupportedFile(
         reader.Key("general.architecture"),
         absl::StrCat("'", Printable(architecture), "' is not supported; llama is"));
   }
-  LlamaConfig config;
+  DecoderConfig config;
   LECTERN_ASSIGN_OR_RETURN(config.name, reader.Text("general.name"));
   LECTERN_ASSIGN_OR_RETURN(config.hidden, file.GetInt(keys.hidden));
   LECTERN_ASSIGN_OR_RETURN(config.layers, file.GetInt(keys.layers));
@@ -177,8 +189,9 @@ absl::StatusOr<LlamaConfig> ReadLlamaConfig(const GgufFile& file) {
   LECTERN_ASSIGN_OR_RETURN(config.eos, reader.Token(keys.eos));
   LECTERN_ASSIGN_OR_RETURN(config.chat_template, reader.Text("tokenizer.chat_template"));
   config.tied = file.Find("output.weight") == nullptr;
-  LECTERN_RETURN_IF_ERROR(CheckLlamaConfig(config, keys, file.path()));
+  LECTERN_RETURN_IF_ERROR(CheckDecoderConfig(config, keys, file.path()));
   LECTERN_RETURN_IF_ERROR(RefuseUnsupported(file, config));
+  DescribeLlama(config);
   return config;
 }
 
