@@ -1,5 +1,6 @@
 #include "server/model/bert/bert_model.h"
 
+#include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -16,7 +17,7 @@ BertModel::BertModel(BertParts parts)
       sep_(parts.sep),
       execution_(parts.execution),
       info_(std::move(parts.info)) {
-  info_.family = config_.type;
+  info_.family = std::string(config_.family->model_type);
   info_.kind = ModelKind::kExtractive;
   info_.numerics = weights_->form().name();
   info_.kv_cache = "none";
@@ -37,7 +38,7 @@ EncoderPrompt BertModel::EncoderPromptOf(std::string_view question) const {
   prompt.before = {cls_};
   const Encoding words = tokenizer_->Encode(question, /*parse_special=*/false);
   prompt.before.insert(prompt.before.end(), words.ids.begin(), words.ids.end());
-  prompt.before.insert(prompt.before.end(), config_.is_roberta() ? 2 : 1, sep_);
+  prompt.before.insert(prompt.before.end(), config_.family->question_separators, sep_);
   prompt.after = {sep_};
   return prompt;
 }

@@ -1,4 +1,4 @@
-// A model of the BERT family, RoBERTa included: it finds spans of the document that answer a
+// A span reader of BERT's kin (bert_family.h): it finds spans of the document that answer a
 // question. Its forward pass is in forward_pass.cc.
 #pragma once
 
@@ -32,7 +32,8 @@ class BertModel : public Model {
 
   const ModelInfo& info() const override { return info_; }
   const Tokenizer& tokenizer() const override { return *tokenizer_; }
-  // [CLS] question [SEP] part of the document [SEP]; RoBERTa's: <s> question </s></s> part </s>
+  // [CLS] question [SEP] part of the document [SEP], or with RoBERTa's tokens
+  // <s> question </s></s> part </s>.
   EncoderPrompt EncoderPromptOf(std::string_view question) const override;
   std::unique_ptr<Workspace> NewWorkspace() const override;
   absl::Status Forward(std::span<const ForwardSlice> slices, Workspace& workspace) const override;

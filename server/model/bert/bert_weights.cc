@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <initializer_list>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -17,9 +18,9 @@ namespace {
 class BertPlan {
  public:
   BertPlan(const BertConfig& config, const TensorSource& source, LinearLoader& loader)
-      : config_(config), finder_(source), loader_(loader) {
+      : config_(config), source_(source), finder_(source), loader_(loader) {
     // A whole model's encoder has a prefix; an encoder alone has none.
-    const std::string prefix = config.type + ".";
+    const std::string prefix(config.family->prefix);
     if (source.Find(prefix + "embeddings.word_embeddings.weight") != nullptr) prefix_ = prefix;
   }
 
@@ -46,25 +47,27 @@ class BertPlan {
     return Dequantize(*tensor, 0, tensor->rows(), values->data());
   }
 
-  absl::Status Norm(const std::string& name, BertNorm* norm) {
-    LECTERN_RETURN_IF_ERROR(
-        Values(absl::StrCat(prefix_, name, ".weight"), {config_.hidden}, &norm->weight));
-    return Values(absl::StrCat(prefix_, name, ".bias"), {config_.hidden}, &norm->bias);
+  // Files converted from TensorFlow call a norm's weight and bias gamma and beta.
+  absl::Status Norm(const std::string& name, int64_t width, BertNorm* norm) {
+    const std::string full = absl::StrCat(prefix_, name);
+    const bool old = source_.Find(full + ".gamma") != nullptr;
+    LECTERN_RETURN_IF_ERROR(Values(full + (old ? ".gamma" : ".weight"), {width}, &norm->weight));
+    return Values(full + (old ? ".beta" : ".bias"), {width}, &norm->bias);
   }
 
   absl::Status EncoderLayer(int64_t index, BertLayer& layer) {
-    const std::string name = absl::StrCat("encoder.layer.", index, ".");
-    const std::string self = name + "attention.self.";
-    LECTERN_RETURN_IF_ERROR(Layer(&layer.qkv, {self + "query", self + "key", self + "value"},
-                                  config_.hidden, config_.hidden));
-    LECTERN_RETURN_IF_ERROR(Layer(&layer.attention_out, {name + "attention.output.dense"},
-                                  config_.hidden, config_.hidden));
-    LECTERN_RETURN_IF_ERROR(Norm(name + "attention.output.LayerNorm", &layer.attention_norm));
+    const BertTensorNames& names = config_.family->tensors;
+    const std::string at = absl::StrCat(std::string(names.layer), index, ".");
+    const auto name = [&at](std::string_view part) { return at + std::string(part); };
+    const int64_t hidden = config_.hidden;
     LECTERN_RETURN_IF_ERROR(
-        Layer(&layer.in, {name + "intermediate.dense"}, config_.intermediate, config_.hidden));
+        Layer(&layer.qkv, {name(names.query), name(names.key), name(names.value)}, hidden, hidden));
     LECTERN_RETURN_IF_ERROR(
-        Layer(&layer.out, {name + "output.dense"}, config_.hidden, config_.intermediate));
-    return Norm(name + "output.LayerNorm", &layer.out_norm);
+        Layer(&layer.attention_out, {name(names.attention_out)}, hidden, hidden));
+    LECTERN_RETURN_IF_ERROR(Norm(name(names.attention_norm), hidden, &layer.attention_norm));
+    LECTERN_RETURN_IF_ERROR(Layer(&layer.in, {name(names.in)}, config_.intermediate, hidden));
+    LECTERN_RETURN_IF_ERROR(Layer(&layer.out, {name(names.out)}, hidden, config_.intermediate));
+    return Norm(name(names.out_norm), hidden, &layer.out_norm);
   }
 
   const std::string& prefix() const { return prefix_; }
@@ -72,6 +75,7 @@ class BertPlan {
 
  private:
   const BertConfig& config_;
+  const TensorSource& source_;
   TensorFinder finder_;
   LinearLoader& loader_;
   std::string prefix_;
@@ -87,14 +91,21 @@ absl::StatusOr<std::unique_ptr<const BertWeights>> BertWeights::Load(
   LinearLoader loader(form, *weights->source_);
   BertPlan plan(config, *weights->source_, loader);
   const std::string embeddings = plan.prefix() + "embeddings.";
+  const int64_t width = config.embedding;
   LECTERN_RETURN_IF_ERROR(plan.finder().Find(embeddings + "word_embeddings.weight",
-                                             {config.vocab, config.hidden}, &weights->words_));
+                                             {config.vocab, width}, &weights->words_));
   LECTERN_RETURN_IF_ERROR(plan.Values(embeddings + "position_embeddings.weight",
-                                      {config.positions, config.hidden}, &weights->positions_));
+                                      {config.positions, width}, &weights->positions_));
   weights->first_position_ = config.first_position;
-  LECTERN_RETURN_IF_ERROR(plan.Values(embeddings + "token_type_embeddings.weight",
-                                      {config.types, config.hidden}, &weights->types_));
-  LECTERN_RETURN_IF_ERROR(plan.Norm("embeddings.LayerNorm", &weights->embedding_norm));
+  if (config.types > 0) {
+    LECTERN_RETURN_IF_ERROR(plan.Values(embeddings + "token_type_embeddings.weight",
+                                        {config.types, width}, &weights->types_));
+  }
+  LECTERN_RETURN_IF_ERROR(plan.Norm("embeddings.LayerNorm", width, &weights->embedding_norm));
+  if (width != config.hidden) {
+    LECTERN_RETURN_IF_ERROR(
+        plan.Layer(&weights->embedding_projection, {"embeddings_project"}, config.hidden, width));
+  }
   weights->layers.resize(config.layers);
   for (int64_t i = 0; i < config.layers; ++i) {
     LECTERN_RETURN_IF_ERROR(plan.EncoderLayer(i, weights->layers[i]));
@@ -106,27 +117,30 @@ absl::StatusOr<std::unique_ptr<const BertWeights>> BertWeights::Load(
   }
   // The pooler is for classifying whole texts.
   LECTERN_RETURN_IF_ERROR(plan.finder().RefuseUnused(
-      "BERT", {"*pooler.dense.weight", "*pooler.dense.bias", "*embeddings.position_ids"}));
+      config.family->model_type,
+      {"*pooler.dense.weight", "*pooler.dense.bias", "*embeddings.position_ids"}));
   LECTERN_RETURN_IF_ERROR(loader.Run());
   return std::unique_ptr<const BertWeights>(std::move(weights));
 }
 
 absl::Status BertWeights::Embed(std::span<const int32_t> tokens, size_t document_begin,
                                 float* x) const {
-  const int64_t hidden = words_->cols();
-  const int64_t last_type = static_cast<int64_t>(types_.size()) / hidden - 1;
-  for (size_t i = 0; i < tokens.size(); ++i, x += hidden) {
+  const int64_t width = words_->cols();
+  const int64_t types = static_cast<int64_t>(types_.size()) / width;
+  for (size_t i = 0; i < tokens.size(); ++i, x += width) {
     LECTERN_RETURN_IF_ERROR(Dequantize(*words_, tokens[i], 1, x));
-    const int64_t type = std::min<int64_t>(i < document_begin ? 0 : 1, last_type);
-    const float* position =
-        positions_.data() + (first_position_ + static_cast<int64_t>(i)) * hidden;
-    for (int64_t c = 0; c < hidden; ++c) x[c] += types_[type * hidden + c] + position[c];
+    const float* position = positions_.data() + (first_position_ + static_cast<int64_t>(i)) * width;
+    for (int64_t c = 0; c < width; ++c) x[c] += position[c];
+    if (types == 0) continue;
+    const int64_t type = std::min<int64_t>(i < document_begin ? 0 : 1, types - 1);
+    for (int64_t c = 0; c < width; ++c) x[c] += types_[type * width + c];
   }
   return absl::OkStatus();
 }
 
 uint64_t BertWeights::bytes() const {
   uint64_t bytes = sizeof(float) * (positions_.size() + types_.size() + span_weights.size());
+  bytes += embedding_projection.bytes();
   for (const BertLayer& layer : layers) {
     for (const Linear* linear : {&layer.qkv, &layer.attention_out, &layer.in, &layer.out}) {
       bytes += linear->bytes();

@@ -1,4 +1,4 @@
-// The weights of a BERT or RoBERTa model, ready to be multiplied by.
+// The weights of a span reader of BERT's kin, ready to be multiplied by.
 #pragma once
 
 #include <cstdint>
@@ -15,8 +15,8 @@
 namespace lectern {
 
 struct BertNorm {
-  std::vector<float> weight;  // [hidden]
-  std::vector<float> bias;    // [hidden]
+  std::vector<float> weight;  // [width]
+  std::vector<float> bias;    // [width]
 };
 
 struct BertLayer {
@@ -35,13 +35,14 @@ class BertWeights {
   static absl::StatusOr<std::unique_ptr<const BertWeights>> Load(
       const BertConfig& config, std::unique_ptr<TensorSource> source, const LinearForm& form);
 
-  // x [tokens, hidden] = the sum of the embeddings of one window's tokens, positions and types (0
-  // before `document_begin`, then 1). Ids and positions are in range.
+  // x [tokens, embedding] = the sum of the embeddings of one window's tokens, positions and, if the
+  // model has them, types (0 before `document_begin`, then 1). Ids and positions are in range.
   absl::Status Embed(std::span<const int32_t> tokens, size_t document_begin, float* x) const;
   uint64_t bytes() const;  // memory held
   const LinearForm& form() const { return form_; }
 
   BertNorm embedding_norm;
+  Linear embedding_projection;  // [hidden]; empty if the embeddings are as wide as the layers
   std::vector<BertLayer> layers;
   // The head that scores whether an answer begins, and ends, at a token; empty without it.
   std::vector<float> span_weights;  // [2, hidden]
@@ -53,9 +54,9 @@ class BertWeights {
   std::unique_ptr<TensorSource> source_;
   LinearForm form_;
   const TensorView* words_ = nullptr;
-  std::vector<float> positions_;  // [positions, hidden]
+  std::vector<float> positions_;  // [positions, embedding]
   int64_t first_position_ = 0;
-  std::vector<float> types_;  // [types, hidden]
+  std::vector<float> types_;  // [types, embedding]
 };
 
 }  // namespace lectern

@@ -1,7 +1,8 @@
 // The forward pass of BERT (Devlin et al. 2019, arXiv 1810.04805): an encoder with learned
 // positions, LayerNorm after each part, GELU, and, for question answering, a score for each token
-// that an answer begins or ends there (section 4.2). Attention and feed-forward parts follow the
-// slice's policy.
+// that an answer begins or ends there (section 4.2). It serves every family of bert_family.h:
+// ELECTRA's narrow embeddings are projected to the width of the layers first. Attention and
+// feed-forward parts follow the slice's policy.
 //
 // All windows of a call are stacked for the linear layers; attention runs window by window, so that
 // nothing is padded.
@@ -29,6 +30,7 @@ namespace {
 // tokens.
 struct BertWorkspace : public Workspace {
   std::vector<int64_t> first_row;
+  AlignedBuffer<float> embedded;   // [T, embedding], if they are projected
   AlignedBuffer<float> stream;     // [T, hidden]
   AlignedBuffer<float> qkv;        // [T, 3, heads, head_dim]
   AlignedBuffer<float> attended;   // [T, heads, head_dim]
@@ -73,12 +75,13 @@ class BertForward {
     return static_cast<int64_t>(slice.tokens.size());
   }
 
-  absl::Status Norm(const BertNorm& norm) const {
-    return FromKernel(
-        kernels::LayerNorm(stream_, rows_, hidden(), norm.weight.data(), norm.bias.data(),
-                           static_cast<float>(config_.norm_eps), stream_, execution_),
-        "layer_norm");
+  // Normalises x [rows, width] in place.
+  absl::Status NormRows(const BertNorm& norm, float* x, int64_t width) const {
+    return FromKernel(kernels::LayerNorm(x, rows_, width, norm.weight.data(), norm.bias.data(),
+                                         static_cast<float>(config_.norm_eps), x, execution_),
+                      "layer_norm");
   }
+  absl::Status Norm(const BertNorm& norm) const { return NormRows(norm, stream_, hidden()); }
 
   absl::Status Embed() {
     std::vector<int64_t> sizes;
@@ -95,11 +98,17 @@ class BertForward {
     units_ = workspace_.units.Reserve(rows_ * config_.intermediate);
     activated_ = workspace_.activated.Reserve(rows_ * config_.intermediate);
     workspace_.pages.Reserve(layout_, sizes);
+    const int64_t width = config_.embedding;
+    const bool projected = width != hidden();
+    float* embedded = projected ? workspace_.embedded.Reserve(rows_ * width) : stream_;
     for (size_t i = 0; i < slices_.size(); ++i) {
       LECTERN_RETURN_IF_ERROR(weights_.Embed(slices_[i].tokens, slices_[i].document_begin,
-                                             stream_ + workspace_.first_row[i] * hidden()));
+                                             embedded + workspace_.first_row[i] * width));
     }
-    return Norm(weights_.embedding_norm);
+    LECTERN_RETURN_IF_ERROR(NormRows(weights_.embedding_norm, embedded, width));
+    if (!projected) return absl::OkStatus();
+    return weights_.embedding_projection.Run(embedded, rows_, stream_, /*accumulate=*/false,
+                                             execution_);
   }
 
   absl::Status Attention(const BertLayer& weights, int layer) {
@@ -137,17 +146,17 @@ class BertForward {
   }
 
   absl::Status FeedForward(const BertLayer& weights) {
-    constexpr auto kActivation = kernels::FfnActivation::kGelu;
+    const kernels::FfnActivation activation = config_.activation;
     const int64_t width = config_.intermediate;
     LECTERN_RETURN_IF_ERROR(
         weights.in.Run(stream_, rows_, units_, /*accumulate=*/false, execution_));
     LECTERN_RETURN_IF_ERROR(
-        FromKernel(kernels::Activate(kActivation, units_, width, nullptr, 0, rows_, width,
+        FromKernel(kernels::Activate(activation, units_, width, nullptr, 0, rows_, width,
                                      activated_, width, execution_),
                    "activate"));
     for (size_t i = 0; i < slices_.size(); ++i) {
       const int64_t row = workspace_.first_row[i];
-      LECTERN_RETURN_IF_ERROR(KeepTopUnits(*slices_[i].policy, kActivation, units_ + row * width,
+      LECTERN_RETURN_IF_ERROR(KeepTopUnits(*slices_[i].policy, activation, units_ + row * width,
                                            width, Tokens(slices_[i]), width,
                                            activated_ + row * width, execution_));
     }

@@ -37,11 +37,11 @@ absl::StatusOr<std::shared_ptr<const Model>> LoadBertFolder(const ModelLoadOptio
   }
   LECTERN_ASSIGN_OR_RETURN(parts.tokenizer, LoadTokenizerFolder(folder, /*eos_id=*/-1));
   LECTERN_RETURN_IF_ERROR(CheckVocabulary(options, *parts.tokenizer, parts.config.vocab));
-  const bool roberta = parts.config.is_roberta();
+  const BertFamily& family = *parts.config.family;
   LECTERN_ASSIGN_OR_RETURN(parts.cls,
-                           SpecialId(*parts.tokenizer, roberta ? "<s>" : "[CLS]", options.path));
+                           SpecialId(*parts.tokenizer, std::string(family.cls), options.path));
   LECTERN_ASSIGN_OR_RETURN(parts.sep,
-                           SpecialId(*parts.tokenizer, roberta ? "</s>" : "[SEP]", options.path));
+                           SpecialId(*parts.tokenizer, std::string(family.sep), options.path));
   LECTERN_ASSIGN_OR_RETURN(auto source, OpenSafetensors(folder, /*ignore_other_types=*/true));
   LECTERN_ASSIGN_OR_RETURN(const LinearForm form,
                            LinearForm::Of(options.numerics, options.threads, options.device.get()));

@@ -1,4 +1,4 @@
-// Loads a BertModel from a Hugging Face folder.
+// Loads a BertModel of any family (bert_family.h) from a Hugging Face folder.
 #pragma once
 
 #include <memory>

@@ -10,6 +10,7 @@
 #include "base/status_macros.h"
 #include "server/formats/config_reader.h"
 #include "server/formats/strict_json.h"
+#include "server/model/bert/bert_family.h"
 #include "server/model/bert/load_bert.h"
 #include "server/model/decoder/load_decoder.h"
 #include "server/model/model_files.h"
@@ -55,7 +56,7 @@ absl::StatusOr<std::shared_ptr<const Model>> Load(const ModelLoadOptions& option
   }
   LECTERN_ASSIGN_OR_RETURN(const std::string type, ModelTypeOf(options.path));
   if (type == "t5") return LoadT5Folder(options);
-  if (type == "bert" || type == "roberta") return LoadBertFolder(options);
+  if (FindBertFamily(type) != nullptr) return LoadBertFolder(options);
   return LoadDecoderFolder(options);  // refuses other types
 }
 
