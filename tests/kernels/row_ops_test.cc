@@ -1,5 +1,5 @@
-// Compares add_bias, rms_norm, layer_norm, rope, silu_mul and hadamard with double precision. u =
-// 2^-24 is the unit roundoff of a float; every bound counts roundings.
+// Compares add_bias, add_scaled, rms_norm, layer_norm, rope, silu_mul and hadamard with double
+// precision. u = 2^-24 is the unit roundoff of a float; every bound counts roundings.
 #include <algorithm>
 #include <bit>
 #include <cmath>
@@ -8,6 +8,7 @@
 
 #include "kernels/ffn/silu_mul.h"
 #include "kernels/rows/add_bias.h"
+#include "kernels/rows/add_scaled.h"
 #include "kernels/rows/hadamard.h"
 #include "kernels/rows/layer_norm.h"
 #include "kernels/rows/rms_norm.h"
@@ -118,6 +119,30 @@ TEST_P(LayerNormTest, InPlaceAndInvariantToBatchAndThreads) {
   }
   EXPECT_EQ(LayerNorm(x.data(), 1, cols, nullptr, bias.data(), 0, together.data(), Context()),
             LaunchStatus::kBadArgument);
+}
+
+TEST(AddScaledTest, AddsOnAnyNumberOfThreads) {
+  const int64_t rows = 70, cols = 577;
+  const std::vector<float> x = Normal(rows * cols, 7), before = Normal(rows * cols, 8);
+  const float factor = 0.22f;
+  for (const int threads : {1, 2, 3}) {
+    std::vector<float> y = before;
+    ExecutionContext context;
+    context.num_threads = threads;
+    ASSERT_EQ(AddScaled(x.data(), rows, cols, factor, y.data(), context), LaunchStatus::kOk);
+    for (int64_t i = 0; i < rows * cols; ++i) {
+      const double exact = before[i] + static_cast<double>(factor) * x[i];
+      // A product and a sum.
+      const double bound = 2 * kUnit * (std::fabs(before[i]) + 2 * std::fabs(factor * x[i]));
+      ASSERT_NEAR(y[i], exact, bound) << i;
+    }
+  }
+  float y = 0;
+  const ExecutionContext context;
+  EXPECT_EQ(AddScaled(x.data(), 0, 1, factor, nullptr, context), LaunchStatus::kOk);
+  EXPECT_EQ(AddScaled(nullptr, 1, 1, factor, &y, context), LaunchStatus::kBadArgument);
+  EXPECT_EQ(AddScaled(x.data(), 1, 1, factor, nullptr, context), LaunchStatus::kBadArgument);
+  EXPECT_EQ(AddScaled(x.data(), 1, 0, factor, &y, context), LaunchStatus::kBadShape);
 }
 
 TEST(AddBiasTest, AddsToEveryRowOnAnyNumberOfThreads) {

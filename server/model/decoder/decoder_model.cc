@@ -10,7 +10,7 @@ namespace {
 
 // Raised whenever the same tokens begin to give other pages: another arrangement inside a page,
 // another rotation, another order of summation.
-constexpr int kPageVersion = 2;
+constexpr int kPageVersion = 3;
 
 kernels::KvPageLayout LayoutOf(const DecoderConfig& config, const LinearForm& form) {
   return {.type = form.kv_type(),
@@ -18,6 +18,15 @@ kernels::KvPageLayout LayoutOf(const DecoderConfig& config, const LinearForm& fo
           .num_kv_heads = static_cast<int>(config.kv_heads),
           .head_dim = static_cast<int>(config.head_dim),
           .value_dim = static_cast<int>(config.head_dim)};
+}
+
+std::vector<kernels::RopeTable> TablesOf(const DecoderConfig& config) {
+  std::vector<kernels::RopeTable> tables;
+  for (size_t i = 0; i < config.ropes.size(); ++i) {
+    tables.emplace_back(static_cast<int>(config.head_dim), config.rope_theta,
+                        config.context_length);
+  }
+  return tables;
 }
 
 }  // namespace
@@ -29,9 +38,9 @@ DecoderModel::DecoderModel(DecoderParts parts)
       prompt_(std::move(parts.prompt)),
       execution_(parts.execution),
       layout_(LayoutOf(config_, weights_->form())),
-      rope_(static_cast<int>(config_.head_dim), config_.rope_theta, config_.context_length),
+      ropes_(TablesOf(config_)),
       info_(std::move(parts.info)) {
-  info_.family = "llama";
+  info_.family = config_.family;
   info_.numerics = weights_->form().name();
   info_.kv_cache = weights_->form().kv_name();
   info_.weight_bytes = weights_->bytes();

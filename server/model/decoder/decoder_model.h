@@ -1,4 +1,4 @@
-// A model of the Llama family. Its forward pass is in forward_pass.cc.
+// A decoder of any family that DecoderConfig describes. Its forward pass is in forward_pass.cc.
 #pragma once
 
 #include <memory>
@@ -63,7 +63,7 @@ class DecoderModel : public Model {
   const Prompt prompt_;
   const kernels::ExecutionContext execution_;
   const kernels::KvPageLayout layout_;
-  const kernels::RopeTable rope_;
+  const std::vector<kernels::RopeTable> ropes_;  // of DecoderConfig::ropes
   ModelInfo info_;
 };
 

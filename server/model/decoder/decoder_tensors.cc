@@ -114,13 +114,15 @@ absl::StatusOr<DecoderTensors> FindDecoderTensors(const TensorSource& source,
   return tensors;
 }
 
-std::vector<int64_t> HalfSplitRows(int64_t heads, int64_t head_dim) {
+std::vector<int64_t> HalfSplitRows(int64_t heads, int64_t head_dim, int64_t rotated) {
   std::vector<int64_t> rows;
   rows.reserve(heads * head_dim);
   for (int64_t head = 0; head < heads; ++head) {
+    const int64_t first = head * head_dim;
     for (int64_t part = 0; part < 2; ++part) {
-      for (int64_t i = 0; i < head_dim / 2; ++i) rows.push_back(head * head_dim + 2 * i + part);
+      for (int64_t i = 0; i < rotated / 2; ++i) rows.push_back(first + 2 * i + part);
     }
+    for (int64_t i = rotated; i < head_dim; ++i) rows.push_back(first + i);
   }
   return rows;
 }

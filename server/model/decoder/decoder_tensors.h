@@ -67,8 +67,9 @@ absl::StatusOr<DecoderTensors> FindDecoderTensors(const TensorSource& source,
                                                   DecoderNaming naming);
 
 // For each row of the half-split form of q (heads = config.heads) or k (kv_heads), the row of the
-// interleaved form that holds it: result[h * d + i] = h * d + 2i, result[h * d + d/2 + i] = h * d +
-// 2i + 1.
-std::vector<int64_t> HalfSplitRows(int64_t heads, int64_t head_dim);
+// interleaved form that holds it. With d = head_dim and r = rotated, the channels that RoPE
+// rotates: result[h * d + i] = h * d + 2i and result[h * d + r/2 + i] = h * d + 2i + 1 for i < r/2;
+// the other rows stay.
+std::vector<int64_t> HalfSplitRows(int64_t heads, int64_t head_dim, int64_t rotated);
 
 }  // namespace lectern

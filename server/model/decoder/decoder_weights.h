@@ -1,13 +1,16 @@
-// The weights of a decoder of the Llama family, ready to be multiplied by: blocks of linear layers
-// and an embedding table.
+// The weights of a decoder, ready to be multiplied by: blocks of linear layers, norms on their
+// results, and an embedding table.
 //
 // With numerics int8 the model is rotated (QuaRot, Ashkboos et al. 2024, arXiv 2404.00456, section
 // 4). In exact arithmetic it stays the same function:
 //   * The weights of the norms are folded into the matrices that read the normalised stream.
 //   * The residual stream is multiplied by Q (layers/rotation.h): matrices W that read it become
-//     W Q, those that write to it Q^T W, and rows e of the embedding table e Q.
-//   * Value channels and the columns of attention_out are mixed within each head by a Hadamard
-//     matrix, which cancels, since attention only averages values.
+//     W Q, those that write to it Q^T W, their biases b become b Q, and rows e of the embedding
+//     table e Q. This needs branches that are added as they are: the weights of a norm on a branch
+//     do not commute with Q. A model with such norms keeps its stream, and its matrices mix their
+//     input in Hadamard blocks instead.
+//   * Value channels, their biases and the columns of attention_out are mixed within each head by
+//     Hadamard blocks, which cancel, since attention only averages values.
 //   * The columns of `down` are mixed in Hadamard blocks, and so is its input. Queries and keys are
 //     mixed after RoPE, where it cancels in the scores.
 #pragma once
@@ -29,12 +32,17 @@
 
 namespace lectern {
 
-// One layer: attention, then a gated feed-forward part, each added to the residual stream.
+// One layer: attention, then a gated feed-forward part, each added to the residual stream. Norm
+// weights are empty where the layer has no such norm.
 struct DecoderBlock {
-  Linear qkv;            // [heads + 2 kv_heads, head_dim]: query, key, value of the normed stream
-  Linear attention_out;  // [hidden] from [heads, head_dim]
-  Linear gate_up;        // [2, intermediate]: gate, up of the normed stream
-  Linear down;           // [hidden] from [intermediate]
+  Linear qkv;                 // [heads + 2 kv_heads, head_dim]: query, key, value of the stream
+  Linear attention_out;       // [hidden] from [heads, head_dim]
+  Linear gate_up;             // [2, intermediate]: gate, up of the stream
+  Linear down;                // [hidden] from [intermediate]
+  std::vector<float> q_norm;  // [head_dim] or [heads, head_dim]: DecoderLayer::qk_norm
+  std::vector<float> k_norm;  // [head_dim] or [kv_heads, head_dim]
+  std::vector<float> attention_post_norm;  // [hidden]
+  std::vector<float> ffn_post_norm;        // [hidden]
 };
 
 // Const after loading, thread-safe. Owns the mapped file: rows of the embedding table are read from
@@ -53,8 +61,8 @@ class DecoderWeights {
   // before they are rounded to int8; 1: not.
   int64_t qk_hadamard() const { return qk_hadamard_; }
 
-  // x [tokens, hidden] = rows of the embedding table. Ids are in range.
-  absl::Status Embed(std::span<const int32_t> tokens, float* x) const;
+  // x [tokens, hidden] = factor * rows of the embedding table. Ids are in range.
+  absl::Status Embed(std::span<const int32_t> tokens, float factor, float* x) const;
 
   std::vector<DecoderBlock> blocks;
   Linear head;  // [vocabulary] of the normed stream
@@ -63,10 +71,12 @@ class DecoderWeights {
   DecoderWeights(const DecoderConfig& config, std::unique_ptr<TensorSource> source,
                  DecoderTensors tensors, const LinearForm& form);
 
+  absl::Status ReadNorms(const DecoderConfig& config);
+
   const std::unique_ptr<TensorSource> source_;
   const DecoderTensors tensors_;
   const LinearForm form_;
-  std::optional<Rotation> rotation_;  // of the residual stream, if the model is rotated
+  std::optional<Rotation> rotation_;  // of the residual stream, if it is rotated
   int64_t qk_hadamard_ = 1;
 };
 

@@ -1,310 +1,149 @@
-// The forward pass of the Llama family (Touvron et al. 2023, arXiv 2302.13971, section 2.2):
-// RMSNorm, grouped-query attention with RoPE over paged keys and values, SwiGLU. All tokens of all
-// slices are stacked for the linear layers; attention runs slice by slice, over each slice's own
-// pages.
+// The forward pass of every decoder: RMSNorm, grouped-query attention with RoPE over paged keys and
+// values, a gated feed-forward part (Touvron et al. 2023, arXiv 2302.13971, section 2.2), and what
+// DecoderConfig adds to them. It names the operations in the order of the formula; what computes
+// them is behind DecoderOperations.
 #include <algorithm>
-#include <cmath>
+#include <memory>
 #include <new>
+#include <utility>
 #include <vector>
 
-#include "base/aligned_buffer.h"
 #include "base/status_macros.h"
-#include "kernels/ffn/silu_mul.h"
-#include "kernels/rows/rms_norm.h"
+#include "server/model/decoder/cpu_decoder_operations.h"
 #include "server/model/decoder/decoder_model.h"
-#include "server/model/kernel_status.h"
-#include "server/model/layers/ffn_policy.h"
-#include "server/model/layers/policy_attention.h"
+#include "server/model/decoder/decoder_operations.h"
 #include "server/model/layers/slice_checks.h"
 
 namespace lectern {
 namespace {
 
-// Below this many values a parallel loop costs more than it saves.
-constexpr int64_t kSmallWork = 1 << 14;
-
-// Scratch memory of the forward pass. Grows to the largest call and is then reused. Not
-// thread-safe: one for each calling thread. T = stacked tokens of a call.
+// Scratch memory of the forward pass: one for each calling thread.
 struct DecoderWorkspace : public Workspace {
+  DecoderWorkspace(const DecoderModel& of, std::unique_ptr<DecoderOperations> by)
+      : model(of), operations(std::move(by)) {}
+
+  const DecoderModel& model;  // whose operations these are
+  const std::unique_ptr<DecoderOperations> operations;
   std::vector<ForwardSlice> slices;  // of the call, the evidence-only ones last
-  std::vector<int32_t> tokens;       // [T]
-  std::vector<int64_t> first_row;    // for each slice: its first row in the buffers below
-  AlignedBuffer<float> stream;       // [T, hidden]: the residual stream
-  AlignedBuffer<float> qkv;          // [T, (heads + 2 kv_heads) * head_dim]
-  AlignedBuffer<float> attended;     // [T, heads * head_dim]
-  AlignedBuffer<float> gate_up;      // [T, 2, intermediate]
-  AlignedBuffer<float> activated;    // [T, intermediate]; only where units are cut
-  AlignedBuffer<float> head_input;   // [rows with logits, hidden]
-  AlignedBuffer<float> head_output;  // [rows with logits, vocabulary]
-  std::vector<PolicyAttentionCall> attention_calls;  // for each slice, within one layer
-  PolicyAttention attention;
   ResidualObserver* observer = nullptr;
-  AlignedBuffer<float> observed;  // [T, hidden]: the stream after the final norm
+  std::vector<float> observed;
 };
 
-struct LayerRange {
-  int first = 0;
-  int last = 0;
-};
+// The layers whose attention shows evidence best: 12 to 23 of the 30 of SmolLM2-135M
+// (docs/measurements/quality.md), here as fractions. A layer with a window shows what is near
+// rather than what answers, so it counts only where no layer of that range sees everything.
+struct EvidenceLayers {
+  explicit EvidenceLayers(const DecoderConfig& config) : shows(config.layer.size(), false) {
+    const auto layers = static_cast<int>(config.layers);
+    const int begin = layers * 2 / 5, end = layers * 4 / 5;
+    bool any_sees_all = false;
+    for (int i = begin; i < end; ++i) any_sees_all |= config.layer[i].window == 0;
+    for (int i = begin; i < end; ++i) {
+      if (any_sees_all && config.layer[i].window != 0) continue;
+      shows[i] = true;
+      last = i;
+    }
+  }
 
-// The layers whose attention shows evidence best: [first, last). Layers 12 to 23 of the 30 of
-// SmolLM2-135M (docs/measurements/quality.md), as fractions.
-LayerRange EvidenceLayers(int layers) { return {layers * 2 / 5, layers * 4 / 5}; }
-
-// The constants of a call.
-struct DecoderForwardContext {
-  const DecoderConfig& config;
-  const DecoderWeights& weights;
-  const kernels::RopeTable& rope;
-  const kernels::KvPageLayout& layout;
-  kernels::ExecutionContext execution;
+  std::vector<bool> shows;
+  int last = -1;  // -1: none shows it
 };
 
 // One call of DecoderModel::Forward.
 class DecoderForward {
  public:
-  DecoderForward(const DecoderForwardContext& context, std::span<const ForwardSlice> slices,
+  DecoderForward(const DecoderConfig& config, std::span<const ForwardSlice> slices,
                  DecoderWorkspace& workspace)
-      : context_(context),
-        config_(context.config),
-        weights_(context.weights),
+      : config_(config),
         workspace_(workspace),
+        operations_(*workspace.operations),
         slices_(workspace.slices),
-        observer_(workspace.observer),
-        execution_(context.execution) {
+        evidence_(EvidenceLayers(config)) {
     slices_.assign(slices.begin(), slices.end());
     std::stable_partition(slices_.begin(), slices_.end(),
                           [](const ForwardSlice& slice) { return !slice.evidence_only; });
   }
 
   absl::Status Run() {
-    LECTERN_RETURN_IF_ERROR(Prepare());
-    for (int layer = 0; layer < config_.layers; ++layer) {
-      LECTERN_RETURN_IF_ERROR(Attention(layer));
-      if (slices_.empty()) return absl::OkStatus();
-      if (layer + 1 == config_.layers && !NeedsLastStream()) return absl::OkStatus();
-      LECTERN_RETURN_IF_ERROR(FeedForward(weights_.blocks[layer]));
-      Observe(layer + 1, stream_);
-    }
-    return Logits();
+    LECTERN_RETURN_IF_ERROR(operations_.Begin(slices_));
+    LECTERN_RETURN_IF_ERROR(Compute());
+    return operations_.Finish();
   }
 
  private:
-  int64_t hidden() const { return config_.hidden; }
-  int64_t query_width() const { return config_.heads * config_.head_dim; }
-  int64_t key_width() const { return config_.kv_heads * config_.head_dim; }
-  int64_t qkv_width() const { return query_width() + 2 * key_width(); }
-
-  kernels::ExecutionContext ThreadsFor(int64_t values) const {
-    kernels::ExecutionContext execution = execution_;
-    if (values < kSmallWork) execution.num_threads = 1;
-    return execution;
+  absl::Status Compute() {
+    const double r = config_.residual_factor;
+    LECTERN_RETURN_IF_ERROR(operations_.Embed(config_.embedding_factor));
+    LECTERN_RETURN_IF_ERROR(Observe(0));
+    for (int i = 0; i < config_.layers; ++i) {
+      // x += r * norm(attention(norm(x)))
+      LECTERN_RETURN_IF_ERROR(operations_.ProjectQkv(i));
+      LECTERN_RETURN_IF_ERROR(operations_.RotateAndWriteKv(i, config_.layer[i].rope));
+      // The last layer only writes its keys and values, and its statistics if asked for, unless the
+      // stream is read after it.
+      const bool ends = i + 1 == config_.layers && !NeedsLastStream();
+      if (!ends || NeedsStatistics()) LECTERN_RETURN_IF_ERROR(Attend(i));
+      if (i == evidence_.last) DropEvidenceOnly();
+      if (ends || slices_.empty()) return absl::OkStatus();
+      LECTERN_RETURN_IF_ERROR(operations_.AddAttention(i, r));
+      // x += r * norm(feed_forward(norm(x)))
+      LECTERN_RETURN_IF_ERROR(operations_.ProjectGateUp(i));
+      LECTERN_RETURN_IF_ERROR(operations_.AddFeedForward(i, config_.activation, r));
+      LECTERN_RETURN_IF_ERROR(Observe(i + 1));
+    }
+    LECTERN_RETURN_IF_ERROR(Observe(static_cast<int>(config_.layers) + 1));
+    return operations_.Logits(config_.logit_factor, config_.logit_cap);
   }
 
-  void Observe(int stage, const float* values) {
-    if (observer_ == nullptr) return;
-    observer_->Observe(stage, {values, static_cast<size_t>(rows_ * hidden())});
+  absl::Status Attend(int index) {
+    const DecoderLayer& layer = config_.layer[index];
+    return operations_.Attend(index, {.scale = layer.scale,
+                                      .window = layer.window,
+                                      .score_cap = layer.score_cap,
+                                      .key_mass = evidence_.shows[index]});
   }
 
   // True if the residual stream is read after the last layer's attention.
   bool NeedsLastStream() const {
-    return observer_ != nullptr || std::any_of(slices_.begin(), slices_.end(), [](const auto& s) {
-             return s.logits != nullptr || s.all_logits != nullptr;
+    return workspace_.observer != nullptr ||
+           std::any_of(slices_.begin(), slices_.end(), [](const auto& slice) {
+             return slice.logits != nullptr || slice.all_logits != nullptr;
            });
   }
 
-  // Stacks the tokens, sizes the buffers and embeds.
-  absl::Status Prepare() {
-    workspace_.first_row.clear();
-    workspace_.tokens.clear();
-    for (const ForwardSlice& slice : slices_) {
-      workspace_.first_row.push_back(static_cast<int64_t>(workspace_.tokens.size()));
-      workspace_.tokens.insert(workspace_.tokens.end(), slice.tokens.begin(), slice.tokens.end());
-    }
-    rows_ = static_cast<int64_t>(workspace_.tokens.size());
-    stream_ = workspace_.stream.Reserve(rows_ * hidden());
-    cuts_units_ = std::any_of(slices_.begin(), slices_.end(),
-                              [](const auto& slice) { return slice.policy->ffn_top_k > 0; });
-    qkv_ = workspace_.qkv.Reserve(rows_ * qkv_width());
-    attended_ = workspace_.attended.Reserve(rows_ * query_width());
-    gate_up_ = workspace_.gate_up.Reserve(rows_ * 2 * config_.intermediate);
-    if (cuts_units_) activated_ = workspace_.activated.Reserve(rows_ * config_.intermediate);
-    LECTERN_RETURN_IF_ERROR(weights_.Embed(workspace_.tokens, stream_));
-    Observe(0, stream_);
-    return absl::OkStatus();
-  }
-
-  // Queries, keys and values of all rows; keys and values go to the slices' pages.
-  absl::Status ProjectQkv(int layer) {
-    LECTERN_RETURN_IF_ERROR(weights_.blocks[layer].qkv.RunNormed(stream_, rows_, qkv_, execution_));
-    for (size_t i = 0; i < slices_.size(); ++i) {
-      const ForwardSlice& slice = slices_[i];
-      const kernels::QkvRows rows{.qkv = qkv_ + workspace_.first_row[i] * qkv_width(),
-                                  .stride = qkv_width(),
-                                  .num_q_heads = static_cast<int>(config_.heads),
-                                  .rope = &context_.rope,
-                                  .hadamard = weights_.qk_hadamard()};
-      LECTERN_RETURN_IF_ERROR(FromKernel(
-          kernels::RotateAndWriteKv(context_.layout, slice.pages.data(), layer, slice.position,
-                                    static_cast<int64_t>(slice.tokens.size()), rows, execution_),
-          "rotate_and_write_kv"));
-    }
-    return absl::OkStatus();
-  }
-
-  kernels::AttentionArgs ArgsOf(size_t index, int layer) const {
-    const ForwardSlice& slice = slices_[index];
-    const int64_t row = workspace_.first_row[index];
-    kernels::AttentionArgs args;
-    args.q = qkv_ + row * qkv_width();
-    args.q_stride = qkv_width();
-    args.rows = static_cast<int64_t>(slice.tokens.size());
-    args.num_q_heads = config_.heads;
-    args.q_offset = slice.position;
-    args.layout = context_.layout;
-    args.table = {slice.pages.data(), slice.position + args.rows};
-    args.layer = layer;
-    args.scale = attention_scale_;
-    args.out = attended_ + row * query_width();
-    args.out_stride = query_width();
-    if (slice.key_mass != nullptr && layer >= evidence_.first && layer < evidence_.last) {
-      args.key_mass = slice.key_mass;
-    }
-    return args;
-  }
-
-  absl::Status Attend(int layer) {
-    std::vector<PolicyAttentionCall>& calls = workspace_.attention_calls;
-    calls.clear();
-    for (size_t i = 0; i < slices_.size(); ++i) {
-      calls.push_back({ArgsOf(i, layer), slices_[i].policy, slices_[i].kept_mass});
-    }
-    return workspace_.attention.Run(calls, layer, execution_);
-  }
-
-  absl::Status Attention(int layer) {
-    LECTERN_RETURN_IF_ERROR(ProjectQkv(layer));
-    if (layer + 1 == config_.layers && !NeedsLastStream()) {
-      // The last layer only writes its keys and values, and its statistics if asked for.
-      const bool statistics = std::any_of(slices_.begin(), slices_.end(), [](const auto& s) {
-        return s.kept_mass != nullptr || s.key_mass != nullptr;
-      });
-      return statistics ? Attend(layer) : absl::OkStatus();
-    }
-    LECTERN_RETURN_IF_ERROR(Attend(layer));
-    if (layer + 1 == evidence_.last) DropEvidenceOnly();
-    if (slices_.empty()) return absl::OkStatus();
-    return weights_.blocks[layer].attention_out.Run(attended_, rows_, stream_,
-                                                    /*accumulate=*/true, execution_);
+  bool NeedsStatistics() const {
+    return std::any_of(slices_.begin(), slices_.end(), [](const auto& slice) {
+      return slice.kept_mass != nullptr || slice.key_mass != nullptr;
+    });
   }
 
   // Goes on without the evidence-only slices, which have all they asked for. They come last.
   void DropEvidenceOnly() {
-    while (!slices_.empty() && slices_.back().evidence_only) {
-      rows_ -= static_cast<int64_t>(slices_.back().tokens.size());
-      slices_.pop_back();
-    }
+    while (!slices_.empty() && slices_.back().evidence_only) slices_.pop_back();
+    operations_.Truncate(slices_.size());
   }
 
-  absl::Status FeedForward(const DecoderBlock& block) {
-    LECTERN_RETURN_IF_ERROR(block.gate_up.RunNormed(stream_, rows_, gate_up_, execution_));
-    if (!cuts_units_) {
-      return block.down.RunSwiGlu(gate_up_, rows_, stream_, /*accumulate=*/true, execution_);
-    }
-    const int64_t width = config_.intermediate;
-    LECTERN_RETURN_IF_ERROR(
-        FromKernel(kernels::SiluMul(gate_up_, 2 * width, gate_up_ + width, 2 * width, rows_, width,
-                                    activated_, width, ThreadsFor(rows_ * width)),
-                   "silu_mul"));
-    LECTERN_RETURN_IF_ERROR(KeepUnits());
-    return block.down.Run(activated_, rows_, stream_, /*accumulate=*/true, execution_);
-  }
-
-  // Cuts the feed-forward activations of the slices whose policy asks for it.
-  absl::Status KeepUnits() {
-    const int64_t width = config_.intermediate;
-    for (size_t i = 0; i < slices_.size(); ++i) {
-      const int64_t row = workspace_.first_row[i];
-      const int64_t rows = static_cast<int64_t>(slices_[i].tokens.size());
-      LECTERN_RETURN_IF_ERROR(KeepTopUnits(*slices_[i].policy, kernels::FfnActivation::kSilu,
-                                           gate_up_ + row * 2 * width, 2 * width, rows, width,
-                                           activated_ + row * width, ThreadsFor(rows * width)));
-    }
+  absl::Status Observe(int stage) {
+    if (workspace_.observer == nullptr) return absl::OkStatus();
+    const bool final_norm = stage > config_.layers;
+    LECTERN_RETURN_IF_ERROR(operations_.ReadStream(final_norm, workspace_.observed));
+    workspace_.observer->Observe(stage, workspace_.observed);
     return absl::OkStatus();
   }
 
-  absl::Status Logits() {
-    if (observer_ != nullptr) LECTERN_RETURN_IF_ERROR(ObserveFinalNorm());
-    const int64_t vocabulary = config_.vocab;
-    int64_t last_rows = 0;
-    float* head_input = workspace_.head_input.Reserve(slices_.size() * hidden());
-    for (size_t i = 0; i < slices_.size(); ++i) {
-      const ForwardSlice& slice = slices_[i];
-      const int64_t count = static_cast<int64_t>(slice.tokens.size());
-      const float* stream = stream_ + workspace_.first_row[i] * hidden();
-      if (slice.all_logits != nullptr) {
-        LECTERN_RETURN_IF_ERROR(
-            weights_.head.RunNormed(stream, count, slice.all_logits, execution_));
-        if (slice.logits != nullptr) {
-          std::copy_n(slice.all_logits + (count - 1) * vocabulary, vocabulary, slice.logits);
-        }
-      } else if (slice.logits != nullptr) {
-        std::copy_n(stream + (count - 1) * hidden(), hidden(), head_input + last_rows++ * hidden());
-      }
-    }
-    return LastLogits(head_input, last_rows);
-  }
-
-  // The last row of every slice that asked for it alone: one product for all.
-  absl::Status LastLogits(const float* head_input, int64_t rows) {
-    if (rows == 0) return absl::OkStatus();
-    const int64_t vocabulary = config_.vocab;
-    float* output = workspace_.head_output.Reserve(rows * vocabulary);
-    LECTERN_RETURN_IF_ERROR(weights_.head.RunNormed(head_input, rows, output, execution_));
-    for (const ForwardSlice& slice : slices_) {
-      if (slice.logits == nullptr || slice.all_logits != nullptr) continue;
-      std::copy_n(output, vocabulary, slice.logits);
-      output += vocabulary;
-    }
-    return absl::OkStatus();
-  }
-
-  absl::Status ObserveFinalNorm() {
-    const Linear& head = weights_.head;
-    float* normed = workspace_.observed.Reserve(rows_ * hidden());
-    LECTERN_RETURN_IF_ERROR(
-        FromKernel(kernels::RmsNorm(stream_, rows_, hidden(), head.norm_weight(),
-                                    head.norm_epsilon(), normed, execution_),
-                   "rms_norm"));
-    Observe(static_cast<int>(config_.layers) + 1, normed);
-    return absl::OkStatus();
-  }
-
-  const DecoderForwardContext& context_;
   const DecoderConfig& config_;
-  const DecoderWeights& weights_;
   DecoderWorkspace& workspace_;
+  DecoderOperations& operations_;
   std::vector<ForwardSlice>& slices_;  // in the workspace; the evidence-only ones come last
-  ResidualObserver* const observer_;
-  const kernels::ExecutionContext execution_;
-  const LayerRange evidence_ = EvidenceLayers(static_cast<int>(config_.layers));
-  const float attention_scale_ =
-      static_cast<float>(1.0 / std::sqrt(static_cast<double>(config_.head_dim)));
-
-  int64_t rows_ = 0;
-  bool cuts_units_ = false;  // a slice asks for ffn_top_k
-  // Into the workspace.
-  float* stream_ = nullptr;
-  float* qkv_ = nullptr;
-  float* attended_ = nullptr;
-  float* gate_up_ = nullptr;
-  float* activated_ = nullptr;
+  const EvidenceLayers evidence_;
 };
 
 }  // namespace
 
 std::unique_ptr<Workspace> DecoderModel::NewWorkspace() const {
-  return std::make_unique<DecoderWorkspace>();
+  return std::make_unique<DecoderWorkspace>(
+      *this, std::make_unique<CpuDecoderOperations>(
+                 CpuDecoder{config_, *weights_, ropes_, layout_, execution_}));
 }
 
 void ObserveResidualStream(Workspace& workspace, ResidualObserver* observer) {
@@ -323,12 +162,11 @@ absl::Status DecoderModel::Forward(std::span<const ForwardSlice> slices,
   }
   if (slices.empty()) return absl::OkStatus();
   auto* scratch = dynamic_cast<DecoderWorkspace*>(&workspace);
-  if (scratch == nullptr) {
-    return absl::InvalidArgumentError("workspace: was made by a model of another family");
+  if (scratch == nullptr || &scratch->model != this) {
+    return absl::InvalidArgumentError("workspace: was made by another model");
   }
-  const DecoderForwardContext context{config_, *weights_, rope_, layout_, execution_};
   try {
-    return DecoderForward(context, slices, *scratch).Run();
+    return DecoderForward(config_, slices, *scratch).Run();
   } catch (const std::bad_alloc&) {
     return absl::ResourceExhaustedError("no memory for the activations of this batch");
   }

@@ -68,6 +68,7 @@ class Linear {
   absl::Status RunSwiGlu(const float* gate_up, int64_t rows, float* y, bool accumulate,
                          const kernels::ExecutionContext& execution) const;
 
+  bool has_norm() const { return has_norm_; }  // a norm before the layer: RunNormed, else Run
   // The weight of the norm before the layer [in]; null when it is folded into W, or there is none.
   const float* norm_weight() const { return norm_weight_; }
   float norm_epsilon() const { return norm_epsilon_; }
@@ -86,6 +87,7 @@ class Linear {
   int64_t out_ = 0;
   uint64_t bytes_ = 0;
   int64_t hadamard_ = 1;  // the layer mixes its input in blocks of this width
+  bool has_norm_ = false;
   float norm_epsilon_ = 0;
   int code_bits_ = 0;  // kBlocks only: 4 or 8
   // Into memory_, which the layers of a model share. Only the loader writes there.

@@ -114,6 +114,11 @@ absl::Status ForStack(const LinearTensors& tensors, int64_t first, int64_t last,
   return absl::OkStatus();
 }
 
+bool HasBias(const LinearTensors& tensors) {
+  return std::any_of(tensors.rows.begin(), tensors.rows.end(),
+                     [](const LinearRows& rows) { return rows.bias != nullptr; });
+}
+
 int64_t SourceRow(const LinearRows& rows, int64_t channel) {
   return rows.order.empty() ? channel : rows.order[channel];
 }
@@ -146,6 +151,7 @@ void LinearLoader::Add(Linear* layer, LinearTensors tensors) {
   layer->in_ = tensors.rows[0].weight->cols();
   layer->out_ = 0;
   for (const LinearRows& rows : tensors.rows) layer->out_ += rows.weight->rows();
+  layer->has_norm_ = tensors.norm != nullptr;
   layer->norm_epsilon_ = static_cast<float>(tensors.norm_epsilon);
   const bool mixes =
       form_.rotated && tensors.input_rotation == nullptr && tensors.input_hadamard == 0;
@@ -196,7 +202,7 @@ void LinearLoader::Place() {
       if (pending.tensors.norm != nullptr && !form_.rotated) {
         layer.norm_weight_ = arena.Take<float>(k);
       }
-      if (pending.tensors.rows[0].bias != nullptr) layer.bias_ = arena.Take<float>(n);
+      if (HasBias(pending.tensors)) layer.bias_ = arena.Take<float>(n);
       layer.bytes_ = arena.used() - before;
     }
   };
@@ -228,7 +234,13 @@ std::vector<LinearLoader::Piece> LinearLoader::CutIntoPieces() const {
 absl::Status LinearLoader::LoadPiece(const Piece& piece) const {
   const Linear& layer = *piece.pending->layer;
   const int64_t rows = piece.end - piece.begin;
-  if (piece.begin == 0) LECTERN_RETURN_IF_ERROR(ReadVectors(*piece.pending));
+  if (piece.begin == 0) {
+    const LinearTensors& tensors = piece.pending->tensors;
+    if (layer.norm_weight_ != nullptr) {
+      LECTERN_RETURN_IF_ERROR(ReadNorm(tensors, layer.norm_weight_));
+    }
+    if (layer.bias_ != nullptr) LECTERN_RETURN_IF_ERROR(ReadBias(tensors, layer.bias_));
+  }
   if (form_.numerics == Numerics::kBlocks) return PackBlocks(piece);
   AlignedBuffer<float> values;
   float* w =
@@ -241,17 +253,31 @@ absl::Status LinearLoader::LoadPiece(const Piece& piece) const {
                     "pack_int8");
 }
 
-// The bias, and the norm's weight where it is not folded into W.
-absl::Status LinearLoader::ReadVectors(const Pending& pending) const {
-  const Linear& layer = *pending.layer;
-  if (layer.norm_weight_ != nullptr) {
-    LECTERN_RETURN_IF_ERROR(Dequantize(*pending.tensors.norm, 0, 1, layer.norm_weight_));
+// weight [in] of the norm before the layer.
+absl::Status LinearLoader::ReadNorm(const LinearTensors& tensors, float* weight) const {
+  LECTERN_RETURN_IF_ERROR(Dequantize(*tensors.norm, 0, 1, weight));
+  for (int64_t i = 0; i < tensors.norm->cols(); ++i) weight[i] += tensors.norm_offset;
+  return absl::OkStatus();
+}
+
+// bias [out], with what is folded into the output channels.
+absl::Status LinearLoader::ReadBias(const LinearTensors& tensors, float* bias) const {
+  float* channels = bias;
+  for (const LinearRows& rows : tensors.rows) {
+    const int64_t count = rows.weight->rows();
+    if (rows.bias == nullptr) {
+      std::fill_n(channels, count, 0.0f);
+    } else {
+      std::vector<float> stored(count);
+      LECTERN_RETURN_IF_ERROR(Dequantize(*rows.bias, 0, 1, stored.data()));
+      for (int64_t i = 0; i < count; ++i) channels[i] = stored[SourceRow(rows, i)];
+      if (form_.rotated) LECTERN_RETURN_IF_ERROR(RotateRows(channels, count, 1, rows.hadamard));
+    }
+    channels += count;
   }
-  if (layer.bias_ == nullptr) return absl::OkStatus();
-  float* bias = layer.bias_;
-  for (const LinearRows& rows : pending.tensors.rows) {
-    LECTERN_RETURN_IF_ERROR(Dequantize(*rows.bias, 0, 1, bias));
-    bias += rows.bias->cols();
+  if (form_.rotated && tensors.output_rotation != nullptr) {
+    std::vector<float> scratch(tensors.output_rotation->odd());
+    tensors.output_rotation->ApplyToColumns(bias, 1, scratch.data());
   }
   return absl::OkStatus();
 }
@@ -283,7 +309,7 @@ absl::Status LinearLoader::Fold(const Pending& pending, int64_t rows, float* w) 
   if (folds_norm || tensors.factor != 1) {
     float* const scale = scratch.data();
     std::fill_n(scale, in, 1.0f);
-    if (folds_norm) LECTERN_RETURN_IF_ERROR(Dequantize(*tensors.norm, 0, 1, scale));
+    if (folds_norm) LECTERN_RETURN_IF_ERROR(ReadNorm(tensors, scale));
     for (int64_t i = 0; i < in; ++i) scale[i] *= tensors.factor;
     for (int64_t row = 0; row < rows; ++row) {
       for (int64_t i = 0; i < in; ++i) w[row * in + i] *= scale[i];

@@ -26,8 +26,9 @@ inline constexpr int64_t kMaxHadamardBlock = 512;
 // A tensor whose rows are output channels of a layer.
 struct LinearRows {
   const TensorView* weight = nullptr;  // [rows, in]
-  const TensorView* bias = nullptr;    // [rows], or null; all tensors of a layer have one or none
-  // For each channel the row of the tensor that holds it; empty: the same row. Outlives loading.
+  const TensorView* bias = nullptr;    // [rows], or null: 0
+  // For each channel the row of the tensor that holds it, and the place of its bias; empty: the
+  // same row. Outlives loading.
   std::span<const int64_t> order;
   // Width of the Hadamard blocks in which the channels are mixed; 1: not. The layer that reads them
   // has the same LinearTensors::input_hadamard.
@@ -39,6 +40,7 @@ struct LinearRows {
 struct LinearTensors {
   std::vector<LinearRows> rows;      // stacked in this order
   const TensorView* norm = nullptr;  // [in] weight of the RMSNorm before the layer, or null
+  float norm_offset = 0;             // added to the norm's weight
   double norm_epsilon = 0;
   float factor = 1;                          // on the weights; not with kBlocks
   const Rotation* input_rotation = nullptr;  // the input is rotated by it
@@ -80,7 +82,8 @@ class LinearLoader {
   void Place();
   std::vector<Piece> CutIntoPieces() const;
   absl::Status LoadPiece(const Piece& piece) const;
-  absl::Status ReadVectors(const Pending& pending) const;
+  absl::Status ReadNorm(const LinearTensors& tensors, float* weight) const;
+  absl::Status ReadBias(const LinearTensors& tensors, float* bias) const;
   absl::Status ReadRows(const Piece& piece, float* w) const;
   absl::Status Fold(const Pending& pending, int64_t rows, float* w) const;
   absl::Status PackBlocks(const Piece& piece) const;

@@ -200,8 +200,10 @@ TEST(DecoderTensorsTest, FindsAllByName) {
 }
 
 TEST(DecoderTensorsTest, HalfSplitRows) {
-  EXPECT_THAT(HalfSplitRows(2, 4), ElementsAre(0, 2, 1, 3, 4, 6, 5, 7));
-  EXPECT_THAT(HalfSplitRows(1, 6), ElementsAre(0, 2, 4, 1, 3, 5));
+  EXPECT_THAT(HalfSplitRows(2, 4, 4), ElementsAre(0, 2, 1, 3, 4, 6, 5, 7));
+  EXPECT_THAT(HalfSplitRows(1, 6, 6), ElementsAre(0, 2, 4, 1, 3, 5));
+  // Channels that are not rotated stay.
+  EXPECT_THAT(HalfSplitRows(2, 6, 4), ElementsAre(0, 2, 1, 3, 4, 5, 6, 8, 7, 9, 10, 11));
 }
 
 }  // namespace

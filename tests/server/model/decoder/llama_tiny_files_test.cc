@@ -60,7 +60,7 @@ std::vector<float> HalfSplitValues(const Opened& model, const TensorView& view, 
   const std::vector<float> stored = Values(view);
   if (!model.tensors.qk_interleaved) return stored;
   std::vector<float> values;
-  for (const int64_t row : HalfSplitRows(heads, model.config.head_dim)) {
+  for (const int64_t row : HalfSplitRows(heads, model.config.head_dim, model.config.head_dim)) {
     values.insert(values.end(), stored.begin() + row * view.cols(),
                   stored.begin() + (row + 1) * view.cols());
   }
