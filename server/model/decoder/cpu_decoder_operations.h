@@ -15,7 +15,7 @@
 
 namespace lectern {
 
-// What the operations compute with; belongs to the model and outlives them.
+// The model that the operations compute, which outlives them.
 struct CpuDecoder {
   const DecoderConfig& config;
   const DecoderWeights& weights;

@@ -1,7 +1,7 @@
 // The forward pass of every decoder: RMSNorm, grouped-query attention with RoPE over paged keys and
 // values, a gated feed-forward part (Touvron et al. 2023, arXiv 2302.13971, section 2.2), and what
-// DecoderConfig adds to them. It names the operations in the order of the formula; what computes
-// them is behind DecoderOperations.
+// DecoderConfig adds to them. It names the operations in the order of the formula;
+// DecoderOperations computes them.
 #include <algorithm>
 #include <memory>
 #include <new>
