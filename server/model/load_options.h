@@ -1,6 +1,7 @@
 // Options for loading a model: its files, and how it computes.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <utility>
@@ -24,6 +25,9 @@ struct ModelLoadOptions {
                    // else kInt8Rotated
   };
   Numerics numerics = Numerics::kAuto;
+  // Positions that the model may read, at most its own, which 0 means. A decoder whose RoPE has
+  // factors for short and for long contexts (longrope) takes the ones for this length.
+  int64_t context_length = 0;
   int threads = 2;                           // for one Forward call, the caller's included
   kernels::Isa isa = kernels::DefaultIsa();  // class of CPU kernels
   // Computes int8 products of many rows (device/int8_device.h); null: the CPU does. The model

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "base/error_details.h"
 #include "base/status_macros.h"
 #include "server/formats/file_error.h"
 #include "server/model/decoder/decoder_config_checks.h"
@@ -151,6 +152,21 @@ absl::Status CheckDecoderConfig(const DecoderConfig& config, const DecoderConfig
   return absl::OkStatus();
 }
 
+absl::Status LimitContext(std::string_view file, int64_t context_length, DecoderConfig& config) {
+  if (context_length == 0) return absl::OkStatus();
+  if (context_length < 1 || context_length > config.context_length) {
+    ErrorDetails details;
+    details.field_violations = {
+        {"context_length", absl::StrCat("must be from 1 to ", config.context_length)}};
+    return MakeError(absl::StatusCode::kInvalidArgument,
+                     absl::StrCat(std::string(file), ": context length ", context_length,
+                                  " is not from 1 to the model's, ", config.context_length),
+                     details);
+  }
+  config.context_length = context_length;
+  return absl::OkStatus();
+}
+
 void DescribeLlama(DecoderConfig& config) {
   config.family = "llama";
   const auto dim = static_cast<double>(config.head_dim);
@@ -162,7 +178,7 @@ void DescribeLlama(DecoderConfig& config) {
   if (config.eos >= 0) config.end_ids = {config.eos};
 }
 
-absl::StatusOr<DecoderConfig> ReadDecoderConfig(const GgufFile& file) {
+absl::StatusOr<DecoderConfig> ReadDecoderConfig(const GgufFile& file, int64_t context_length) {
   const Reader reader(file);
   const DecoderConfigKeys& keys = GgufKeys();
   LECTERN_ASSIGN_OR_RETURN(const std::string architecture, file.GetString("general.architecture"));
@@ -191,6 +207,7 @@ absl::StatusOr<DecoderConfig> ReadDecoderConfig(const GgufFile& file) {
   config.tied = file.Find("output.weight") == nullptr;
   LECTERN_RETURN_IF_ERROR(CheckDecoderConfig(config, keys, file.path()));
   LECTERN_RETURN_IF_ERROR(RefuseUnsupported(file, config));
+  LECTERN_RETURN_IF_ERROR(LimitContext(file.path(), context_length, config));
   DescribeLlama(config);
   return config;
 }

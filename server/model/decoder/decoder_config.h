@@ -84,12 +84,14 @@ struct DecoderConfig {
   std::string chat_template;     // Jinja source; empty in config.json, which does not carry it
 };
 
-// INVALID_ARGUMENT naming file and key for a value that is absent, of another type or out of range.
-// UNIMPLEMENTED naming what was found for an architecture or feature that this build does not
+// INVALID_ARGUMENT naming file and key for a value that is absent, of another type or out of range,
+// and naming both numbers if `context_length` is not from 1 to the model's own (0: the model's
+// own). UNIMPLEMENTED naming what was found for an architecture or feature that this build does not
 // compute.
-absl::StatusOr<DecoderConfig> ReadDecoderConfig(const GgufFile& file);
+absl::StatusOr<DecoderConfig> ReadDecoderConfig(const GgufFile& file, int64_t context_length = 0);
 // `source` names the file in errors.
 absl::StatusOr<DecoderConfig> ReadDecoderConfigJson(std::string_view contents,
-                                                    std::string_view source);
+                                                    std::string_view source,
+                                                    int64_t context_length = 0);
 
 }  // namespace lectern

@@ -24,6 +24,10 @@ struct DecoderConfigKeys {
 absl::Status CheckDecoderConfig(const DecoderConfig& config, const DecoderConfigKeys& keys,
                                 std::string_view file);
 
+// Lowers the context length to `context_length` (0: not). INVALID_ARGUMENT naming both numbers if
+// it is not from 1 to the model's.
+absl::Status LimitContext(std::string_view file, int64_t context_length, DecoderConfig& config);
+
 // Fills in the layers, RoPE and end ids of a Llama model whose sizes have been checked.
 void DescribeLlama(DecoderConfig& config);
 

@@ -89,7 +89,8 @@ absl::Status RefuseUnsupported(const ConfigReader& reader) {
 }  // namespace
 
 absl::StatusOr<DecoderConfig> ReadDecoderConfigJson(std::string_view contents,
-                                                    std::string_view source) {
+                                                    std::string_view source,
+                                                    int64_t context_length) {
   LECTERN_ASSIGN_OR_RETURN(const json object, ParseConfigJson(contents, source));
   const ConfigReader reader(object, source);
   const DecoderConfigKeys& keys = JsonKeys();
@@ -112,6 +113,7 @@ absl::StatusOr<DecoderConfig> ReadDecoderConfigJson(std::string_view contents,
   LECTERN_ASSIGN_OR_RETURN(config.bos, reader.Token(keys.bos, kMaxDecoderVocab));
   LECTERN_ASSIGN_OR_RETURN(config.eos, reader.Token(keys.eos, kMaxDecoderVocab));
   LECTERN_RETURN_IF_ERROR(CheckDecoderConfig(config, keys, source));
+  LECTERN_RETURN_IF_ERROR(LimitContext(source, context_length, config));
   DescribeLlama(config);
   return config;
 }

@@ -34,12 +34,12 @@ struct DecoderFiles {
   std::vector<std::string> hashed_files;
 };
 
-absl::StatusOr<DecoderFiles> OpenGguf(const std::string& path) {
+absl::StatusOr<DecoderFiles> OpenGguf(const ModelLoadOptions& options) {
   DecoderFiles files;
   files.format = "gguf";
-  files.hashed_files = {path};
-  LECTERN_ASSIGN_OR_RETURN(std::unique_ptr<GgufFile> file, GgufFile::Open(path));
-  LECTERN_ASSIGN_OR_RETURN(files.config, ReadDecoderConfig(*file));
+  files.hashed_files = {options.path};
+  LECTERN_ASSIGN_OR_RETURN(std::unique_ptr<GgufFile> file, GgufFile::Open(options.path));
+  LECTERN_ASSIGN_OR_RETURN(files.config, ReadDecoderConfig(*file, options.context_length));
   LECTERN_ASSIGN_OR_RETURN(files.vocabulary, ReadGgufTokenizer(*file));
   files.chat_template = files.config.chat_template;
   LECTERN_ASSIGN_OR_RETURN(files.tensors,
@@ -63,13 +63,15 @@ absl::StatusOr<std::string> ReadChatTemplate(const fs::path& folder) {
   return found->get<std::string>();
 }
 
-absl::StatusOr<DecoderFiles> OpenFolder(const fs::path& folder) {
+absl::StatusOr<DecoderFiles> OpenFolder(const ModelLoadOptions& options) {
+  const fs::path folder = options.path;
   DecoderFiles files;
   files.format = "safetensors";
   const std::string config_path = folder / "config.json";
   const std::string tokenizer_path = folder / "tokenizer.json";
   LECTERN_ASSIGN_OR_RETURN(const std::string config_json, ReadTextFile(config_path));
-  LECTERN_ASSIGN_OR_RETURN(files.config, ReadDecoderConfigJson(config_json, config_path));
+  LECTERN_ASSIGN_OR_RETURN(files.config,
+                           ReadDecoderConfigJson(config_json, config_path, options.context_length));
   LECTERN_ASSIGN_OR_RETURN(const std::string tokenizer_json, ReadTextFile(tokenizer_path));
   LECTERN_ASSIGN_OR_RETURN(files.vocabulary,
                            ParseTokenizerJson(tokenizer_json, tokenizer_path, files.config.eos));
@@ -137,12 +139,12 @@ absl::StatusOr<std::shared_ptr<const Model>> Load(const ModelLoadOptions& option
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<const Model>> LoadDecoderGguf(const ModelLoadOptions& options) {
-  LECTERN_ASSIGN_OR_RETURN(DecoderFiles files, OpenGguf(options.path));
+  LECTERN_ASSIGN_OR_RETURN(DecoderFiles files, OpenGguf(options));
   return Load(options, std::move(files));
 }
 
 absl::StatusOr<std::shared_ptr<const Model>> LoadDecoderFolder(const ModelLoadOptions& options) {
-  LECTERN_ASSIGN_OR_RETURN(DecoderFiles files, OpenFolder(options.path));
+  LECTERN_ASSIGN_OR_RETURN(DecoderFiles files, OpenFolder(options));
   return Load(options, std::move(files));
 }
 
