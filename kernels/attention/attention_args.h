@@ -37,10 +37,12 @@ struct AttentionArgs {
   int layer = 0;
 
   float scale = 1.0f;  // multiplies q.k before the bias; > 0
+  // Scores s = scale * q.k become score_cap * tanh(s / score_cap); 0: they stay. Not with a bias
+  // (kUnsupported).
+  float score_cap = 0;
   bool causal = true;
-  // No model of the server sets these two; the golden cases do, as they belong to the
-  // specification.
-  int64_t window = 0;                    // sliding window in keys, 0 = none
+  int64_t window = 0;  // sliding window in keys, 0 = none
+  // No model of the server sets it; the golden cases do, as it belongs to the specification.
   const uint8_t* key_padding = nullptr;  // [num_tokens], 1 = hidden, or null
 
   // Additive bias [num_q_heads, rows, num_tokens] with strides in floats (0 broadcasts), added to

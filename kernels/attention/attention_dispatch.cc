@@ -28,6 +28,8 @@ LaunchStatus CheckArgs(const AttentionArgs& a) {
     return LaunchStatus::kBadShape;
   }
   if (!(a.scale > 0) || !std::isfinite(a.scale)) return LaunchStatus::kBadArgument;
+  if (!(a.score_cap >= 0) || !std::isfinite(a.score_cap)) return LaunchStatus::kBadArgument;
+  if (a.score_cap > 0 && a.bias != nullptr) return LaunchStatus::kUnsupported;
   if (a.rows == 0) return LaunchStatus::kOk;
   if (a.q == nullptr || a.out == nullptr) return LaunchStatus::kBadArgument;
   if (a.table.num_tokens > 0 && a.table.pages == nullptr) return LaunchStatus::kBadArgument;

@@ -69,6 +69,17 @@ inline float BoundF32(const float* query, int d, const PageView& page) {
   return sum + magnitudes * static_cast<float>(d + 8) * 2.4e-7f;
 }
 
+// Bounds become those of capped scores, a little higher to allow for the rounding of tanh; +inf
+// stays.
+inline void CapBounds(const AttentionTask& task, const AttentionScratch& s, int64_t query,
+                      float* bounds, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) {
+    if (bounds[i] == kInfinity) continue;
+    CapScores(task, s, query, bounds + i, 1);
+    bounds[i] += __builtin_fabsf(bounds[i]) * 1e-6f;
+  }
+}
+
 // Bounds of the listed pages for every query; +inf for a page that the row does not see whole.
 void BoundPages(const AttentionTask& task, const AttentionScratch& s, int64_t count) {
   WritePlainQueries(task, s);
@@ -95,6 +106,9 @@ void BoundPages(const AttentionTask& task, const AttentionScratch& s, int64_t co
       s.page_bound[q * count + i] = bound == bound ? bound : kInfinity;
     }
   }
+  for (int64_t q = 0; task.args->score_cap > 0 && q < TaskQueries(task); ++q) {
+    CapBounds(task, s, q, s.page_bound + q * count, count);
+  }
 }
 
 // Ranks pages by the bound that comes nearest to the best one of its query, as a score.
@@ -102,12 +116,13 @@ inline void RankPages(const AttentionTask& task, const AttentionScratch& s, int6
   for (int64_t i = 0; i < count; ++i) s.page_rank[i] = -kInfinity;
   for (int64_t q = 0; q < TaskQueries(task); ++q) {
     const float* bound = s.page_bound + q * count;
+    const float unit = ScoreUnit(task, s, q);
     float best = -kInfinity;
     for (int64_t i = 0; i < count; ++i) {
       if (bound[i] > best && bound[i] < kInfinity) best = bound[i];
     }
     for (int64_t i = 0; i < count; ++i) {
-      const float rank = bound[i] < kInfinity ? (bound[i] - best) * s.unit[q] : kInfinity;
+      const float rank = bound[i] < kInfinity ? (bound[i] - best) * unit : kInfinity;
       s.page_rank[i] = rank > s.page_rank[i] ? rank : s.page_rank[i];
     }
   }

@@ -3,7 +3,7 @@
 //
 // A stored score is q.k in a unit of its query, unit[q] >= 0: the row scale of an int8 query times
 // the scale of the attention. That keeps the scores of a query comparable and saves a product. With
-// a bias, scores are stored scaled and unit[q] is 1.
+// a bias or a cap, scores are stored scaled, and the unit is 1 (ScoreUnit).
 #pragma once
 
 #include "kernels/attention/attention_task.h"
@@ -142,10 +142,15 @@ void Prepare(const AttentionTask& task, float* scratch) {
   }
 }
 
+// The unit of the stored scores of a query.
+inline float ScoreUnit(const AttentionTask& task, const AttentionScratch& s, int64_t query) {
+  return task.args->bias != nullptr || task.args->score_cap > 0 ? 1.0f : s.unit[query];
+}
+
 // The factor of differences of stored scores before Exp2. It is not 0, so that hidden keys stay at
 // -inf; a query of zeros has equal scores.
 inline float ExponentFactor(const AttentionTask& task, const AttentionScratch& s, int64_t query) {
-  const float factor = (task.args->bias != nullptr ? 1.0f : s.unit[query]) * kLog2E;
+  const float factor = ScoreUnit(task, s, query) * kLog2E;
   return factor == 0.0f ? 1e-37f : factor;
 }
 
@@ -382,6 +387,16 @@ inline void ScorePage(const AttentionTask& task, const AttentionScratch& s, cons
   for (; q < queries; ++q) TileInt8<1>(s, q, padded, page, slot);
 }
 
+// Caps the scores of a query to a page, or the bounds of pages: cap * tanh(score / cap).
+inline void CapScores(const AttentionTask& task, const AttentionScratch& s, int64_t query,
+                      float* scores, int64_t count) {
+  const float cap = task.args->score_cap;
+  const Floats inward = Set(s.unit[query] / cap);
+  for (int64_t i = 0; i < count; i += kLanes) {
+    Store(scores + i, Tanh(Load(scores + i, count - i) * inward) * cap, count - i);
+  }
+}
+
 // Makes the scores of visible keys finite (NaN counts as the lowest), those of hidden keys -inf.
 // Returns how many keys of the page the query sees.
 inline int64_t MaskScores(const AttentionTask& task, const AttentionScratch& s, int64_t query,
@@ -464,6 +479,10 @@ void ScorePages(const AttentionTask& task, const AttentionScratch& s, const int3
     const int64_t later = slot + kPagesAhead;
     if (later < listed) page.ahead = ViewPage(task, at, pages[later]).base;
     ScorePage(task, s, page, slot);
+    for (int64_t q = 0; task.args->score_cap > 0 && q < queries; ++q) {
+      CapScores(task, s, q, s.Scores(q, slot), kPageTokens);
+      WriteMaxima(s.Scores(q, slot), s.Maxima(q, slot));
+    }
     if (p >= whole.first && p < whole.end && OrdinaryKeys(task, page)) {
       seen_by_all += kPageTokens;
       continue;

@@ -218,9 +218,13 @@ LaunchStatus CheckWrite(const KvWriter& writer, const ExecutionContext& context)
 
 LaunchStatus CheckRows(const KvPageLayout& layout, const QkvRows& rows, int64_t position,
                        int64_t count) {
-  if (rows.rope == nullptr || layout.head_dim != layout.value_dim ||
-      rows.rope->head_dim() != layout.head_dim) {
+  if (layout.head_dim != layout.value_dim ||
+      (rows.rope != nullptr &&
+       (rows.rope->head_dim() != layout.head_dim || 2 * rows.rope->pairs() > layout.head_dim))) {
     return LaunchStatus::kBadShape;
+  }
+  if ((rows.q_norm == nullptr) != (rows.k_norm == nullptr) || !(rows.qk_norm_eps >= 0)) {
+    return LaunchStatus::kBadArgument;
   }
   const int64_t heads = rows.num_q_heads + 2 * static_cast<int64_t>(layout.num_kv_heads);
   if (rows.num_q_heads < 1 || rows.stride < heads * layout.head_dim) return LaunchStatus::kBadShape;
@@ -228,8 +232,24 @@ LaunchStatus CheckRows(const KvPageLayout& layout, const QkvRows& rows, int64_t 
   if (block < 1 || (block & (block - 1)) != 0 || layout.head_dim % block != 0) {
     return LaunchStatus::kBadShape;
   }
-  const bool known = position >= 0 && position <= rows.rope->max_positions() - count;
+  const bool known =
+      rows.rope == nullptr || (position >= 0 && position <= rows.rope->max_positions() - count);
   return known ? LaunchStatus::kOk : LaunchStatus::kBadArgument;
+}
+
+// Normalises the queries and keys of a row that starts at x.
+void NormaliseQueriesAndKeys(const KvPageLayout& layout, const QkvRows& rows, const RowOps& ops,
+                             float* x) {
+  const int64_t d = layout.head_dim;
+  const auto normalise = [&](int64_t heads, const float* weight) {
+    const int64_t width = rows.qk_norm_per_head ? d : heads * d;
+    for (int64_t i = 0; i < heads * d; i += width) {
+      ops.rms_norm(x + i, width, weight, rows.qk_norm_eps, x + i);
+    }
+    x += heads * d;
+  };
+  normalise(rows.num_q_heads, rows.q_norm);
+  normalise(layout.num_kv_heads, rows.k_norm);
 }
 
 }  // namespace
@@ -262,11 +282,14 @@ LaunchStatus RotateAndWriteKv(const KvPageLayout& layout, std::byte* const* page
   if (count == 0) return LaunchStatus::kOk;
   const float scale = HadamardScale(rows.hadamard);
   WriteRows(writer, context, [&](int64_t row) {
-    const float* cos = rows.rope->cos(position + row);
-    const float* sin = rows.rope->sin(position + row);
+    float* const first = rows.qkv + row * rows.stride;
+    if (rows.q_norm != nullptr) NormaliseQueriesAndKeys(layout, rows, writer.ops, first);
     for (int64_t head = 0; head < rotated; ++head) {
-      float* x = rows.qkv + row * rows.stride + head * layout.head_dim;
-      writer.ops.rotate(x, cos, sin, layout.head_dim / 2);
+      float* x = first + head * layout.head_dim;
+      if (rows.rope != nullptr) {
+        writer.ops.rotate(x, rows.rope->cos(position + row), rows.rope->sin(position + row),
+                          rows.rope->pairs());
+      }
       for (int64_t i = 0; rows.hadamard > 1 && i < layout.head_dim; i += rows.hadamard) {
         writer.ops.hadamard(x + i, rows.hadamard, scale);
       }

@@ -64,12 +64,18 @@ struct QkvRows {
   float* qkv = nullptr;  // [count, num_q_heads + 2 num_kv_heads, head_dim]: queries, keys, values
   int64_t stride = 0;    // floats from row to row
   int num_q_heads = 0;
-  const RopeTable* rope = nullptr;
+  // RMSNorms of queries and keys before RoPE, or null (both or none): over the channels of each
+  // head, with weights [head_dim], or over all heads, with weights [heads, head_dim].
+  const float* q_norm = nullptr;
+  const float* k_norm = nullptr;
+  float qk_norm_eps = 0;
+  bool qk_norm_per_head = true;
+  const RopeTable* rope = nullptr;  // null: positions are not encoded
   int64_t hadamard = 1;  // width of the blocks in which queries and keys are transformed; 1 = none
 };
 
-// Applies RoPE and the Hadamard transform to queries and keys in place, then writes keys and values
-// as WriteKv does, in one pass over each row. Requires head_dim == value_dim.
+// Applies norms, RoPE and the Hadamard transform to queries and keys in place, then writes keys and
+// values as WriteKv does, in one pass over each row. Requires head_dim == value_dim.
 LaunchStatus RotateAndWriteKv(const KvPageLayout& layout, std::byte* const* pages, int layer,
                               int64_t position, int64_t count, const QkvRows& rows,
                               const ExecutionContext& context);

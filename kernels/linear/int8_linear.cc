@@ -78,7 +78,6 @@ LaunchStatus Int8Linear(const LinearInput& input, const Int8Matrix& w, float* y,
   thread_local std::vector<float> x_scale;
   if (q.size() < static_cast<size_t>(panel_rows * width)) q.resize(panel_rows * width);
   if (x_scale.size() < static_cast<size_t>(panel_rows)) x_scale.resize(panel_rows);
-  const RowOps& row_ops = RowOpsOf(context.isa);
   for (int64_t row = 0; row < input.m; row += panel_rows) {
     const int64_t rows = std::min(panel_rows, input.m - row);
     const Int8Panel panel{Int8LinearOpsOf(context.isa),
@@ -94,8 +93,8 @@ LaunchStatus Int8Linear(const LinearInput& input, const Int8Matrix& w, float* y,
         rows, w.k, items, context.num_threads,
         [&](ItemRange range) {
           for (int64_t i = range.begin; i < range.end; ++i) {
-            panel.x_scale[i] = panel.ops.quantize_row(SteppedRow(input, row_ops, row + i, w.k), w.k,
-                                                      panel.q + i * width);
+            panel.x_scale[i] = panel.ops.quantize_row(SteppedRow(input, context.isa, row + i, w.k),
+                                                      w.k, panel.q + i * width);
           }
         },
         [&](auto... item) { panel.Multiply(item...); });

@@ -30,13 +30,12 @@ LaunchStatus QuantizeInt8Rows(const LinearInput& input, int64_t k, int8_t* q, fl
   if (input.m == 0) return LaunchStatus::kOk;
   if (q == nullptr || x_scale == nullptr) return LaunchStatus::kBadArgument;
   const int64_t width = Int8PaddedInputs(k);
-  const RowOps& row_ops = RowOpsOf(context.isa);
   const Int8LinearOps& ops = Int8LinearOpsOf(context.isa);
   const uint8_t offset = ActivationOffset(context.isa);
   ForItems(context.num_threads, {.count = input.m}, [&](ItemRange range, int) {
     for (int64_t row = range.begin; row < range.end; ++row) {
       uint8_t* bytes = reinterpret_cast<uint8_t*>(q + row * width);
-      x_scale[row] = ops.quantize_row(SteppedRow(input, row_ops, row, k), k, bytes);
+      x_scale[row] = ops.quantize_row(SteppedRow(input, context.isa, row, k), k, bytes);
       for (int64_t i = 0; i < width; ++i) bytes[i] = static_cast<uint8_t>(bytes[i] - offset);
     }
   });

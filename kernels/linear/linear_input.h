@@ -4,18 +4,21 @@
 
 #include <cstdint>
 
+#include "kernels/ffn/ffn_activation.h"
+
 namespace lectern::kernels {
 
 struct LinearInput {
   enum class Step {
     kNone,
     kRmsNorm,  // x / sqrt(mean(x^2) + rms_eps) * rms_weight (rms_norm.h)
-    kSwiGlu,   // silu(gate) * up (silu_mul.h)
+    kGated,    // activation(gate) * up (activate.h)
   };
-  const float* x = nullptr;  // [m, k]; with kSwiGlu [m, 2, k]: gate and up
+  const float* x = nullptr;  // [m, k]; with kGated [m, 2, k]: gate and up
   int64_t m = 0;
   int64_t stride = 0;  // floats from row to row
   Step step = Step::kNone;
+  FfnActivation activation = FfnActivation::kSilu;  // of kGated
   float rms_eps = 0;
   const float* rms_weight = nullptr;  // [k]; null: none
   // Width of the Hadamard blocks in which the row is transformed after the step (hadamard.h): a

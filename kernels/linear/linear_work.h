@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "kernels/ffn/ffn_ops_table.h"
 #include "kernels/linear/linear_input.h"
 #include "kernels/rows/hadamard.h"
 #include "kernels/rows/row_ops.h"
@@ -30,7 +31,7 @@ inline int64_t PanelRows(int64_t rows, int64_t row_bytes, int64_t item_rows) {
 }
 
 inline LaunchStatus CheckLinearInput(const LinearInput& input, int64_t k) {
-  const bool pair = input.step == LinearInput::Step::kSwiGlu;
+  const bool pair = input.step == LinearInput::Step::kGated;
   if (input.m < 0 || input.stride < (pair ? 2 * k : k)) return LaunchStatus::kBadShape;
   const int64_t block = input.hadamard;
   if (block < 1 || (block & (block - 1)) != 0 || k % block != 0) return LaunchStatus::kBadShape;
@@ -39,13 +40,13 @@ inline LaunchStatus CheckLinearInput(const LinearInput& input, int64_t k) {
 
 // Row `row` after its step [k]: the input's own memory, or scratch of the calling thread that its
 // next call overwrites.
-inline const float* SteppedRow(const LinearInput& input, const RowOps& row_ops, int64_t row,
-                               int64_t k) {
+inline const float* SteppedRow(const LinearInput& input, Isa isa, int64_t row, int64_t k) {
   const float* x = input.x + row * input.stride;
   if (input.step == LinearInput::Step::kNone && input.hadamard == 1) return x;
   static thread_local std::vector<float> scratch;
   if (scratch.size() < static_cast<size_t>(k)) scratch.resize(k);
   float* changed = scratch.data();
+  const RowOps& row_ops = RowOpsOf(isa);
   switch (input.step) {
     case LinearInput::Step::kNone:
       std::copy_n(x, k, changed);
@@ -53,8 +54,8 @@ inline const float* SteppedRow(const LinearInput& input, const RowOps& row_ops, 
     case LinearInput::Step::kRmsNorm:
       row_ops.rms_norm(x, k, input.rms_weight, input.rms_eps, changed);
       break;
-    case LinearInput::Step::kSwiGlu:
-      row_ops.silu_mul(x, x + k, k, changed);
+    case LinearInput::Step::kGated:
+      FfnOpsOf(isa).activate(input.activation, x, x + k, k, changed);
       break;
   }
   const float scale = HadamardScale(input.hadamard);

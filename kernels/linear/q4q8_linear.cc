@@ -61,7 +61,6 @@ LaunchStatus Q4Q8Linear(const LinearInput& input, const Q4Q8Matrix& w, float* y,
                         bool accumulate, const ExecutionContext& context) {
   if (LaunchStatus status = Check(input, w, y, y_stride, context); !Ok(status)) return status;
   const Q4Q8LinearOps& ops = OpsOf(context.isa);
-  const RowOps& row_ops = RowOpsOf(context.isa);
   const auto multiply = w.bits == 4 ? ops.multiply4 : ops.multiply8;
   const int64_t blocks = w.k / kBlockInputs;
   const int64_t group_bytes = blocks * static_cast<int64_t>(BlockBytes(w.bits));
@@ -73,7 +72,7 @@ LaunchStatus Q4Q8Linear(const LinearInput& input, const Q4Q8Matrix& w, float* y,
     const PanelItems items(rows, w.n, kItemRows);
     const auto quantize = [&](ItemRange range) {
       for (int64_t row = range.begin; row < range.end; ++row) {
-        ops.quantize_row(SteppedRow(input, row_ops, first_row + row, w.k), blocks,
+        ops.quantize_row(SteppedRow(input, context.isa, first_row + row, w.k), blocks,
                          RowsFrom(x, row, blocks));
       }
     };

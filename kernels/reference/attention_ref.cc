@@ -40,6 +40,7 @@ ReferenceRow ReferenceAttention(const AttentionArgs& a, int64_t k, Tail tail, in
     double dot = 0;
     for (int c = 0; c < d; ++c) dot += static_cast<double>(q[c]) * key[c];
     double s = dot * a.scale;
+    if (a.score_cap > 0) s = a.score_cap * std::tanh(s / a.score_cap);
     if (a.bias != nullptr) s += a.bias[head * a.bias_head_stride + row * a.bias_row_stride + j];
     const double largest = std::numeric_limits<float>::max();
     r.score[j] = std::isnan(s) ? -largest : std::clamp(s, -largest, largest);

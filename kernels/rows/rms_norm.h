@@ -12,4 +12,8 @@ namespace lectern::kernels {
 LaunchStatus RmsNorm(const float* x, int64_t rows, int64_t cols, const float* weight, float eps,
                      float* y, const ExecutionContext& context);
 
+// x += factor * RMSNorm(a); a, x [rows, cols], contiguous, not the same memory. weight [cols].
+LaunchStatus RmsNormAdd(const float* a, int64_t rows, int64_t cols, const float* weight, float eps,
+                        float factor, float* x, const ExecutionContext& context);
+
 }  // namespace lectern::kernels

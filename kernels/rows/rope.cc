@@ -4,18 +4,18 @@
 
 namespace lectern::kernels {
 
-RopeTable::RopeTable(int head_dim, double theta, int64_t max_positions)
+RopeTable::RopeTable(int head_dim, std::span<const double> inverse_frequencies, double factor,
+                     int64_t max_positions)
     : head_dim_(head_dim),
+      pairs_(static_cast<int64_t>(inverse_frequencies.size())),
       max_positions_(max_positions),
-      cos_(max_positions * (head_dim / 2)),
+      cos_(max_positions * pairs_),
       sin_(cos_.size()) {
-  const int half = head_dim / 2;
-  for (int i = 0; i < half; ++i) {
-    const double frequency = std::pow(theta, -2.0 * i / head_dim);
+  for (int64_t i = 0; i < pairs_; ++i) {
     for (int64_t position = 0; position < max_positions; ++position) {
-      const double angle = static_cast<double>(position) * frequency;
-      cos_[position * half + i] = static_cast<float>(std::cos(angle));
-      sin_[position * half + i] = static_cast<float>(std::sin(angle));
+      const double angle = static_cast<double>(position) * inverse_frequencies[i];
+      cos_[position * pairs_ + i] = static_cast<float>(factor * std::cos(angle));
+      sin_[position * pairs_ + i] = static_cast<float>(factor * std::sin(angle));
     }
   }
 }

@@ -66,6 +66,14 @@ void SiluMulRow(const float* gate, const float* up, int64_t cols, float* out) {
   }
 }
 
+void Cap(float* x, int64_t count, float factor, float cap) {
+  const Floats scale = Floats{} + (cap > 0 ? factor / cap : factor);
+  for (int64_t i = 0; i < count; i += kLanes) {
+    const Floats v = Load(x + i, count - i) * scale;
+    Store(x + i, cap > 0 ? Tanh(v) * cap : v, count - i);
+  }
+}
+
 // Lane i of the result is lane i ^ kDistance added to lane i, or, in the upper of the two, taken
 // minus lane i.
 template <int kDistance, int... kLane>
@@ -140,7 +148,7 @@ float QuantizeInt8(const float* x, int64_t n, int8_t* out) {
   return max / 127.0f;
 }
 
-constexpr RowOps kOps = {RmsNormRow, LayerNormRow, Rotate, SiluMulRow, Hadamard, QuantizeInt8};
+constexpr RowOps kOps = {RmsNormRow, LayerNormRow, Rotate, SiluMulRow, Cap, Hadamard, QuantizeInt8};
 
 }  // namespace
 }  // namespace lectern::kernels

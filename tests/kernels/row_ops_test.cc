@@ -9,6 +9,7 @@
 #include "kernels/ffn/silu_mul.h"
 #include "kernels/rows/add_bias.h"
 #include "kernels/rows/add_scaled.h"
+#include "kernels/rows/cap_rows.h"
 #include "kernels/rows/hadamard.h"
 #include "kernels/rows/layer_norm.h"
 #include "kernels/rows/rms_norm.h"
@@ -23,6 +24,7 @@ namespace {
 const double kUnit = std::ldexp(1.0, -24);
 
 using RmsNormTest = IsaTest;
+using CapRowsTest = IsaTest;
 using LayerNormTest = IsaTest;
 using RopeTest = IsaTest;
 using SiluMulTest = IsaTest;
@@ -49,6 +51,27 @@ TEST_P(RmsNormTest, MatchesDouble) {
       }
     }
   }
+}
+
+TEST_P(RmsNormTest, AddsToRows) {
+  const int64_t rows = 70, cols = 577;
+  const std::vector<float> a = Normal(rows * cols, 9), weight = Normal(cols, 10);
+  const std::vector<float> before = Normal(rows * cols, 11);
+  const float factor = 0.3f, eps = 1e-5f;
+  std::vector<float> normed(rows * cols);
+  ASSERT_EQ(RmsNorm(a.data(), rows, cols, weight.data(), eps, normed.data(), Context()),
+            LaunchStatus::kOk);
+  for (const int threads : {1, 3}) {
+    std::vector<float> x = before;
+    ASSERT_EQ(
+        RmsNormAdd(a.data(), rows, cols, weight.data(), eps, factor, x.data(), Context(threads)),
+        LaunchStatus::kOk);
+    for (int64_t i = 0; i < rows * cols; ++i) ASSERT_EQ(x[i], before[i] + factor * normed[i]) << i;
+  }
+  float x = 0;
+  EXPECT_EQ(RmsNormAdd(a.data(), 1, 1, nullptr, eps, 1, &x, Context()), LaunchStatus::kBadArgument);
+  EXPECT_EQ(RmsNormAdd(a.data(), 1, 1, &x, -1, 1, &x, Context()), LaunchStatus::kBadArgument);
+  EXPECT_EQ(RmsNormAdd(a.data(), 1, 0, &x, eps, 1, &x, Context()), LaunchStatus::kBadShape);
 }
 
 TEST_P(RmsNormTest, InPlaceAndInvariantToBatchAndThreads) {
@@ -180,7 +203,7 @@ TEST_P(RmsNormTest, BadArguments) {
 TEST_P(RopeTest, MatchesDouble) {
   const double theta = 100000.0;
   for (int head_dim : {2, 6, 8, 32, 34, 64, 80}) {
-    const RopeTable table(head_dim, theta, 9000);
+    const RopeTable table(head_dim, InverseFrequencies(head_dim, theta), 1, 9000);
     const int64_t rows = 3, position = 8995;
     const int heads = 3, half = head_dim / 2;
     const int64_t stride = heads * head_dim + 5;
@@ -204,6 +227,53 @@ TEST_P(RopeTest, MatchesDouble) {
       }
     }
   }
+}
+
+// Channels after the rotated ones stay, and the factor is on cosine and sine.
+TEST_P(RopeTest, RotatesAPartOfAHead) {
+  const int head_dim = 24, rotated = 18, half = rotated / 2;
+  const double factor = 1.25;
+  const std::vector<double> inverse = InverseFrequencies(rotated, 500.0);
+  const RopeTable table(head_dim, inverse, factor, 100);
+  const std::vector<float> before = Normal(2 * head_dim, 21);
+  std::vector<float> x = before;
+  ApplyRope(x.data(), 1, 2, 2 * head_dim, table, 77, GetParam());
+  for (int c = 0; c < 2 * head_dim; ++c) {
+    const int head = c / head_dim * head_dim, channel = c % head_dim, i = channel % half;
+    if (channel >= rotated) {
+      ASSERT_EQ(x[c], before[c]);
+      continue;
+    }
+    const double a = before[head + i], b = before[head + half + i];
+    const double cos = factor * std::cos(77 * inverse[i]), sin = factor * std::sin(77 * inverse[i]);
+    const double exact = channel < half ? a * cos - b * sin : b * cos + a * sin;
+    ASSERT_NEAR(x[c], exact, 3 * factor * kUnit * (std::fabs(a) + std::fabs(b))) << c;
+  }
+}
+
+TEST_P(CapRowsTest, MatchesDouble) {
+  const int64_t rows = 3, cols = 1001;
+  std::vector<float> before = Normal(rows * cols, 22);
+  for (int64_t i = 0; i < rows * cols; ++i) before[i] *= std::pow(10.0f, i % 9 - 5);
+  for (const float factor : {1.0f, 0.125f}) {
+    for (const float cap : {0.0f, 3.0f, 30.0f}) {
+      std::vector<float> x = before;
+      ASSERT_EQ(CapRows(x.data(), rows, cols, factor, cap, Context(2)), LaunchStatus::kOk);
+      for (int64_t i = 0; i < rows * cols; ++i) {
+        const double scaled = static_cast<double>(factor) * before[i];
+        const double exact = cap == 0 ? scaled : cap * std::tanh(scaled / cap);
+        // Scaling rounds three times, tanh at most ten.
+        ASSERT_NEAR(x[i], exact, 13 * kUnit * std::fabs(exact)) << before[i] << " cap " << cap;
+      }
+    }
+  }
+  float x[] = {1e38f, -1e38f};
+  ASSERT_EQ(CapRows(x, 1, 2, 1, 30, Context()), LaunchStatus::kOk);
+  EXPECT_EQ(x[0], 30.0f);
+  EXPECT_EQ(x[1], -30.0f);
+  EXPECT_EQ(CapRows(x, 1, 2, 1, -1, Context()), LaunchStatus::kBadArgument);
+  EXPECT_EQ(CapRows(nullptr, 1, 2, 1, 0, Context()), LaunchStatus::kBadArgument);
+  EXPECT_EQ(CapRows(x, 1, 0, 1, 0, Context()), LaunchStatus::kBadShape);
 }
 
 // Relative error of e^x: the reduction error |n| u ln2_low and two roundings of r (below 2 u), the
@@ -338,6 +408,7 @@ TEST_P(HadamardTest, BadArguments) {
 
 INSTANTIATE_TEST_SUITE_P(Isa, LayerNormTest, testing::ValuesIn(AllIsas()), IsaName);
 INSTANTIATE_TEST_SUITE_P(Isa, RmsNormTest, testing::ValuesIn(AllIsas()), IsaName);
+INSTANTIATE_TEST_SUITE_P(Isa, CapRowsTest, testing::ValuesIn(AllIsas()), IsaName);
 INSTANTIATE_TEST_SUITE_P(Isa, RopeTest, testing::ValuesIn(AllIsas()), IsaName);
 INSTANTIATE_TEST_SUITE_P(Isa, SiluMulTest, testing::ValuesIn(AllIsas()), IsaName);
 INSTANTIATE_TEST_SUITE_P(Isa, HadamardTest, testing::ValuesIn(AllIsas()), IsaName);

@@ -7,6 +7,7 @@
 #include "base/status_macros.h"
 #include "kernels/ffn/activate.h"
 #include "kernels/rows/add_scaled.h"
+#include "kernels/rows/cap_rows.h"
 #include "kernels/rows/rms_norm.h"
 #include "server/model/kernel_status.h"
 #include "server/model/layers/ffn_policy.h"
@@ -67,13 +68,20 @@ absl::Status CpuDecoderOperations::ProjectQkv(int layer) {
 }
 
 absl::Status CpuDecoderOperations::RotateAndWriteKv(int layer, int rope) {
+  const DecoderBlock& block = decoder_.weights.blocks[layer];
+  const bool norms = !block.q_norm.empty();
   for (size_t i = 0; i < slices_.size(); ++i) {
     const ForwardSlice& slice = slices_[i];
-    const kernels::QkvRows rows{.qkv = qkv_.data() + first_row_[i] * qkv_width(),
-                                .stride = qkv_width(),
-                                .num_q_heads = static_cast<int>(decoder_.config.heads),
-                                .rope = rope < 0 ? nullptr : &decoder_.ropes[rope],
-                                .hadamard = decoder_.weights.qk_hadamard()};
+    const kernels::QkvRows rows{
+        .qkv = qkv_.data() + first_row_[i] * qkv_width(),
+        .stride = qkv_width(),
+        .num_q_heads = static_cast<int>(decoder_.config.heads),
+        .q_norm = norms ? block.q_norm.data() : nullptr,
+        .k_norm = norms ? block.k_norm.data() : nullptr,
+        .qk_norm_eps = static_cast<float>(decoder_.config.rms_eps),
+        .qk_norm_per_head = decoder_.config.layer[layer].qk_norm == QkNorm::kHead,
+        .rope = rope < 0 ? nullptr : &decoder_.ropes[rope],
+        .hadamard = decoder_.weights.qk_hadamard()};
     LECTERN_RETURN_IF_ERROR(FromKernel(
         kernels::RotateAndWriteKv(decoder_.layout, slice.pages.data(), layer, slice.position,
                                   RowsOf(slice), rows, decoder_.execution),
@@ -96,6 +104,7 @@ kernels::AttentionArgs CpuDecoderOperations::ArgsOf(size_t slice, int layer,
   args.table = {of.pages.data(), of.position + args.rows};
   args.layer = layer;
   args.scale = static_cast<float>(settings.scale);
+  args.score_cap = static_cast<float>(settings.score_cap);
   args.window = settings.window;
   args.out = const_cast<float*>(attended_.data()) + row * query_width();
   args.out_stride = query_width();
@@ -119,15 +128,16 @@ absl::Status CpuDecoderOperations::AddBranch(const std::vector<float>& post_norm
   if (post_norm.empty() && factor == 1) return multiply(stream_.data(), /*accumulate=*/true);
   float* const branch = branch_.Reserve(rows_ * hidden());
   LECTERN_RETURN_IF_ERROR(multiply(branch, /*accumulate=*/false));
-  if (!post_norm.empty()) {
-    LECTERN_RETURN_IF_ERROR(FromKernel(
-        kernels::RmsNorm(branch, rows_, hidden(), post_norm.data(),
-                         static_cast<float>(decoder_.config.rms_eps), branch, decoder_.execution),
-        "rms_norm"));
+  if (post_norm.empty()) {
+    return FromKernel(kernels::AddScaled(branch, rows_, hidden(), static_cast<float>(factor),
+                                         stream_.data(), decoder_.execution),
+                      "add_scaled");
   }
-  return FromKernel(kernels::AddScaled(branch, rows_, hidden(), static_cast<float>(factor),
-                                       stream_.data(), decoder_.execution),
-                    "add_scaled");
+  return FromKernel(
+      kernels::RmsNormAdd(branch, rows_, hidden(), post_norm.data(),
+                          static_cast<float>(decoder_.config.rms_eps), static_cast<float>(factor),
+                          stream_.data(), decoder_.execution),
+      "rms_norm_add");
 }
 
 absl::Status CpuDecoderOperations::AddAttention(int layer, double factor) {
@@ -157,7 +167,8 @@ absl::Status CpuDecoderOperations::AddFeedForward(int layer, kernels::FfnActivat
     if (cuts_units_) {
       return block.down.Run(activated_.data(), rows_, y, accumulate, decoder_.execution);
     }
-    return block.down.RunSwiGlu(gate_up_.data(), rows_, y, accumulate, decoder_.execution);
+    return block.down.RunGated(activation, gate_up_.data(), rows_, y, accumulate,
+                               decoder_.execution);
   });
 }
 
@@ -176,7 +187,11 @@ absl::Status CpuDecoderOperations::KeepUnits(kernels::FfnActivation activation) 
 absl::Status CpuDecoderOperations::Head(const float* x, int64_t rows, double factor, double cap,
                                         float* logits) {
   LECTERN_RETURN_IF_ERROR(Project(decoder_.weights.head, x, rows, logits));
-  return absl::OkStatus();
+  if (factor == 1 && cap == 0) return absl::OkStatus();
+  return FromKernel(
+      kernels::CapRows(logits, rows, decoder_.config.vocab, static_cast<float>(factor),
+                       static_cast<float>(cap), decoder_.execution),
+      "cap_rows");
 }
 
 absl::Status CpuDecoderOperations::Logits(double factor, double cap) {

@@ -22,8 +22,8 @@ kernels::KvPageLayout LayoutOf(const DecoderConfig& config, const LinearForm& fo
 
 std::vector<kernels::RopeTable> TablesOf(const DecoderConfig& config) {
   std::vector<kernels::RopeTable> tables;
-  for (size_t i = 0; i < config.ropes.size(); ++i) {
-    tables.emplace_back(static_cast<int>(config.head_dim), config.rope_theta,
+  for (const RopeConfig& rope : config.ropes) {
+    tables.emplace_back(static_cast<int>(config.head_dim), rope.inverse_frequencies, rope.factor,
                         config.context_length);
   }
   return tables;

@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "base/status_macros.h"
-#include "kernels/ffn/silu_mul.h"
+#include "kernels/ffn/activate.h"
 #include "kernels/linear/q4q8_linear.h"
 #include "kernels/rows/add_bias.h"
 #include "kernels/rows/hadamard.h"
@@ -63,9 +63,14 @@ absl::Status Linear::RunNormed(const float* x, int64_t rows, float* y,
                   y, /*accumulate=*/false, execution);
 }
 
-absl::Status Linear::RunSwiGlu(const float* gate_up, int64_t rows, float* y, bool accumulate,
-                               const kernels::ExecutionContext& execution) const {
-  return Multiply({.x = gate_up, .m = rows, .stride = 2 * in_, .step = LinearInput::Step::kSwiGlu},
+absl::Status Linear::RunGated(kernels::FfnActivation activation, const float* gate_up, int64_t rows,
+                              float* y, bool accumulate,
+                              const kernels::ExecutionContext& execution) const {
+  return Multiply({.x = gate_up,
+                   .m = rows,
+                   .stride = 2 * in_,
+                   .step = LinearInput::Step::kGated,
+                   .activation = activation},
                   y, accumulate, execution);
 }
 
@@ -108,10 +113,11 @@ absl::Status Linear::MultiplyF32(const LinearInput& input, float* y, bool accumu
             kernels::RmsNorm(x, input.m, in_, input.rms_weight, input.rms_eps, rows, execution),
             "rms_norm"));
         break;
-      case LinearInput::Step::kSwiGlu:
-        LECTERN_RETURN_IF_ERROR(FromKernel(kernels::SiluMul(x, input.stride, x + in_, input.stride,
-                                                            input.m, in_, rows, in_, execution),
-                                           "silu_mul"));
+      case LinearInput::Step::kGated:
+        LECTERN_RETURN_IF_ERROR(
+            FromKernel(kernels::Activate(input.activation, x, input.stride, x + in_, input.stride,
+                                         input.m, in_, rows, in_, execution),
+                       "activate"));
         break;
     }
     if (input.hadamard > 1) {

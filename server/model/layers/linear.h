@@ -19,6 +19,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "base/aligned_buffer.h"
+#include "kernels/ffn/ffn_activation.h"
 #include "kernels/kv/kv_pages.h"
 #include "kernels/linear/linear_input.h"
 #include "kernels/runtime/execution_context.h"
@@ -63,10 +64,11 @@ class Linear {
   // int8 activations the normalised row is never stored.
   absl::Status RunNormed(const float* x, int64_t rows, float* y,
                          const kernels::ExecutionContext& execution) const;
-  // y [rows, out] = (silu(gate) * up) W^T + b of gate_up [rows, 2, in], or += with accumulate; the
-  // layer has no norm. With int8 activations the activated row is never stored.
-  absl::Status RunSwiGlu(const float* gate_up, int64_t rows, float* y, bool accumulate,
-                         const kernels::ExecutionContext& execution) const;
+  // y [rows, out] = (activation(gate) * up) W^T + b of gate_up [rows, 2, in], or += with
+  // accumulate; the layer has no norm. With int8 activations the activated row is never stored.
+  absl::Status RunGated(kernels::FfnActivation activation, const float* gate_up, int64_t rows,
+                        float* y, bool accumulate,
+                        const kernels::ExecutionContext& execution) const;
 
   bool has_norm() const { return has_norm_; }  // a norm before the layer: RunNormed, else Run
   // The weight of the norm before the layer [in]; null when it is folded into W, or there is none.

@@ -22,16 +22,12 @@ kernels::AttentionArgs RowsOf(kernels::AttentionArgs args, int64_t begin, int64_
 
 // How many rows, the first ones, see at most `keys` keys.
 int64_t RowsThatSee(const kernels::AttentionArgs& args, int64_t keys) {
-  if (args.table.num_tokens <= keys) return args.rows;
+  if (args.table.num_tokens <= keys || (args.window > 0 && args.window <= keys)) return args.rows;
   if (!args.causal) return 0;
   return std::clamp<int64_t>(keys - args.q_offset, 0, args.rows);
 }
 
 int64_t Queries(const kernels::AttentionArgs& args) { return args.rows * args.num_q_heads; }
-
-bool SelectAlike(const AttentionPolicy& a, const AttentionPolicy& b) {
-  return a.tail == b.tail && a.page_budget == b.page_budget;
-}
 
 KeptMass MassOf(const float* mass, int64_t count) {
   KeptMass sum;
@@ -43,11 +39,24 @@ KeptMass MassOf(const float* mass, int64_t count) {
   return sum;
 }
 
-kernels::TopKParams TopKParamsOf(int64_t k, const AttentionPolicy& policy) {
-  return {.k = k, .tail = policy.tail, .page_budget = policy.page_budget};
+// A window bounds the pages that are read, so a layer with one needs no budget.
+int64_t PageBudget(const kernels::AttentionArgs& args, const AttentionPolicy& policy) {
+  return args.window > 0 ? 0 : policy.page_budget;
 }
 
 }  // namespace
+
+kernels::TopKParams PolicyAttention::ParamsOf(const RowGroup& group) {
+  return {.k = group.k,
+          .tail = group.policy->tail,
+          .page_budget = PageBudget(group.args, *group.policy)};
+}
+
+bool PolicyAttention::Alike(const RowGroup& a, const RowGroup& b) {
+  if (a.k != b.k) return false;
+  const kernels::TopKParams of_a = ParamsOf(a), of_b = ParamsOf(b);
+  return a.k == 0 || (of_a.tail == of_b.tail && of_a.page_budget == of_b.page_budget);
+}
 
 void PolicyAttention::AddRowGroups(const PolicyAttentionCall& call, int layer) {
   const int64_t k = call.policy->KForLayer(layer), rows = call.args.rows;
@@ -76,9 +85,7 @@ absl::Status PolicyAttention::Run(std::span<const PolicyAttentionCall> calls, in
     if (first.done) continue;
     args_.clear();
     for (RowGroup& group : groups_) {
-      const bool alike =
-          group.k == first.k && (group.k == 0 || SelectAlike(*group.policy, *first.policy));
-      if (group.done || !alike) continue;
+      if (group.done || !Alike(group, first)) continue;
       group.done = true;
       args_.push_back(group.args);
     }
@@ -88,8 +95,7 @@ absl::Status PolicyAttention::Run(std::span<const PolicyAttentionCall> calls, in
       continue;
     }
     LECTERN_RETURN_IF_ERROR(
-        FromKernel(kernels::TopKAttention(args_, TopKParamsOf(first.k, *first.policy), execution),
-                   "topk_attention"));
+        FromKernel(kernels::TopKAttention(args_, ParamsOf(first), execution), "topk_attention"));
   }
   for (const RowGroup& group : groups_) {
     if (group.kept_mass == nullptr) continue;

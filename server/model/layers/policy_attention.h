@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "base/aligned_buffer.h"
 #include "kernels/attention/attention_args.h"
+#include "kernels/attention/topk_attention.h"
 #include "kernels/runtime/execution_context.h"
 #include "server/model/attention_policy.h"
 #include "server/model/model.h"
@@ -40,6 +41,8 @@ class PolicyAttention {
     bool done;
   };
 
+  static kernels::TopKParams ParamsOf(const RowGroup& group);
+  static bool Alike(const RowGroup& a, const RowGroup& b);
   void AddRowGroups(const PolicyAttentionCall& call, int layer);
 
   std::vector<RowGroup> groups_;

@@ -29,6 +29,7 @@ struct Problem {
   int64_t rows = 0, keys = 0, q_offset = 0, window = 0;
   bool causal = true;
   float scale = 1;
+  float score_cap = 0;
   double largest_bias = 0;
   std::vector<float> q, k, v, bias;  // bias [num_q_heads, rows, keys] or empty
   std::vector<uint8_t> padding;
@@ -73,6 +74,7 @@ struct Problem {
       }
       p.largest_bias = 2;
     }
+    if (p.bias.empty() && random() % 2 == 0) p.score_cap = 0.2f * static_cast<float>(upto(20));
     return p;
   }
 
@@ -107,6 +109,7 @@ struct Problem {
                        .layout = layout,
                        .table = sequence->Table(keys),
                        .scale = scale,
+                       .score_cap = score_cap,
                        .causal = causal,
                        .window = window};
     if (!padding.empty()) args.key_padding = padding.data();

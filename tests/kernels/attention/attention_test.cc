@@ -57,7 +57,8 @@ class AttentionTest : public IsaTest {
     }
     const double rounding = (d + 8) * kUnit * products;
     const double quantised = p.layout.type == KvType::kI8 ? 0.5001 * step * key_sum : 0;
-    return p.scale * (rounding + quantised) + 8 * kUnit * p.largest_bias;
+    // A cap's slope is at most 1; its exponential, division and products round eight times.
+    return p.scale * (rounding + quantised) + 8 * kUnit * (p.largest_bias + p.score_cap);
   }
 
   // Compares every row and head of `got` with the reference. The kept set may differ from the
@@ -154,8 +155,11 @@ TEST_P(AttentionTest, SurvivesHugeScoresAndValues) {
     for (float& x : p.k) x *= 1e19f;
     for (float& x : p.v) x *= 1e30f;
     p.Write();
-    for (const int64_t k : {0, 4, 100}) {
-      for (const float x : p.Run(k, Tail::kMean, Context()).out) ASSERT_TRUE(std::isfinite(x));
+    for (const float cap : {0.0f, 50.0f}) {
+      p.score_cap = cap;
+      for (const int64_t k : {0, 4, 100}) {
+        for (const float x : p.Run(k, Tail::kMean, Context()).out) ASSERT_TRUE(std::isfinite(x));
+      }
     }
   }
 }
@@ -197,6 +201,40 @@ TEST_P(AttentionTest, NeverPrefersANaNScore) {
   const Result most = p.Run(198, Tail::kMean, Context());
   EXPECT_EQ(std::vector<int32_t>(most.index.end() - 2, most.index.end()),
             (std::vector<int32_t>{0, 63}));
+}
+
+// A cap far above the scores changes little, one far below makes them equal.
+TEST_P(AttentionTest, CapsScores) {
+  for (const KvType type : {KvType::kF32, KvType::kI8}) {
+    Problem p = Problem::Causal(type, 4, 2, 24, 7, 1300, 15);
+    p.scale = 1;
+    for (const float cap : {0.01f, 1.0f, 5.0f, 50.0f, 1e4f}) {
+      p.score_cap = cap;
+      for (const int64_t k : {0, 30}) Check(p, k, Tail::kMean, 2);
+    }
+  }
+}
+
+// Pages that lie before the window of every row need not be there.
+TEST_P(AttentionTest, ReadsNoPageOutsideTheWindow) {
+  for (const KvType type : {KvType::kF32, KvType::kI8}) {
+    for (const int64_t window : {1, 64, 150}) {
+      Problem p = Problem::Causal(type, 4, 2, 16, 40, 2500, 16);
+      p.window = window;
+      for (const int64_t k : {0, 9}) {
+        Result want = p.Blank(0), got = p.Blank(0);
+        AttentionArgs args = p.Args(&want);
+        ASSERT_TRUE(Ok(TopKAttention({&args, 1}, {.k = k, .tail = Tail::kMean}, Context(2))));
+        std::vector<const std::byte*> pages(args.table.pages,
+                                            args.table.pages + KvPageLayout::PagesFor(p.keys));
+        std::fill_n(pages.begin(), (p.q_offset - window + 1) / kPageTokens, nullptr);
+        args = p.Args(&got);
+        args.table.pages = pages.data();
+        ASSERT_TRUE(Ok(TopKAttention({&args, 1}, {.k = k, .tail = Tail::kMean}, Context(2))));
+        EXPECT_EQ(got, want);
+      }
+    }
+  }
 }
 
 TEST_P(AttentionTest, RowsThatSeeNothingGiveZeros) {
@@ -326,6 +364,15 @@ TEST_P(AttentionTest, RefusesBadArguments) {
   for (const float scale : {0.0f, -1.0f, kInf, std::nanf("")}) {
     EXPECT_EQ(status([&](A& a) { a.scale = scale; }), LaunchStatus::kBadArgument) << scale;
   }
+  for (const float cap : {-1.0f, kInf, std::nanf("")}) {
+    EXPECT_EQ(status([&](A& a) { a.score_cap = cap; }), LaunchStatus::kBadArgument) << cap;
+  }
+  const std::vector<float> bias(p.num_q_heads * p.rows * p.keys);
+  EXPECT_EQ(status([&](A& a) {
+              a.score_cap = 1;
+              a.bias = bias.data();
+            }),
+            LaunchStatus::kUnsupported);
   const AttentionArgs args = p.Args(&result);
   ExecutionContext context = Context(0);
   EXPECT_EQ(TopKAttention({&args, 1}, {.k = 4}, context), LaunchStatus::kBadArgument);

@@ -13,9 +13,11 @@
 #include "kernels/attention/topk_attention.h"
 #include "kernels/reference/kv_pages_ref.h"
 #include "kernels/rows/hadamard.h"
+#include "kernels/rows/rms_norm.h"
 #include "tests/kernels/apply_rope.h"
 #include "tests/kernels/attention/paged_sequence.h"
 #include "tests/kernels/isa_test.h"
+#include "tests/kernels/normal_values.h"
 
 namespace lectern::kernels {
 namespace {
@@ -200,17 +202,40 @@ class RotateAndWriteTest : public IsaTest {
   static constexpr int kQueryHeads = 6, kKvHeads = 2, kDim = 64;
   static constexpr int64_t kBefore = 41, kCount = 70, kStride = (kQueryHeads + 2 * kKvHeads) * kDim;
 
-  RotateAndWriteTest() : rope_(kDim, 10000.0, 200), qkv_((kBefore + kCount) * kStride) {
+  RotateAndWriteTest()
+      : rope_(kDim, InverseFrequencies(kDim, 10000.0), 1, 200), qkv_((kBefore + kCount) * kStride) {
     std::mt19937 random(3);
     std::normal_distribution<float> normal;
     for (float& x : qkv_) x = normal(random);
   }
 
+  enum class Norm { kNone, kHead, kWidth };
+  // The changes to queries and keys.
+  struct Steps {
+    int64_t hadamard = 1;
+    bool rotate = true;
+    Norm norm = Norm::kNone;
+  };
+
+  // Normalises `heads` heads of a row.
+  void Normalise(Norm norm, const std::vector<float>& weight, int heads, float* x) const {
+    const int64_t width = norm == Norm::kHead ? kDim : heads * kDim;
+    EXPECT_TRUE(Ok(RmsNorm(x, heads * kDim / width, width, weight.data(), kEps, x, Context())));
+  }
+
   // Runs the separate kernels one after the other.
-  std::vector<float> Separately(PagedSequence& pages, int64_t hadamard) {
+  std::vector<float> Separately(PagedSequence& pages, const Steps& steps) {
+    const int64_t hadamard = steps.hadamard;
     std::vector<float> qkv = qkv_;
     const int64_t rows = kBefore + kCount;
-    ApplyRope(qkv.data(), rows, kQueryHeads + kKvHeads, kStride, rope_, 0, GetParam());
+    for (int64_t row = 0; steps.norm != Norm::kNone && row < rows; ++row) {
+      float* const x = qkv.data() + row * kStride;
+      Normalise(steps.norm, q_norm_, kQueryHeads, x);
+      Normalise(steps.norm, k_norm_, kKvHeads, x + kQueryHeads * kDim);
+    }
+    if (steps.rotate) {
+      ApplyRope(qkv.data(), rows, kQueryHeads + kKvHeads, kStride, rope_, 0, GetParam());
+    }
     EXPECT_TRUE(Ok(BlockHadamard(qkv.data(), rows, (kQueryHeads + kKvHeads) * kDim, kStride,
                                  hadamard, Context())));
     const float* k = qkv.data() + kQueryHeads * kDim;
@@ -219,34 +244,44 @@ class RotateAndWriteTest : public IsaTest {
     return qkv;
   }
 
-  QkvRows Rows(float* qkv, int64_t hadamard) const {
+  QkvRows Rows(float* qkv, const Steps& steps) const {
+    const bool norms = steps.norm != Norm::kNone;
     return {.qkv = qkv,
             .stride = kStride,
             .num_q_heads = kQueryHeads,
-            .rope = &rope_,
-            .hadamard = hadamard};
+            .q_norm = norms ? q_norm_.data() : nullptr,
+            .k_norm = norms ? k_norm_.data() : nullptr,
+            .qk_norm_eps = kEps,
+            .qk_norm_per_head = steps.norm == Norm::kHead,
+            .rope = steps.rotate ? &rope_ : nullptr,
+            .hadamard = steps.hadamard};
   }
 
+  static constexpr float kEps = 1e-5f;
   RopeTable rope_;
+  const std::vector<float> q_norm_ = Normal(kQueryHeads * kDim, 4);
+  const std::vector<float> k_norm_ = Normal(kKvHeads * kDim, 5);
   std::vector<float> qkv_;
 };
 
 TEST_P(RotateAndWriteTest, EqualsTheSeparateKernels) {
   const int64_t page_count = KvPageLayout::PagesFor(kBefore + kCount);
   for (const KvType type : {KvType::kF32, KvType::kI8}) {
-    for (const int64_t hadamard : {1, 16, 64}) {
+    for (const Steps& steps :
+         {Steps{}, Steps{.hadamard = 16}, Steps{.hadamard = 64, .rotate = false},
+          Steps{.hadamard = 64, .norm = Norm::kHead}, Steps{.norm = Norm::kWidth}}) {
       const KvPageLayout layout{type, 1, kKvHeads, kDim, kDim};
       PagedSequence want(layout, kBefore + kCount), got(layout, kBefore + kCount);
       for (int64_t page = 0; page < page_count; ++page) {
         std::memset(want.pages()[page], 0, layout.PageBytes());
         std::memset(got.pages()[page], 0, layout.PageBytes());
       }
-      const std::vector<float> rotated = Separately(want, hadamard);
+      const std::vector<float> rotated = Separately(want, steps);
       std::vector<float> qkv = qkv_;
-      ASSERT_TRUE(Ok(RotateAndWriteKv(layout, got.pages(), 0, 0, kBefore,
-                                      Rows(qkv.data(), hadamard), Context())));
+      ASSERT_TRUE(Ok(RotateAndWriteKv(layout, got.pages(), 0, 0, kBefore, Rows(qkv.data(), steps),
+                                      Context())));
       ASSERT_TRUE(Ok(RotateAndWriteKv(layout, got.pages(), 0, kBefore, kCount,
-                                      Rows(qkv.data() + kBefore * kStride, hadamard), Context(3))));
+                                      Rows(qkv.data() + kBefore * kStride, steps), Context(3))));
       EXPECT_EQ(qkv, rotated);
       for (int64_t page = 0; page < page_count; ++page) {
         EXPECT_EQ(std::memcmp(got.pages()[page], want.pages()[page], layout.PageBytes()), 0);
@@ -261,13 +296,22 @@ TEST_P(RotateAndWriteTest, RefusesBadArguments) {
   const auto run = [&](const KvPageLayout& shape, QkvRows rows, int64_t position, int64_t count) {
     return RotateAndWriteKv(shape, pages.pages(), 0, position, count, rows, Context());
   };
-  const QkvRows good = Rows(qkv_.data(), 64);
+  const QkvRows good = Rows(qkv_.data(), {.hadamard = 64});
   EXPECT_EQ(run(layout, good, 0, 2), LaunchStatus::kOk);
   EXPECT_EQ(run(layout, good, 199, 1), LaunchStatus::kOk);
   EXPECT_EQ(run(layout, good, 199, 2), LaunchStatus::kBadArgument);
   EXPECT_EQ(run({KvType::kI8, 1, kKvHeads, kDim, 32}, good, 0, 2), LaunchStatus::kBadShape);
   QkvRows bad = good;
-  bad.rope = nullptr;
+  bad.q_norm = q_norm_.data();
+  EXPECT_EQ(run(layout, bad, 0, 2), LaunchStatus::kBadArgument);
+  bad.k_norm = k_norm_.data();
+  EXPECT_EQ(run(layout, bad, 0, 2), LaunchStatus::kOk);
+  bad.qk_norm_eps = -1;
+  EXPECT_EQ(run(layout, bad, 0, 2), LaunchStatus::kBadArgument);
+  const std::vector<double> too_many(kDim / 2 + 1, 0.5);
+  const RopeTable wide(kDim, too_many, 1, 200);
+  bad = good;
+  bad.rope = &wide;
   EXPECT_EQ(run(layout, bad, 0, 2), LaunchStatus::kBadShape);
   bad = good;
   bad.stride = kStride - 1;

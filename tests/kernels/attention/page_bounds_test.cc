@@ -69,7 +69,9 @@ TEST_P(PageBoundsTest, SkippingLosesNothing) {
   for (const KvType type : {KvType::kF32, KvType::kI8}) {
     const Problem clustered = Clustered(type, 1);
     const Problem plain = Problem::Causal(type, kHeads, kKvHeads, kDim, 1, kKeys, 13);
-    for (const Problem* p : {&clustered, &plain}) {
+    Problem capped = clustered;
+    capped.score_cap = 2;
+    for (const Problem* p : std::initializer_list<const Problem*>{&clustered, &plain, &capped}) {
       for (const int64_t k : {1, 64, 200}) {
         const Result want = RunOverAllPages(*p, k);
         EXPECT_EQ(Run(*p, {.k = k}), want) << "k " << k;

@@ -9,7 +9,7 @@
 #include <thread>
 #include <vector>
 
-#include "kernels/ffn/silu_mul.h"
+#include "kernels/ffn/activate.h"
 #include "kernels/rows/hadamard.h"
 #include "kernels/rows/rms_norm.h"
 #include "tests/kernels/isa_test.h"
@@ -395,15 +395,17 @@ TEST_P(Int8LinearTest, NormOnTheWayInEqualsTheNormAlone) {
   }
 }
 
-TEST_P(Int8LinearTest, SwiGluOnTheWayInEqualsItsKernels) {
+TEST_P(Int8LinearTest, GatedActivationOnTheWayInEqualsItsKernels) {
   const int64_t k = 96, n = 70;
   const Packed packed = Pack(Normal(n * k, 33), n, k);
-  for (const int64_t hadamard : {1, 32}) {
+  const std::pair<FfnActivation, int64_t> steps[] = {
+      {FfnActivation::kSilu, 1}, {FfnActivation::kSilu, 32}, {FfnActivation::kGeluTanh, 32}};
+  for (const auto& [activation, hadamard] : steps) {
     for (const int64_t rows : {1, 5, 150}) {
       const std::vector<float> pairs = Normal(rows * 2 * k, 34);
       std::vector<float> mixed(rows * k), want(rows * n, 2.0f), got(rows * n, 2.0f);
-      ASSERT_EQ(SiluMul(pairs.data(), 2 * k, pairs.data() + k, 2 * k, rows, k, mixed.data(), k,
-                        Context()),
+      ASSERT_EQ(Activate(activation, pairs.data(), 2 * k, pairs.data() + k, 2 * k, rows, k,
+                         mixed.data(), k, Context()),
                 LaunchStatus::kOk);
       ASSERT_EQ(BlockHadamard(mixed.data(), rows, k, k, hadamard, Context()), LaunchStatus::kOk);
       ASSERT_EQ(Int8Linear(mixed.data(), rows, k, packed.matrix, want.data(), n, true, Context()),
@@ -411,7 +413,8 @@ TEST_P(Int8LinearTest, SwiGluOnTheWayInEqualsItsKernels) {
       const LinearInput input{.x = pairs.data(),
                               .m = rows,
                               .stride = 2 * k,
-                              .step = LinearInput::Step::kSwiGlu,
+                              .step = LinearInput::Step::kGated,
+                              .activation = activation,
                               .hadamard = hadamard};
       ASSERT_EQ(Int8Linear(input, packed.matrix, got.data(), n, true, Context(2)),
                 LaunchStatus::kOk);
@@ -430,12 +433,12 @@ TEST_P(Int8LinearTest, RefusesBadSteps) {
     input.m = 1;
     return Int8Linear(input, packed.matrix, y.data(), n, false, Context());
   };
-  const auto swiglu = LinearInput::Step::kSwiGlu;
-  EXPECT_EQ(run({.stride = 2 * k, .step = swiglu}), LaunchStatus::kOk);
-  EXPECT_EQ(run({.stride = 2 * k - 1, .step = swiglu}), LaunchStatus::kBadShape);
-  EXPECT_EQ(run({.stride = 2 * k, .step = swiglu, .hadamard = 64}), LaunchStatus::kBadShape);
-  EXPECT_EQ(run({.stride = 2 * k, .step = swiglu, .hadamard = 3}), LaunchStatus::kBadShape);
-  EXPECT_EQ(run({.stride = 2 * k, .step = swiglu, .hadamard = 0}), LaunchStatus::kBadShape);
+  const auto gated = LinearInput::Step::kGated;
+  EXPECT_EQ(run({.stride = 2 * k, .step = gated}), LaunchStatus::kOk);
+  EXPECT_EQ(run({.stride = 2 * k - 1, .step = gated}), LaunchStatus::kBadShape);
+  EXPECT_EQ(run({.stride = 2 * k, .step = gated, .hadamard = 64}), LaunchStatus::kBadShape);
+  EXPECT_EQ(run({.stride = 2 * k, .step = gated, .hadamard = 3}), LaunchStatus::kBadShape);
+  EXPECT_EQ(run({.stride = 2 * k, .step = gated, .hadamard = 0}), LaunchStatus::kBadShape);
 }
 
 INSTANTIATE_TEST_SUITE_P(Isa, Int8LinearTest, testing::ValuesIn(AllIsas()), IsaName);

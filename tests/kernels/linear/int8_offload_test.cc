@@ -92,7 +92,7 @@ TEST_P(Int8OffloadTest, SameBitsAfterSteps) {
                   .rms_weight = gain.data()},
                  w, false, 2);
   ExpectSameBits(
-      {.x = x.data(), .m = m, .stride = 2 * k, .step = LinearInput::Step::kSwiGlu, .hadamard = 64},
+      {.x = x.data(), .m = m, .stride = 2 * k, .step = LinearInput::Step::kGated, .hadamard = 64},
       w, true, 2);
 }
 

@@ -282,7 +282,7 @@ TEST_P(Q4Q8LinearTest, StepsOnTheWayInEqualTheirKernels) {
     input.rms_weight = gain.data();
     ASSERT_EQ(Q4Q8Linear(input, w.view(), got.data(), n, false, Context(2)), LaunchStatus::kOk);
     EXPECT_EQ(got, Run(normed, rows, w));
-    input.step = LinearInput::Step::kSwiGlu;
+    input.step = LinearInput::Step::kGated;
     ASSERT_EQ(Q4Q8Linear(input, w.view(), got.data(), n, false, Context(2)), LaunchStatus::kOk);
     EXPECT_EQ(got, Run(activated, rows, w));
   }

@@ -100,7 +100,7 @@ class CaseReader {
   }
 
   void AddGguf(const std::string& name, const Json& gguf) {
-    // The same weights give the same results under every policy.
+    // Equal weights give equal results under every policy.
     std::vector<DecoderVariant> variants;
     if (gguf.contains("same_as")) {
       variants = VariantsOf(json_.at("variants"));

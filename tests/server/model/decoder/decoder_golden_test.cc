@@ -16,19 +16,14 @@ namespace {
 
 using Numerics = ModelLoadOptions::Numerics;
 
-// A model of each of the numerics, loaded once for all tests of a file.
 std::shared_ptr<const Model> Load(const DecoderFile& file, Numerics numerics) {
-  static std::string last;
-  static std::map<Numerics, std::shared_ptr<const Model>> models;
-  if (last != file.name) models.clear();
-  last = file.name;
-  std::shared_ptr<const Model>& model = models[numerics];
-  if (model != nullptr) return model;
-  auto loaded =
-      LoadModel({.name = file.name, .path = file.path, .numerics = numerics, .threads = 2});
-  EXPECT_TRUE(loaded.ok()) << loaded.status();
-  if (loaded.ok()) model = *loaded;
-  return model;
+  auto model = LoadModel({.name = file.name,
+                          .path = file.path,
+                          .numerics = numerics,
+                          .context_length = file.context_length,
+                          .threads = 2});
+  EXPECT_TRUE(model.ok()) << model.status();
+  return model.ok() ? *model : nullptr;
 }
 
 double Allowed(const Tolerance& tolerance, double want) {
@@ -111,6 +106,205 @@ TEST_P(DecoderGoldenTest, GreedyIdsMatch) {
       if (variant.margin[step] <= 4 * variant.tolerance.atol) break;
       ASSERT_EQ(got.ids[step], variant.greedy_ids[step]) << "step " << step;
     }
+  }
+}
+
+// How far the serving numerics are from fp32, over all positions of the prompt.
+struct Distance {
+  double mean = 0;        // absolute difference of a logit
+  double spread = 0;      // standard deviation of the fp32 logits
+  double agreement = 0;   // share of the positions with the same argmax
+  double worst_miss = 0;  // the largest fp32 margin of an argmax that is missed
+};
+
+Distance DistanceOf(const PromptLogits& got, const PromptLogits& want) {
+  const auto positions = static_cast<int64_t>(got.values.size()) / got.vocabulary;
+  const auto count = static_cast<double>(got.values.size());
+  Distance distance;
+  double sum = 0, squares = 0;
+  for (size_t i = 0; i < got.values.size(); ++i) {
+    const double value = want.values[i];
+    distance.mean += std::abs(got.values[i] - value) / count;
+    sum += value / count;
+    squares += value * value / count;
+  }
+  distance.spread = std::sqrt(squares - sum * sum);
+  for (int64_t position = 0; position < positions; ++position) {
+    const auto expected = want.At(position);
+    const int32_t best = ArgMax(expected), chosen = ArgMax(got.At(position));
+    distance.agreement += (best == chosen ? 1.0 : 0.0) / static_cast<double>(positions);
+    distance.worst_miss = std::max<double>(distance.worst_miss, expected[best] - expected[chosen]);
+  }
+  return distance;
+}
+
+void ExpectCloseToF32(const DecoderFile& file, Numerics numerics) {
+  const auto f32 = Load(file, Numerics::kF32), model = Load(file, numerics);
+  ASSERT_NE(f32, nullptr);
+  ASSERT_NE(model, nullptr);
+  const auto tokens = static_cast<int64_t>(file.prompt.size());
+  const AttentionPolicy exact = AttentionPolicy::Exact();
+  const Distance distance =
+      DistanceOf(Compute(*model, file, exact, tokens), Compute(*f32, file, exact, tokens));
+  std::printf("%s: mean difference %.4f of a spread of %.2f (%.1f %%), agree %.3f, miss %.3f\n",
+              file.name.c_str(), distance.mean, distance.spread,
+              100 * distance.mean / distance.spread, distance.agreement, distance.worst_miss);
+}
+
+TEST_P(DecoderGoldenTest, Int8IsCloseToF32) { ExpectCloseToF32(file(), Numerics::kInt8Rotated); }
+
+TEST_P(DecoderGoldenTest, BlocksAreCloseToF32) {
+  if (file().quantised) ExpectCloseToF32(file(), Numerics::kBlocks);
+}
+
+// The numerics that can load a file.
+std::vector<Numerics> NumericsOf(const DecoderFile& file) {
+  std::vector<Numerics> numerics = {Numerics::kF32, Numerics::kInt8Rotated};
+  if (file.quantised) numerics.push_back(Numerics::kBlocks);
+  return numerics;
+}
+
+// Those with expected results, top-k attention if that is not among them, and half of the
+// feed-forward units.
+std::vector<AttentionPolicy> PoliciesOf(const DecoderFile& file, const Model& model) {
+  std::vector<AttentionPolicy> policies;
+  for (const DecoderVariant& variant : file.variants) policies.push_back(variant.policy);
+  if (policies.size() == 1) policies.push_back({.top_k = 9, .layer_k = {}});
+  AttentionPolicy units = AttentionPolicy::Exact();
+  units.ffn_top_k = model.info().ffn_units / 2;
+  policies.push_back(units);
+  return policies;
+}
+
+TEST_P(DecoderGoldenTest, SlicesDoNotChangeBits) {
+  for (const Numerics numerics : NumericsOf(file())) {
+    const auto model = Load(file(), numerics);
+    ASSERT_NE(model, nullptr);
+    for (const AttentionPolicy& policy : PoliciesOf(file(), *model)) {
+      Sequence whole(*model, policy);
+      const Outputs want = Feed(*model, whole, file().prompt);
+      for (const int64_t slice : {33, 1}) {
+        SCOPED_TRACE(model->info().numerics + " in slices of " + std::to_string(slice));
+        Sequence cut(*model, policy);
+        const Outputs got = Feed(*model, cut, file().prompt, slice);
+        EXPECT_EQ(Difference(got.logits, want.logits), "");
+        EXPECT_EQ(got.kept_mass.count, want.kept_mass.count);
+        EXPECT_EQ(got.kept_mass.min, want.kept_mass.min);
+        ExpectSamePages(*model, cut, whole);
+      }
+    }
+  }
+}
+
+TEST_P(DecoderGoldenTest, BatchesDoNotChangeBits) {
+  const std::span<const int32_t> prompt(file().prompt);
+  for (const Numerics numerics : NumericsOf(file())) {
+    const auto model = Load(file(), numerics);
+    ASSERT_NE(model, nullptr);
+    SCOPED_TRACE(model->info().numerics);
+    const std::vector<AttentionPolicy> policies = PoliciesOf(file(), *model);
+    // One sequence for each policy, each after another number of earlier tokens.
+    std::vector<Sequence> alone, together;
+    std::vector<Outputs> got(policies.size());
+    std::vector<ForwardSlice> batch;
+    for (size_t i = 0; i < policies.size(); ++i) {
+      alone.emplace_back(*model, policies[i]);
+      together.emplace_back(*model, policies[i]);
+      Feed(*model, alone[i], prompt.first(11 * i));
+      Feed(*model, together[i], prompt.first(11 * i));
+    }
+    const auto rest = [&](size_t i) { return prompt.subspan(11 * i).first(prompt.size() / 4 + i); };
+    for (size_t i = 0; i < policies.size(); ++i) {
+      batch.push_back(got[i].Slice(*model, together[i], rest(i)));
+    }
+    const auto workspace = model->NewWorkspace();
+    ASSERT_TRUE(model->Forward(batch, *workspace).ok());
+    for (size_t i = 0; i < policies.size(); ++i) {
+      SCOPED_TRACE("sequence " + std::to_string(i));
+      ExpectSame(got[i], Feed(*model, alone[i], rest(i)));
+      ExpectSamePages(*model, together[i], alone[i]);
+    }
+  }
+}
+
+// The attention to every key of the prompt in the layers that show evidence.
+std::vector<float> Evidence(const Model& model, const DecoderFile& file,
+                            const AttentionPolicy& policy, bool evidence_only) {
+  Sequence sequence(model, policy);
+  std::vector<float> key_mass(file.prompt.size());
+  std::vector<float> logits(model.info().vocabulary);
+  ForwardSlice slice = sequence.Next(file.prompt);
+  slice.key_mass = key_mass.data();
+  slice.evidence_only = evidence_only;
+  if (!evidence_only) slice.logits = logits.data();
+  const auto workspace = model.NewWorkspace();
+  const absl::Status status = model.Forward({&slice, 1}, *workspace);
+  EXPECT_TRUE(status.ok()) << status;
+  return key_mass;
+}
+
+TEST_P(DecoderGoldenTest, EvidenceIsAttention) {
+  for (const Numerics numerics : NumericsOf(file())) {
+    const auto model = Load(file(), numerics);
+    ASSERT_NE(model, nullptr);
+    SCOPED_TRACE(model->info().numerics);
+    const AttentionPolicy exact = AttentionPolicy::Exact();
+    const std::vector<float> mass = Evidence(*model, file(), exact, /*evidence_only=*/false);
+    // Every query of every head spends one in each of the layers.
+    double sum = 0;
+    for (const float share : mass) {
+      EXPECT_GE(share, 0);
+      sum += share;
+    }
+    const double softmaxes = sum / static_cast<double>(mass.size());
+    EXPECT_NEAR(softmaxes, std::round(softmaxes), 1e-4 * softmaxes);
+    EXPECT_GE(std::round(softmaxes), 1);
+    EXPECT_EQ(Difference(Evidence(*model, file(), exact, /*evidence_only=*/true), mass), "");
+  }
+}
+
+TEST_P(DecoderGoldenTest, KeptMassIsAShareOfTheSoftmax) {
+  for (const Numerics numerics : NumericsOf(file())) {
+    const auto model = Load(file(), numerics);
+    ASSERT_NE(model, nullptr);
+    SCOPED_TRACE(model->info().numerics);
+    double less = 0;
+    for (const int64_t k : {2, 16, 1024}) {
+      Sequence sequence(*model, {.top_k = k, .layer_k = {}});
+      const KeptMass mass = Feed(*model, sequence, file().prompt).kept_mass;
+      // One query for each head, token and layer.
+      const auto tokens = static_cast<int64_t>(file().prompt.size());
+      EXPECT_GT(mass.count, 0);
+      EXPECT_EQ(mass.count % (tokens * model->info().layers), 0);
+      const double mean = mass.sum / static_cast<double>(mass.count);
+      EXPECT_GT(mass.min, 0);
+      EXPECT_LE(mass.min, mean + 1e-6);
+      EXPECT_GT(mean, less);
+      EXPECT_LE(mean, 1 + 1e-6);
+      less = mean;
+    }
+    EXPECT_NEAR(less, 1, 1e-6) << "nothing was left out";
+  }
+}
+
+TEST_P(DecoderGoldenTest, FeedForwardUnitsCanBeCut) {
+  for (const Numerics numerics : NumericsOf(file())) {
+    const auto model = Load(file(), numerics);
+    ASSERT_NE(model, nullptr);
+    SCOPED_TRACE(model->info().numerics);
+    const int64_t units = model->info().ffn_units;
+    AttentionPolicy policy = AttentionPolicy::Exact();
+    const auto tokens = static_cast<int64_t>(file().prompt.size());
+    const PromptLogits all = Compute(*model, file(), policy, tokens);
+    const auto distance = [&](int64_t kept) {
+      policy.ffn_top_k = kept;
+      return DistanceOf(Compute(*model, file(), policy, tokens), all).mean;
+    };
+    // The more are kept, the closer.
+    EXPECT_EQ(distance(units), 0);
+    const double most = distance(units * 7 / 8), few = distance(units / 8);
+    EXPECT_GT(most, 0);
+    EXPECT_LT(most, few);
   }
 }
 
