@@ -225,6 +225,13 @@ void AddAnswerFlags(flags::Table& table, CliOptions& o) {
        {"seed",
         flags::NumberTo<uint64_t>([&ask](uint64_t n) { ask.mutable_sampling()->set_seed(n); }),
         "seed of the sampler; the same seed gives the same answer", "0"},
+       {"no_answer_threshold",
+        flags::RealTo(
+            [&ask](double score) { ask.set_no_answer_threshold(static_cast<float>(score)); }, -1e6,
+            1e6, "SCORE"),
+        "of a span reader: find no answer if the score of \"no answer\" exceeds the best span's by "
+        "more than this",
+        "the model's default"},
        {"disable_reuse", flags::SwitchTo([&ask] { ask.set_disable_reuse(true); }),
         "read the document again instead of reusing its KV cache; for measurements"},
        {"answer_id", TextTo([&ask](const std::string& id) { ask.set_answer_id(id); }, "ID"),

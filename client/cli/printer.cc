@@ -2,6 +2,8 @@
 
 #include <google/protobuf/util/json_util.h>
 
+#include <cmath>
+
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/strip.h"
@@ -41,6 +43,14 @@ std::string ExactnessText(const lectern::v1::Exactness& exactness) {
                          PolicyText(exactness.policy()));
 }
 
+// A line about when a span reader finds no answer; empty for other models.
+std::string NoAnswerText(const lectern::v1::ModelInfo& model) {
+  if (model.kind() != lectern::v1::ModelInfo::KIND_EXTRACTIVE) return "";
+  if (!model.has_no_answer_threshold()) return "  always answers with a span of the document\n";
+  return absl::StrFormat("  finds no answer above a score difference of %g\n",
+                         model.no_answer_threshold());
+}
+
 }  // namespace
 
 std::string ShortTime(const google::protobuf::Duration& duration) {
@@ -69,6 +79,17 @@ std::string Printable(std::string_view text) {
   return out;
 }
 
+bool IsNoAnswer(const lectern::v1::Answer& answer) {
+  return answer.finish_reason() == lectern::v1::Answer::FINISH_REASON_NO_ANSWER;
+}
+
+std::string NullScoreText(const lectern::v1::Answer& answer) {
+  if (!answer.has_null_score_difference()) return "no span of it could be one";
+  const double difference = answer.null_score_difference();
+  return absl::StrFormat("the score of \"no answer\" is %.2f %s that of the best span",
+                         std::abs(difference), difference < 0 ? "below" : "above");
+}
+
 std::string JsonLine(const google::protobuf::Message& message) {
   std::string json;
   const auto status = google::protobuf::util::MessageToJsonString(message, &json);
@@ -83,10 +104,13 @@ std::string AnswerFooter(const lectern::v1::Answer& answer) {
                           Quote(span.text()), WithCommas(span.begin_byte()),
                           WithCommas(span.end_byte()), span.attention() * 100);
   }
-  if (answer.no_evidence())
+  if (IsNoAnswer(answer)) {
+    absl::StrAppend(&text, "  the document holds no answer: ", NullScoreText(answer), "\n");
+  } else if (answer.no_evidence()) {
     absl::StrAppend(&text,
                     "  the document does not seem to answer this: its best evidence lacks the "
                     "question's words\n");
+  }
   absl::StrAppendFormat(
       &text, "  first text %s · %d tokens · %.0f tok/s · %s\n",
       ShortTime(answer.timings().time_to_first_text()), answer.usage().generated_tokens(),
@@ -108,10 +132,11 @@ std::string ModelText(const lectern::v1::ModelInfo& model) {
   return absl::StrFormat(
       "%s\n  %s, %s parameters, %s %s, computed in %s, %s in memory\n"
       "  context length %s tokens, %d layers, KV cache %s bytes per token\n"
-      "  default attention: %s\n",
+      "  default attention: %s\n%s",
       Printable(model.name()), model.family(), WithCommas(model.parameters()), model.format(),
       model.quantization(), model.numerics(), MiB(model.weight_bytes()), WithCommas(model.window()),
-      model.layers(), WithCommas(model.kv_bytes_per_token()), PolicyText(model.default_policy()));
+      model.layers(), WithCommas(model.kv_bytes_per_token()), PolicyText(model.default_policy()),
+      NoAnswerText(model));
 }
 
 std::string StateName(lectern::v1::ServerStatus::State state) {

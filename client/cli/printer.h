@@ -21,6 +21,11 @@ std::string ShortTime(const google::protobuf::Duration& duration);  // "34 ms", 
 // "exact", or k and the tail.
 std::string PolicyText(const lectern::v1::AttentionPolicy& policy);
 
+// Whether a span reader found no answer, and by how much: "the score of "no answer" is 1.25 above
+// that of the best span".
+bool IsNoAnswer(const lectern::v1::Answer& answer);
+std::string NullScoreText(const lectern::v1::Answer& answer);
+
 // The lines printed after a streamed answer: evidence and one line of timings.
 std::string AnswerFooter(const lectern::v1::Answer& answer);
 

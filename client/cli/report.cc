@@ -221,7 +221,10 @@ std::string Cards(const Answer& answer, bool links) {
 
 std::string Notes(const Answer& answer) {
   std::string html;
-  if (answer.no_evidence()) {
+  if (IsNoAnswer(answer)) {
+    absl::StrAppend(&html, "<p class=\"note\">The document holds no answer: ",
+                    EscapeHtml(NullScoreText(answer)), ".</p>\n");
+  } else if (answer.no_evidence()) {
     html +=
         "<p class=\"note\">The document does not seem to answer this: its best evidence lacks the "
         "question&#8217;s words.</p>\n";

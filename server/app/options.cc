@@ -1,5 +1,9 @@
 #include "server/app/options.h"
 
+#include <algorithm>
+#include <cmath>
+#include <functional>
+
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
@@ -30,6 +34,58 @@ flags::Value Models(Options* options) {
   };
   return flags::Required(
       flags::Repeatable({.placeholder = "NAME=PATH", .initial = "", .set = add}));
+}
+
+// The value of --FLAG=NAME=VALUE, which belongs to the model NAME. `set` stores VALUE and returns
+// "", or what is allowed.
+flags::Value OfOneModel(
+    Options* options, const std::string& flag, std::string_view placeholder,
+    std::function<std::string(const std::string& value, ModelSettings& settings)> set) {
+  const auto add = [options, flag, set = std::move(set),
+                    form = absl::StrCat("must be NAME=", std::string(placeholder))](
+                       const std::string& text) -> std::string {
+    const std::vector<std::string> parts = absl::StrSplit(text, absl::MaxSplits('=', 1));
+    if (parts.size() != 2 || parts[0].empty()) return form;
+    const std::pair<std::string, std::string> given(flag, parts[0]);
+    std::vector<std::pair<std::string, std::string>>& all = options->settings_given;
+    if (std::find(all.begin(), all.end(), given) != all.end()) {
+      return absl::StrCat("gives the model '", parts[0], "' twice");
+    }
+    all.push_back(given);
+    const std::string allowed = set(parts[1], options->settings[parts[0]]);
+    return allowed.empty() ? "" : absl::StrCat(form, "; ", allowed);
+  };
+  return flags::Repeatable(
+      {.placeholder = absl::StrCat("NAME=", std::string(placeholder)), .initial = "", .set = add});
+}
+
+std::string SetNoAnswer(const std::string& value, ModelSettings& settings) {
+  ModelSettings::NoAnswer& no_answer = settings.no_answer.emplace();
+  if (value == "off") return "";
+  double threshold = 0;
+  if (!absl::SimpleAtod(value, &threshold) || !(std::abs(threshold) <= 1e6)) {
+    return "a threshold is a number from -1e6 to 1e6";
+  }
+  no_answer.threshold = threshold;
+  return "";
+}
+
+std::string SetLowerCase(const std::string& value, ModelSettings& settings) {
+  if (value != "true" && value != "false") return "true and false are allowed";
+  settings.lower_case = value == "true";
+  return "";
+}
+
+void AddModelSettingFlags(flags::Table& table, Options& o) {
+  table.Add({
+      {"no_answer", OfOneModel(&o, "no_answer", "THRESHOLD|off", SetNoAnswer),
+       "when the span reader NAME finds no answer: if the score of \"no answer\" exceeds the best "
+       "span's by more than THRESHOLD; off: never; may be repeated",
+       "0; off if its folder is named after SQuAD 1"},
+      {"lower_case", OfOneModel(&o, "lower_case", "true|false", SetLowerCase),
+       "whether the T5 model NAME reads questions and documents in lower case; may be repeated",
+       "true for T5 v1.0, as UnifiedQA expects; false for T5 v1.1 and Flan-T5"},
+  });
 }
 
 flags::Value Address(std::string* address) {
@@ -204,6 +260,7 @@ flags::Table FlagsOf(Options& options) {
        .version = kVersion,
        .refuses_repetition = true});
   AddModelFlags(table, options);
+  AddModelSettingFlags(table, options);
   AddListenFlags(table, options);
   AddDocumentFlags(table, options.engine);
   AddAnswerFlags(table, options.engine);
@@ -218,6 +275,17 @@ absl::Status CheckDevice(const Options& options) {
   if (options.device == DeviceKind::kCuda && numerics != Numerics::kAuto &&
       numerics != Numerics::kInt8Rotated) {
     return Wrong("--device=cuda: supports int8 only; --numerics must be int8 or auto");
+  }
+  return absl::OkStatus();
+}
+
+// Flags of one model must name a model.
+absl::Status CheckModelSettings(const Options& options) {
+  for (const auto& [flag, model] : options.settings_given) {
+    const bool known = std::any_of(options.models.begin(), options.models.end(),
+                                   [&](const auto& one) { return one.first == model; });
+    if (!known)
+      return Wrong(absl::StrCat("--", flag, "=", model, "=...: no --model has this name"));
   }
   return absl::OkStatus();
 }
@@ -254,6 +322,7 @@ absl::StatusOr<Options> ParseOptions(const std::vector<std::string>& arguments) 
     return Wrong(absl::StrCat("--default_max_new_tokens=", limits.default_max_new_tokens,
                               ": must not exceed --max_new_tokens=", limits.max_new_tokens));
   }
+  LECTERN_RETURN_IF_ERROR(CheckModelSettings(options));
   LECTERN_RETURN_IF_ERROR(CheckDevice(options));
   LECTERN_RETURN_IF_ERROR(CheckSecurity(options));
   return options;

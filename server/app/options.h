@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -48,9 +49,12 @@ struct Options {
   std::string metrics_listen = "127.0.0.1:8002";
   std::string port_file;
   std::vector<std::pair<std::string, std::string>> models;  // name, path; the first is the default
-  // How every model is loaded; name, path and device are filled in for each. 0 threads: one per
-  // CPU.
+  // How every model is loaded; name, path, settings and device are filled in for each. 0 threads:
+  // one per CPU.
   ModelLoadOptions load{.threads = 0};
+  std::map<std::string, ModelSettings> settings;  // by model name; of models that have flags
+  // Flags of the form --FLAG=NAME=VALUE on the command line: flag, name.
+  std::vector<std::pair<std::string, std::string>> settings_given;
   DeviceKind device = DeviceKind::kCpu;
   EngineOptions engine;
   ConnectionOptions connections;

@@ -213,6 +213,9 @@ class Server {
       ModelLoadOptions load = options_.load;
       load.name = name;
       load.path = path;
+      if (const auto settings = options_.settings.find(name); settings != options_.settings.end()) {
+        load.settings = settings->second;
+      }
       load.threads = threads_;
       load.device = device_;
       LECTERN_ASSIGN_OR_RETURN(auto model, LoadModel(load));
@@ -225,6 +228,11 @@ class Server {
                                {"numerics", info.numerics},
                                {"context_length", info.context_length},
                                {"duration", absl::FormatDuration(absl::Now() - start)}});
+      if (info.kind == ModelKind::kExtractive) {
+        const auto& threshold = info.no_answer_threshold;
+        LogInfo("span reader",
+                {{"model", name}, {"no_answer", threshold ? absl::StrCat(*threshold) : "off"}});
+      }
       models_.push_back(std::move(model));
     }
     return absl::OkStatus();

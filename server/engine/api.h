@@ -75,6 +75,7 @@ struct AskOptions {
   std::vector<std::string> stop;
   uint32_t max_evidence_spans = 3;
   bool disable_reuse = false;
+  std::optional<double> no_answer_threshold;  // unset: the model's
   Priority priority = Priority::kInteractive;
   std::string tenant;
   std::string owner;  // owner of the documents that may be asked about
@@ -83,7 +84,7 @@ struct AskOptions {
 };
 
 enum class AskStage { kTokenizing, kPrefillDocument, kPrefillQuestion, kSearch };
-enum class FinishReason { kStop, kLength, kStopString };
+enum class FinishReason { kStop, kLength, kStopString, kNoAnswer };
 
 struct EvidenceSpan {
   uint64_t begin_byte = 0;
@@ -133,6 +134,8 @@ struct Answer {
   double evidence_strength = 0;
   double question_coverage = 1;
   bool no_evidence = false;
+  // For a span reader: the score of "no answer" minus the best span's.
+  std::optional<double> null_score_difference;
   ReadingMode reading = ReadingMode::kWhole;
 
   // The tokens computed, and the tokens generated, per second; 0 if that took no time.

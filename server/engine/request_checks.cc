@@ -30,6 +30,14 @@ class Checker {
     Require(s.top_p > 0 && s.top_p <= 1, "sampling.top_p", "must be above 0 and at most 1");
   }
 
+  void CheckNoAnswer(const std::optional<double>& threshold, const ModelInfo& model) {
+    constexpr double kMost = 1e6;
+    if (!threshold) return;
+    Require(!Samples(model), "no_answer_threshold",
+            absl::StrCat("must not be set: model ", model.name, " is no span reader"));
+    Require(std::abs(*threshold) <= kMost, "no_answer_threshold", "must be -1e6 to 1e6");
+  }
+
   void CheckStops(const std::vector<std::string>& stops, const EngineLimits& limits) {
     Require(stops.size() <= limits.max_stop_strings, "stop",
             absl::StrCat("must be at most ", limits.max_stop_strings, " strings"));
@@ -98,6 +106,7 @@ absl::Status CheckAsk(const AskOptions& options, const EngineLimits& limits,
                 absl::StrCat("must be at most ", limits.max_evidence_spans));
   check.CheckStops(options.stop, limits);
   check.CheckSampling(options.sampling, model);
+  check.CheckNoAnswer(options.no_answer_threshold, model);
   check.CheckAttention(options.attention, model);
   return check.Result();
 }

@@ -47,11 +47,10 @@ inline constexpr Label<WorkStage> kStageLabels[] = {{WorkStage::kQueue, "queue"}
                                                     {WorkStage::kPrefill, "prefill"},
                                                     {WorkStage::kDecode, "decode"}};
 static_assert(AreLabelsOf(kStageLabels, WorkStage::kDecode));
-inline constexpr Label<FinishLabel> kFinishLabels[] = {{FinishLabel::kStop, "stop"},
-                                                       {FinishLabel::kLength, "length"},
-                                                       {FinishLabel::kCancelled, "cancelled"},
-                                                       {FinishLabel::kDeadline, "deadline"},
-                                                       {FinishLabel::kError, "error"}};
+inline constexpr Label<FinishLabel> kFinishLabels[] = {
+    {FinishLabel::kStop, "stop"},          {FinishLabel::kLength, "length"},
+    {FinishLabel::kNoAnswer, "no_answer"}, {FinishLabel::kCancelled, "cancelled"},
+    {FinishLabel::kDeadline, "deadline"},  {FinishLabel::kError, "error"}};
 static_assert(AreLabelsOf(kFinishLabels, FinishLabel::kError));
 inline constexpr Label<PrefillSource> kSourceLabels[] = {
     {PrefillSource::kComputed, "computed"}, {PrefillSource::kDocumentCache, "document_cache"}};

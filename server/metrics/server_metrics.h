@@ -31,7 +31,7 @@ enum class AdmissionReason {
   kAuth
 };
 enum class WorkStage { kQueue, kIngest, kPrefill, kDecode };
-enum class FinishLabel { kStop, kLength, kCancelled, kDeadline, kError };
+enum class FinishLabel { kStop, kLength, kNoAnswer, kCancelled, kDeadline, kError };
 enum class PrefillSource { kComputed, kDocumentCache };
 enum class LookupResult { kHit, kMiss, kEvicted };
 enum class CacheTier { kHost, kDisk };

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -13,6 +14,19 @@
 namespace lectern {
 
 class Int8Device;
+
+// Settings of one model, each with a default that depends on the model. Flags give them as
+// --FLAG=NAME=VALUE.
+struct ModelSettings {
+  // Whether a span reader may find no answer, and from which score difference on
+  // (ModelInfo::no_answer_threshold).
+  struct NoAnswer {
+    std::optional<double> threshold;  // unset: it always answers with a span
+  };
+  std::optional<NoAnswer> no_answer;
+  // Whether a T5 model reads questions and documents in lower case.
+  std::optional<bool> lower_case;
+};
 
 struct ModelLoadOptions {
   std::string name;
@@ -34,6 +48,7 @@ struct ModelLoadOptions {
   // keeps it open. With a device kAuto means kInt8Rotated, and other numerics are refused.
   std::shared_ptr<Int8Device> device;
   AttentionPolicy default_policy = DefaultPolicy();
+  ModelSettings settings;
 };
 
 // The words that flags of programs use: "auto", "blocks", "int8", "f32".

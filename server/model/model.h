@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -50,6 +51,9 @@ struct ModelInfo {
   int page_tokens = 0;
   size_t page_bytes = 0;  // a multiple of 64; pages must be 64-byte aligned
   AttentionPolicy default_policy;
+  // For extractive models: there is no answer if the score of its window's first token exceeds the
+  // best span's score by more than this (SQuAD 2). Unset: it always answers with a span.
+  std::optional<double> no_answer_threshold;
   int64_t ffn_units = 0;  // units of a feed-forward layer; 0: it has no top-k
 };
 

@@ -103,6 +103,7 @@ TEST(CliOptionsTest, EveryFieldOfTheRequestsHasAnOption) {
                               "--temperature=1",
                               "--top_p=0.5",
                               "--seed=8",
+                              "--no_answer_threshold=-2",
                               "--disable_reuse",
                               "--answer_id=a"});
   ASSERT_TRUE(options.ok()) << options.status();

@@ -98,6 +98,18 @@ TEST_F(CliTest, AskStreamsTextThenEvidenceThenTimings) {
   EXPECT_FALSE(fake_.ask.has_attention());
 }
 
+TEST_F(CliTest, NoAnswerIsSaidWithTheScores) {
+  EXPECT_EQ(Run({"ask", "doc-1", "Who paid?", "--no_answer_threshold=-0.5"}), kExitOk);
+  EXPECT_EQ(fake_.ask.no_answer_threshold(), -0.5f);
+  EXPECT_THAT(out_, HasSubstr("  the document holds no answer: the score of \"no answer\" is 1.25 "
+                              "above that of the best span\n"));
+  EXPECT_THAT(out_, Not(HasSubstr("does not seem to answer")));
+  EXPECT_EQ(Run({"ask", "doc-1", "Who paid?", "--json"}), kExitOk);
+  EXPECT_FALSE(fake_.ask.has_no_answer_threshold());
+  EXPECT_THAT(out_, HasSubstr(R"("finishReason":"FINISH_REASON_NO_ANSWER")"));
+  EXPECT_THAT(out_, HasSubstr(R"("nullScoreDifference":1.25)"));
+}
+
 TEST_F(CliTest, QualityReachesTheServer) {
   EXPECT_EQ(Run({"ask", "doc-1", "When?", "--quality=high"}), kExitOk);
   EXPECT_EQ(fake_.ask.quality(), lectern::v1::AskRequest::QUALITY_HIGH);
@@ -200,6 +212,7 @@ TEST_F(CliTest, OtherCommands) {
   EXPECT_EQ(Run({"delete", "doc-a"}), kExitOk);
   EXPECT_EQ(out_, "deleted, 1,234,567 bytes freed\n");
   EXPECT_EQ(Run({"models"}), kExitOk);
+  EXPECT_THAT(out_, HasSubstr("  finds no answer above a score difference of 0.5\n"));
   EXPECT_THAT(out_, HasSubstr("small"));
   EXPECT_EQ(Run({"status"}), kExitOk);
   EXPECT_THAT(out_, HasSubstr("SERVING  ready"));

@@ -109,6 +109,14 @@ class FakeDocumentQa final : public lectern::v1::DocumentQA::Service {
       endless_cancelled = true;
       return grpc::Status::CANCELLED;
     }
+    if (request->question() == "Who paid?") {
+      response.mutable_answer()->set_finish_reason(lectern::v1::Answer::FINISH_REASON_NO_ANSWER);
+      response.mutable_answer()->set_null_score_difference(1.25);
+      response.mutable_answer()->set_no_evidence(true);
+      response.mutable_answer()->mutable_exactness()->set_exact(true);
+      writer->Write(response);
+      return grpc::Status::OK;
+    }
     for (const char* piece : {"At ", "03:14\x1b[2J."}) {
       response.set_seq(response.seq() + 1);
       response.mutable_delta()->set_text(piece);
@@ -141,7 +149,10 @@ class FakeDocumentQa final : public lectern::v1::DocumentQA::Service {
 
   grpc::Status ListModels(grpc::ServerContext*, const lectern::v1::ListModelsRequest*,
                           lectern::v1::ListModelsResponse* response) override {
-    response->add_models()->set_name("small");
+    lectern::v1::ModelInfo* model = response->add_models();
+    model->set_name("small");
+    model->set_kind(lectern::v1::ModelInfo::KIND_EXTRACTIVE);
+    model->set_no_answer_threshold(0.5);
     return grpc::Status::OK;
   }
 

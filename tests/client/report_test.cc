@@ -194,5 +194,17 @@ TEST(ReportTest, DoubtsExactnessAndTimesAreShown) {
   EXPECT_THAT(Page(answer, ""), HasSubstr("1 (every key was kept)"));
 }
 
+TEST(ReportTest, NoAnswerIsSaidWithTheScores) {
+  Answer answer;
+  answer.set_no_evidence(true);
+  answer.set_finish_reason(Answer::FINISH_REASON_NO_ANSWER);
+  EXPECT_THAT(Page(answer, ""),
+              HasSubstr("The document holds no answer: no span of it could be one."));
+  answer.set_null_score_difference(-0.25);
+  const std::string page = Page(answer, "");
+  EXPECT_THAT(page, HasSubstr("the score of &quot;no answer&quot; is 0.25 below that of the best"));
+  EXPECT_THAT(page, Not(HasSubstr("does not seem to answer")));
+}
+
 }  // namespace
 }  // namespace lectern

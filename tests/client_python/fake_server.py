@@ -124,6 +124,11 @@ class FakeServer(document_qa_pb2_grpc.DocumentQAServicer):
                           violations=[("question", "must be good")])
         if not request.inline_text and request.document_id not in self.documents:
             raise Failure(grpc.StatusCode.NOT_FOUND, "DOCUMENT_EVICTED", resource=request.document_id)
+        if request.question == "Who paid?":
+            yield ask_pb2.AskResponse(answer={"finish_reason": "FINISH_REASON_NO_ANSWER",
+                                              "null_score_difference": 1.25,
+                                              "no_evidence": True})
+            return
         for piece in ANSWER:
             yield delta(piece)
         yield ask_pb2.AskResponse(answer={

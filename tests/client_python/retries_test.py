@@ -48,6 +48,17 @@ def test_events_of_an_answer(client, server):
     assert answer.timings.total == 1 and answer.timings.decode is None
 
 
+def test_a_reader_may_find_no_answer(client, server):
+    document = client.upload(TEXT)
+    thresholds = []
+    server.before = lambda number, request: thresholds.append(request.no_answer_threshold)
+    answer = client.result(document, "Who paid?", no_answer_threshold=-0.5)
+    assert answer.finish_reason == "no_answer" and answer.text == "" and answer.no_evidence
+    assert answer.null_score_difference == 1.25
+    assert thresholds == [-0.5]
+    assert client.result(document, "When?").null_score_difference is None
+
+
 def test_uploads_what_the_server_no_longer_has(client, server):
     document = client.upload(TEXT)
     server.documents.clear()

@@ -1,6 +1,8 @@
 // T5, BERT and RoBERTa through the same calls, over a real socket: the tiny models of tests/golden
 // in fp32, whose answers are known (upload, ask, many windows, restart from disk, refusals), and
 // the trained ones of models/readers in int8, whose answers are right.
+#include <inference/open_inference.grpc.pb.h>
+
 #include <fstream>
 #include <nlohmann/json.hpp>
 
@@ -38,6 +40,8 @@ class ReadersE2eTest : public E2eTest {
     return response.models(0);
   }
 
+  void ExpectNoAnswerOverOpenInference(const nlohmann::json& expected, double difference);
+
   std::unique_ptr<test::ServerProcess> own_;
 };
 
@@ -72,7 +76,7 @@ TEST_P(ExtractiveE2eTest, AnswersWithTheGoldenSpans) {
   const std::string family = GetParam(), golden = family + "_qa_tiny";
   const auto cases = QuestionCases(golden);
   LECTERN_REQUIRE_FILE(!cases.empty(), "golden family " + golden);
-  Serve(FolderOf(cases[0]));
+  Serve(FolderOf(cases[0]), {"--no_answer=test=off"});
   if (IsSkipped() || HasFatalFailure()) return;
   const v1::ModelInfo model = Model();
   EXPECT_EQ(model.kind(), v1::ModelInfo::KIND_EXTRACTIVE);
@@ -108,6 +112,101 @@ TEST_P(ExtractiveE2eTest, AnswersWithTheGoldenSpans) {
   const AskResult refused = Ask(Question(upload.document.id(), endless));
   EXPECT_EQ(refused.status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
   EXPECT_EQ(ReasonOf(refused.status), "DOCUMENT_TOO_LONG");
+}
+
+// The outputs of ModelInfer for a question without an answer.
+void ReadersE2eTest::ExpectNoAnswerOverOpenInference(const nlohmann::json& expected,
+                                                     double difference) {
+  inference::ModelInferRequest request;
+  request.set_model_name("test");
+  for (const char* name : {"question", "document"}) {
+    auto* input = request.add_inputs();
+    input->set_name(name);
+    input->set_datatype("BYTES");
+    input->add_shape(1);
+    input->mutable_contents()->add_bytes_contents(expected.at(name).get<std::string>());
+  }
+  grpc::ClientContext context;
+  inference::ModelInferResponse response;
+  const grpc::Status status =
+      inference::GRPCInferenceService::NewStub(channel_)->ModelInfer(&context, request, &response);
+  ASSERT_TRUE(status.ok()) << status.error_message();
+  int found = 0;
+  for (const auto& output : response.outputs()) {
+    if (output.name() == "answer") {
+      EXPECT_EQ(output.contents().bytes_contents(0), "");
+    } else if (output.name() == "finish_reason") {
+      EXPECT_EQ(output.contents().bytes_contents(0), "no_answer");
+    } else if (output.name() == "null_score_difference") {
+      EXPECT_NEAR(output.contents().fp32_contents(0), difference, 1e-3);
+    } else {
+      continue;
+    }
+    ++found;
+  }
+  EXPECT_EQ(found, 3);
+}
+
+// A SQuAD 2 reader whose null score is above its best span's.
+TEST_F(ReadersE2eTest, ASquad2ReaderFindsNoAnswer) {
+  const std::filesystem::path folder = test::FixtureDir() / "compat" / "bert-squad2-no-answer";
+  LECTERN_REQUIRE_FILE(std::filesystem::exists(folder), folder.string());
+  const auto expected = nlohmann::json::parse(std::ifstream(folder / "expected.json"));
+  const double difference =
+      expected.at("null_score").get<double>() - expected.at("best_span_score").get<double>();
+  v1::AskRequest request;
+  request.set_inline_text(expected.at("document"));
+  request.set_question(expected.at("question"));
+  Serve(folder);
+  if (IsSkipped() || HasFatalFailure()) return;
+  ASSERT_TRUE(Model().has_no_answer_threshold());
+  EXPECT_EQ(Model().no_answer_threshold(), 0);
+  const std::string series =
+      R"(lectern_requests_finished_total{finish_reason="no_answer",model="test"})";
+  const double before = own_->Metric(series);  // counts the server's own first question
+  const AskResult none = Ask(request);
+  ASSERT_TRUE(none.status.ok()) << none.status.error_message();
+  EXPECT_EQ(none.answer.finish_reason(), v1::Answer::FINISH_REASON_NO_ANSWER);
+  EXPECT_EQ(none.answer.text(), "");
+  EXPECT_EQ(none.streamed, "");
+  EXPECT_TRUE(none.answer.no_evidence());
+  EXPECT_EQ(none.answer.usage().generated_tokens(), 0u);
+  EXPECT_NEAR(none.answer.null_score_difference(), difference, 1e-3);
+  ASSERT_GT(none.answer.evidence_size(), 0);  // the spans that came closest
+  EXPECT_LT(none.answer.evidence_strength(), 0.01);
+  EXPECT_EQ(own_->Metric(series), before + 1);
+  ExpectNoAnswerOverOpenInference(expected, difference);
+  // A question may set another threshold.
+  request.set_no_answer_threshold(static_cast<float>(difference + 1));
+  const AskResult span = Ask(request);
+  ASSERT_TRUE(span.status.ok()) << span.status.error_message();
+  EXPECT_EQ(span.answer.finish_reason(), v1::Answer::FINISH_REASON_STOP);
+  EXPECT_EQ(span.answer.text(), none.answer.evidence(0).text());
+  EXPECT_EQ(span.answer.null_score_difference(), none.answer.null_score_difference());
+  request.set_no_answer_threshold(2e6f);
+  EXPECT_THAT(Ask(request).status.error_message(), HasSubstr("no_answer_threshold"));
+  // Without the rule the best span is the answer, and its probability is among spans alone.
+  request.clear_no_answer_threshold();
+  Serve(folder, {"--no_answer=test=off"});
+  EXPECT_FALSE(Model().has_no_answer_threshold());
+  const AskResult always = Ask(request);
+  EXPECT_EQ(always.answer.finish_reason(), v1::Answer::FINISH_REASON_STOP);
+  EXPECT_EQ(always.answer.text(), span.answer.text());
+  EXPECT_NEAR(always.answer.null_score_difference(), difference, 1e-3);
+  EXPECT_GT(always.answer.evidence_strength(), 0.01);
+}
+
+TEST_F(ReadersE2eTest, OtherModelsRefuseAThreshold) {
+  Serve(test::FixtureDir() / "t5_tiny" / "v1_1", {"--lower_case=test=true"});
+  if (IsSkipped() || HasFatalFailure()) return;
+  EXPECT_FALSE(Model().has_no_answer_threshold());
+  v1::AskRequest request;
+  request.set_inline_text("The relief valve failed.");
+  request.set_question("What failed?");
+  request.set_no_answer_threshold(0);
+  const AskResult refused = Ask(request);
+  EXPECT_EQ(refused.status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_THAT(refused.status.error_message(), HasSubstr("no_answer_threshold must not be set"));
 }
 
 // A document of many windows: every span is where it says, and the server is as before.

@@ -15,6 +15,19 @@ namespace {
 // Bytes of a usual token; the tokens of inline text are not known yet.
 constexpr uint64_t kBytesPerToken = 4;
 
+FinishLabel LabelOf(FinishReason reason) {
+  switch (reason) {
+    case FinishReason::kStop:
+    case FinishReason::kStopString:
+      return FinishLabel::kStop;
+    case FinishReason::kLength:
+      return FinishLabel::kLength;
+    case FinishReason::kNoAnswer:
+      return FinishLabel::kNoAnswer;
+  }
+  return FinishLabel::kError;
+}
+
 }  // namespace
 
 AnswerJob::AnswerJob(const EngineParts& parts, AskOptions options,
@@ -63,8 +76,7 @@ Task<Done> AnswerJob::Run() {
     End(status);
     co_return Done{};
   }
-  Record(run_.answer.finish_reason == FinishReason::kLength ? FinishLabel::kLength
-                                                            : FinishLabel::kStop);
+  Record(LabelOf(run_.answer.finish_reason));
   run_.parts.queue->estimate().Answered(run_.answer.usage.generated_tokens);
   DelayPoint(Fault::kTell);
   std::exchange(run_.sink, nullptr)->OnAnswer(run_.answer);
@@ -174,6 +186,7 @@ void AnswerJob::FinishAnswer() {
   answer.evidence_strength = run_.evidence.strength;
   answer.question_coverage = run_.question_coverage.share();
   answer.no_evidence =
+      answer.finish_reason == FinishReason::kNoAnswer ||
       run_.question_coverage.IsDoubtful(answer.text, run_.parts.no_evidence_threshold);
   FillExactness(strategy_->visible_keys(), run_);
   const absl::Duration now = clock_->Steady();

@@ -2,13 +2,13 @@
 
 #include <nlohmann/json.hpp>
 #include <string>
-#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "server/formats/config_reader.h"
 #include "server/formats/file_error.h"
 #include "server/formats/strict_json.h"
+#include "server/model/layers/activation_names.h"
 
 namespace lectern {
 namespace {
@@ -18,13 +18,6 @@ using kernels::FfnActivation;
 constexpr int64_t kMaxWidth = 1 << 17;
 // Absent keys mean what the library that writes these files means by them.
 constexpr int64_t kElectraEmbedding = 128;
-
-// Names that mean the same function; gelu_fast differs from gelu_new in the order of products only.
-constexpr std::pair<std::string_view, FfnActivation> kActivations[] = {
-    {"gelu", FfnActivation::kGelu},          {"gelu_python", FfnActivation::kGelu},
-    {"gelu_new", FfnActivation::kGeluTanh},  {"gelu_pytorch_tanh", FfnActivation::kGeluTanh},
-    {"gelu_fast", FfnActivation::kGeluTanh}, {"relu", FfnActivation::kRelu},
-};
 
 absl::StatusOr<const BertFamily*> ReadFamily(const ConfigReader& reader) {
   LECTERN_ASSIGN_OR_RETURN(const std::string type, reader.Text("model_type"));
@@ -52,13 +45,9 @@ absl::StatusOr<bool> ReadsSpans(const ConfigReader& reader, const BertFamily& fa
 absl::StatusOr<FfnActivation> ReadActivation(const ConfigReader& reader, const std::string& key) {
   LECTERN_ASSIGN_OR_RETURN(const std::string name, reader.Text(key));
   if (name.empty()) return FfnActivation::kGelu;
-  std::string known;
-  for (const auto& [word, activation] : kActivations) {
-    if (name == word) return activation;
-    absl::StrAppend(&known, known.empty() ? "" : ", ", std::string(word));
-  }
+  if (const auto activation = ActivationNamed(name)) return *activation;
   return reader.Unsupported(
-      key, absl::StrCat("'", Printable(name), "' is not supported; ", known, " are"));
+      key, absl::StrCat("'", Printable(name), "' is not supported; ", ActivationNames(), " are"));
 }
 
 absl::Status CheckFeatures(const ConfigReader& reader) {
@@ -126,6 +115,7 @@ absl::StatusOr<BertConfig> ReadBertConfig(std::string_view contents, std::string
   if (!(config.norm_eps >= 0 && config.norm_eps < 1)) {
     return reader.Invalid("layer_norm_eps", "is not in [0, 1)");
   }
+  LECTERN_ASSIGN_OR_RETURN(config.trained_from, reader.Text("_name_or_path"));
   return config;
 }
 

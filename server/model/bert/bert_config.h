@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <string_view>
 
 #include "absl/status/statusor.h"
@@ -28,6 +29,7 @@ struct BertConfig {
   int64_t types = 0;           // of tokens: question, document; 0: no table
   double norm_eps = 0;
   kernels::FfnActivation activation = kernels::FfnActivation::kGelu;
+  std::string trained_from;  // _name_or_path, which may be empty
   bool reads_spans = false;  // ...ForQuestionAnswering; else the encoder alone (...Model)
 
   int64_t head_dim() const { return hidden / heads; }
@@ -35,7 +37,7 @@ struct BertConfig {
 
 // INVALID_ARGUMENT naming file and key for a value that is absent, of another type or out of range.
 // UNIMPLEMENTED for an architecture or a feature that this build does not compute: other
-// activations than GELU in its spellings and ReLU, positions other than absolute, decoders.
+// activations than those of activation_names.h, positions other than absolute, decoders.
 absl::StatusOr<BertConfig> ReadBertConfig(std::string_view contents, std::string_view source);
 
 }  // namespace lectern

@@ -20,7 +20,8 @@ struct BertParts {
   std::unique_ptr<Tokenizer> tokenizer;
   int32_t cls = 0;  // begins a window
   int32_t sep = 0;  // ends the question, and ends the part of the document
-  ModelInfo info;   // name, format, quantization, parameters; the rest is filled in
+  // name, format, quantization, parameters, no_answer_threshold; the rest is filled in
+  ModelInfo info;
   std::string weights_hash;
   kernels::ExecutionContext execution;
 };

@@ -8,6 +8,7 @@
 #include "server/formats/file_error.h"
 #include "server/formats/safetensors.h"
 #include "server/model/bert/bert_model.h"
+#include "server/model/bert/no_answer.h"
 #include "server/model/model_files.h"
 #include "server/tokenizer/files/tokenizer_files.h"
 
@@ -46,6 +47,8 @@ absl::StatusOr<std::shared_ptr<const Model>> LoadBertFolder(const ModelLoadOptio
   LECTERN_ASSIGN_OR_RETURN(const LinearForm form,
                            LinearForm::Of(options.numerics, options.threads, options.device.get()));
   parts.info = InfoOfFiles(options, "safetensors", *source);
+  parts.info.no_answer_threshold =
+      NoAnswerThreshold(options.settings, options.path, parts.config.trained_from);
   parts.execution.num_threads = options.threads;
   parts.execution.isa = options.isa;
   LECTERN_ASSIGN_OR_RETURN(parts.weights_hash, HashFiles(ModelFilesOf(folder)));

@@ -46,17 +46,33 @@ absl::StatusOr<std::string> ModelTypeOf(const fs::path& folder) {
   return ConfigReader(json, path).Text("model_type");
 }
 
+// Refuses settings that the family does not have. `is_reader`: of span readers.
+absl::Status CheckSettings(const ModelLoadOptions& options, bool is_reader, bool is_t5) {
+  const auto refuse = [&options](const char* flag, const char* family) {
+    return absl::InvalidArgumentError(absl::StrCat(options.path, ": --", flag, "=", options.name,
+                                                   "=...: the model is no ", family));
+  };
+  if (options.settings.no_answer && !is_reader) return refuse("no_answer", "span reader");
+  if (options.settings.lower_case && !is_t5) return refuse("lower_case", "T5");
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::shared_ptr<const Model>> Load(const ModelLoadOptions& options) {
   LECTERN_RETURN_IF_ERROR(CheckOptions(options));
   std::error_code error;
-  if (!fs::is_directory(options.path, error)) return LoadDecoderGguf(options);
+  if (!fs::is_directory(options.path, error)) {
+    LECTERN_RETURN_IF_ERROR(CheckSettings(options, /*is_reader=*/false, /*is_t5=*/false));
+    return LoadDecoderGguf(options);
+  }
   if (options.numerics == ModelLoadOptions::Numerics::kBlocks) {
     return absl::UnimplementedError(
         absl::StrCat(options.path, ": numerics blocks: a folder holds no weights in blocks"));
   }
   LECTERN_ASSIGN_OR_RETURN(const std::string type, ModelTypeOf(options.path));
-  if (type == "t5") return LoadT5Folder(options);
-  if (FindBertFamily(type) != nullptr) return LoadBertFolder(options);
+  const bool is_reader = FindBertFamily(type) != nullptr, is_t5 = type == "t5";
+  LECTERN_RETURN_IF_ERROR(CheckSettings(options, is_reader, is_t5));
+  if (is_t5) return LoadT5Folder(options);
+  if (is_reader) return LoadBertFolder(options);
   return LoadDecoderFolder(options);  // refuses other types
 }
 

@@ -1,8 +1,8 @@
 // The forward pass of T5 (Raffel et al. 2020, arXiv 1910.10683): an encoder whose tokens all see
 // each other, and a decoder that sees its own past and, in every layer, the encoder's output.
 // RMSNorm before each part, unscaled attention with a bias by relative position (none in
-// cross-attention), ReLU or gated GELU. Attention and feed-forward parts follow the slice's policy
-// in the encoder, in the decoder and in cross-attention.
+// cross-attention), a feed-forward part that may be gated. Attention and feed-forward parts follow
+// the slice's policy in the encoder, in the decoder and in cross-attention.
 //
 // All encoder slices of a call are stacked for the linear layers, then all decoder slices;
 // attention runs slice by slice. The outputs of several encoder windows, one after the other, are
@@ -192,8 +192,7 @@ class T5Forward {
   absl::Status FeedForward(const T5FeedForward& weights) {
     const int64_t width = config_.intermediate;
     const int64_t stride = config_.gated ? 2 * width : width;
-    const auto activation =
-        config_.gated ? kernels::FfnActivation::kGeluTanh : kernels::FfnActivation::kRelu;
+    const kernels::FfnActivation activation = config_.activation;
     LECTERN_RETURN_IF_ERROR(weights.in.RunNormed(stream_, rows_, units_, execution_));
     LECTERN_RETURN_IF_ERROR(FromKernel(
         kernels::Activate(activation, units_, stride, config_.gated ? units_ + width : nullptr,

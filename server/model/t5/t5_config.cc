@@ -12,31 +12,41 @@
 #include "server/formats/file_error.h"
 #include "server/formats/format_limits.h"
 #include "server/formats/strict_json.h"
+#include "server/model/layers/activation_names.h"
 
 namespace lectern {
 namespace {
 
 constexpr int64_t kUsualWindow = 512;
 
-// "relu", "gated-gelu"; older files say it by feed_forward_proj alone.
+constexpr std::string_view kGated = "gated-";
+
+// An activation's name, with "gated-" before it in v1.1. The gelu of "gated-gelu" is gelu_new.
 absl::Status ReadFeedForward(const ConfigReader& reader, T5Config& config) {
-  LECTERN_ASSIGN_OR_RETURN(const std::string kind, reader.Text("feed_forward_proj"));
-  config.gated = kind == "gated-gelu";
-  if (kind.empty() || kind == "relu" || config.gated) return absl::OkStatus();
-  return reader.Unsupported(
-      "feed_forward_proj",
-      absl::StrCat("'", Printable(kind), "' is not supported; relu and gated-gelu are"));
+  LECTERN_ASSIGN_OR_RETURN(std::string name, reader.Text("feed_forward_proj"));
+  if (name.empty()) return absl::OkStatus();  // v1.0's
+  const std::string whole = name;
+  config.gated = name.starts_with(kGated);
+  if (config.gated) name = name.substr(kGated.size());
+  if (config.gated && name == "gelu") name = "gelu_new";
+  const auto activation = ActivationNamed(name);
+  if (!activation) {
+    return reader.Unsupported("feed_forward_proj",
+                              absl::StrCat("'", Printable(whole), "' is not supported; ",
+                                           ActivationNames(), " are, with gated- or without"));
+  }
+  config.activation = *activation;
+  return absl::OkStatus();
 }
 
-absl::Status ReadPrompt(const ConfigReader& reader, std::string_view source, T5Config& config) {
+// Earlier builds read the case of the prompt from here.
+absl::Status RefuseFormerKey(const ConfigReader& reader) {
   const nlohmann::json* tasks = reader.Find("task_specific_params");
-  if (tasks == nullptr || !tasks->is_object()) return absl::OkStatus();
-  const auto ours = tasks->find("lectern");
-  if (ours == tasks->end()) return absl::OkStatus();
-  if (!ours->is_object()) return reader.Invalid("task_specific_params.lectern", "is not an object");
-  const ConfigReader inner(*ours, source);
-  LECTERN_ASSIGN_OR_RETURN(config.lower_case, inner.Bool("lower_case", true));
-  return absl::OkStatus();
+  if (tasks == nullptr || !tasks->is_object() || !tasks->contains("lectern")) {
+    return absl::OkStatus();
+  }
+  return reader.Unsupported("task_specific_params.lectern",
+                            "is no longer read; give --lower_case=NAME=true or false instead");
 }
 
 }  // namespace
@@ -69,7 +79,7 @@ absl::StatusOr<T5Config> ReadT5Config(std::string_view contents, std::string_vie
   constexpr int64_t kMaxWidth = 1 << 17, kMaxLayers = 1024, kMaxVocab = 1 << 22;
   T5Config config;
   LECTERN_RETURN_IF_ERROR(ReadFeedForward(reader, config));
-  LECTERN_RETURN_IF_ERROR(ReadPrompt(reader, source, config));
+  LECTERN_RETURN_IF_ERROR(RefuseFormerKey(reader));
   LECTERN_ASSIGN_OR_RETURN(config.hidden, reader.IntIn("d_model", 1, kMaxWidth));
   LECTERN_ASSIGN_OR_RETURN(config.heads, reader.IntIn("num_heads", 1, 1024));
   LECTERN_ASSIGN_OR_RETURN(config.head_dim, reader.IntIn("d_kv", 1, kMaxWidth / config.heads));
@@ -104,6 +114,7 @@ absl::StatusOr<T5Config> ReadT5Config(std::string_view contents, std::string_vie
     return reader.Invalid("layer_norm_epsilon", "is not in [0, 1)");
   }
   LECTERN_ASSIGN_OR_RETURN(config.tied, reader.Bool("tie_word_embeddings", true));
+  LECTERN_ASSIGN_OR_RETURN(config.scales_head, reader.Bool("scale_decoder_outputs", config.tied));
   LECTERN_ASSIGN_OR_RETURN(config.eos, reader.Token("eos_token_id", config.vocab));
   LECTERN_ASSIGN_OR_RETURN(const int32_t start,
                            reader.Token("decoder_start_token_id", config.vocab));

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "absl/status/statusor.h"
+#include "kernels/ffn/ffn_activation.h"
 
 namespace lectern {
 
@@ -26,13 +27,17 @@ struct T5Config {
   int64_t buckets = 0;  // of relative positions
   int64_t max_distance = 0;
   double rms_eps = 0;
-  bool gated = false;  // v1.1: gelu_tanh(wi_0 x) * (wi_1 x); else relu(wi x)
-  bool tied = false;   // the output matrix is the embedding table, its input scaled by hidden^-1/2
-  int32_t start = 0;   // first id of every answer
+  bool gated = false;  // v1.1: activation(wi_0 x) * (wi_1 x); else activation(wi x)
+  kernels::FfnActivation activation = kernels::FfnActivation::kRelu;
+  bool tied = false;         // the output matrix is the embedding table, if the file has no other
+  bool scales_head = false;  // the output matrix's input is scaled by hidden^-1/2
+  int32_t start = 0;         // first id of every answer
   int32_t eos = -1;
-  // From task_specific_params.lectern: whether encoder inputs are put into lower case. They are by
-  // default, as UnifiedQA expects.
-  bool lower_case = true;
+
+  // Files do not say what a model was fine-tuned to read. UnifiedQA (Khashabi et al. 2020, arXiv
+  // 2005.00700) comes from T5 v1.0, Flan-T5 (Chung et al. 2022, arXiv 2210.11416) from v1.1, whose
+  // feed-forward layers are gated.
+  bool is_unified_qa() const { return !gated; }
 };
 
 // Positions that one encoder input, or one answer, may have.

@@ -40,14 +40,16 @@ T5Model::T5Model(T5Parts parts)
   info_.page_bytes = layout_.PageBytes();
   info_.default_policy = AttentionPolicy::Exact();
   info_.ffn_units = config_.intermediate;
-  info_.fingerprint =
-      Sha256Hex(absl::StrCat(parts.weights_hash, "\n", info_.numerics, "\n",
-                             kernels::ToString(execution_.isa), "\n", kPageVersion));
+  info_.fingerprint = Sha256Hex(absl::StrCat(
+      parts.weights_hash, "\n", info_.numerics, "\n", kernels::ToString(execution_.isa), "\n",
+      parts.lower_case ? "lower case" : "as written", "\n", kPageVersion));
 }
 
 EncoderPrompt T5Model::EncoderPromptOf(std::string_view question) const {
-  // UnifiedQA was trained with these two characters, not with a line break.
-  const std::string text = absl::StrCat(std::string(question), " \\n");
+  // UnifiedQA was trained with a backslash and an n, not with a line break.
+  const std::string asked(question);
+  const std::string text = config_.is_unified_qa() ? absl::StrCat(asked, " \\n")
+                                                   : absl::StrCat("question: ", asked, " context:");
   EncoderPrompt prompt;
   prompt.before = tokenizer_->Encode(text, /*parse_special=*/false).ids;
   if (config_.eos >= 0) prompt.after = {config_.eos};

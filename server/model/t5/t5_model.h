@@ -19,7 +19,8 @@ struct T5Parts {
   T5Config config;
   std::unique_ptr<const T5Weights> weights;
   std::unique_ptr<Tokenizer> tokenizer;
-  ModelInfo info;  // name, format, quantization, parameters; the rest is filled in
+  bool lower_case = false;  // the tokenizer puts its text into lower case
+  ModelInfo info;           // name, format, quantization, parameters; the rest is filled in
   std::string weights_hash;
   kernels::ExecutionContext execution;
 };
@@ -31,6 +32,8 @@ class T5Model : public Model {
 
   const ModelInfo& info() const override { return info_; }
   const Tokenizer& tokenizer() const override { return *tokenizer_; }
+  // UnifiedQA's form: question \n part of the document </s>; for models that are not UnifiedQA, the
+  // form in which T5 was trained on SQuAD: question: ... context: part of the document </s>
   EncoderPrompt EncoderPromptOf(std::string_view question) const override;
   int32_t decoder_start() const override { return config_.start; }
   std::unique_ptr<Workspace> NewWorkspace() const override;

@@ -16,7 +16,7 @@ namespace {
 class T5Plan {
  public:
   T5Plan(const T5Config& config, const TensorSource& source, LinearLoader& loader)
-      : config_(config), finder_(source), loader_(loader) {}
+      : config_(config), source_(source), finder_(source), loader_(loader) {}
 
   absl::Status Layer(Linear* layer, const std::vector<std::string>& names, int64_t out, int64_t in,
                      const TensorView* norm = nullptr, float factor = 1) {
@@ -76,12 +76,25 @@ class T5Plan {
     return absl::OkStatus();
   }
 
+  // The output matrix: lm_head, or the embedding table of a tied model. A file may say that it is
+  // tied and hold another matrix all the same, which counts.
+  absl::Status Head(const TensorView& table, const TensorView* norm, Linear* head) {
+    const TensorView* own = source_.Find("lm_head.weight");
+    const bool differs = own != nullptr && (own->type != table.type || own->bytes != table.bytes);
+    const std::string name = config_.tied && !differs ? "shared" : "lm_head";
+    const float scale = config_.scales_head
+                            ? static_cast<float>(1 / std::sqrt(static_cast<double>(config_.hidden)))
+                            : 1.0f;
+    return Layer(head, {name}, config_.vocab, config_.hidden, norm, scale);
+  }
+
   TensorFinder& finder() { return finder_; }
 
  private:
   int64_t inner() const { return config_.heads * config_.head_dim; }
 
   const T5Config& config_;
+  const TensorSource& source_;
   TensorFinder finder_;
   LinearLoader& loader_;
 };
@@ -132,10 +145,7 @@ absl::StatusOr<std::unique_ptr<const T5Weights>> T5Weights::Load(
   LECTERN_RETURN_IF_ERROR(plan.Norm("decoder.final_layer_norm", &decoder_norm));
   weights->encoder_norm.resize(config.hidden);
   LECTERN_RETURN_IF_ERROR(Dequantize(*encoder_norm, 0, 1, weights->encoder_norm.data()));
-  const float scale =
-      config.tied ? static_cast<float>(1 / std::sqrt(static_cast<double>(config.hidden))) : 1.0f;
-  LECTERN_RETURN_IF_ERROR(plan.Layer(&weights->head, {config.tied ? "shared" : "lm_head"},
-                                     config.vocab, config.hidden, decoder_norm, scale));
+  LECTERN_RETURN_IF_ERROR(plan.Head(*weights->embedding_, decoder_norm, &weights->head));
   LECTERN_RETURN_IF_ERROR(plan.Bias("encoder", /*bidirectional=*/true, &weights->encoder_bias));
   LECTERN_RETURN_IF_ERROR(plan.Bias("decoder", /*bidirectional=*/false, &weights->decoder_bias));
   // Some files hold the table under several names.

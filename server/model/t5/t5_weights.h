@@ -15,7 +15,7 @@
 
 namespace lectern {
 
-// A feed-forward part: relu(in x) or gelu_tanh(gate x) * (up x), then out.
+// A feed-forward part: activation(in x) or activation(gate x) * (up x), then out.
 struct T5FeedForward {
   Linear in;  // [intermediate], or [2, intermediate]: gate, up
   Linear out;

@@ -31,6 +31,8 @@ const char* Name(FinishReason reason) {
       return "stop";
     case FinishReason::kLength:
       return "length";
+    case FinishReason::kNoAnswer:
+      return "no_answer";
     case FinishReason::kStopString:
       return "stop_string";
   }

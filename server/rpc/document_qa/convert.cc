@@ -138,6 +138,8 @@ v1::Answer::FinishReason ToProto(FinishReason reason) {
       return v1::Answer::FINISH_REASON_LENGTH;
     case FinishReason::kStopString:
       return v1::Answer::FINISH_REASON_STOP_STRING;
+    case FinishReason::kNoAnswer:
+      return v1::Answer::FINISH_REASON_NO_ANSWER;
   }
   return v1::Answer::FINISH_REASON_UNSPECIFIED;
 }
@@ -186,6 +188,9 @@ absl::StatusOr<AskOptions> FromProto(const v1::AskRequest& request) {
   options.stop.assign(request.stop().begin(), request.stop().end());
   if (request.has_max_evidence_spans()) options.max_evidence_spans = request.max_evidence_spans();
   options.disable_reuse = request.disable_reuse();
+  if (request.has_no_answer_threshold()) {
+    options.no_answer_threshold = request.no_answer_threshold();
+  }
   if (request.answer_id().size() > 64) {
     violations.push_back({"answer_id", "must be at most 64 bytes"});
   }
@@ -289,6 +294,9 @@ v1::Answer ToProto(const Answer& answer) {
   proto.set_evidence_strength(answer.evidence_strength);
   proto.set_question_coverage(answer.question_coverage);
   proto.set_no_evidence(answer.no_evidence);
+  if (answer.null_score_difference) {
+    proto.set_null_score_difference(*answer.null_score_difference);
+  }
   proto.set_reading(ToProto(answer.reading));
   return proto;
 }
@@ -323,6 +331,7 @@ v1::ModelInfo ToProto(const ModelInfo& model) {
   *proto.mutable_default_policy() = ToProto(model.default_policy);
   proto.set_supports_ffn_top_k(model.ffn_units > 0);
   proto.set_supports_sampling(model.kind != ModelKind::kExtractive);
+  if (model.no_answer_threshold) proto.set_no_answer_threshold(*model.no_answer_threshold);
   return proto;
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <limits>
 #include <nlohmann/json.hpp>
 #include <vector>
 
@@ -74,6 +75,11 @@ constexpr Output kOutputs[] = {
     {"question_coverage", "FP32",
      [](auto* name, auto& a, auto& out) {
        out.Add(name, static_cast<float>(a.question_coverage));
+     }},
+    {"null_score_difference", "FP32",
+     [](auto* name, auto& a, auto& out) {
+       constexpr double kNone = std::numeric_limits<double>::quiet_NaN();
+       out.Add(name, static_cast<float>(a.null_score_difference.value_or(kNone)));
      }},
     {"exact", "BOOL", [](auto* name, auto& a, auto& out) { out.Add(name, a.exactness.exact); }},
     {"kept_mass", "FP32",

@@ -21,8 +21,8 @@ constexpr size_t kMaxJsonBytes = 16 << 10;
 
 // The fields of AskRequest that are parameters, and the messages in it whose fields all are.
 constexpr std::array kAskParameters = {
-    "max_new_tokens", "max_evidence_spans", "stop",         "reading",
-    "quality",        "priority",           "disable_reuse"};
+    "max_new_tokens", "max_evidence_spans", "stop",          "reading",
+    "quality",        "priority",           "disable_reuse", "no_answer_threshold"};
 constexpr std::array kMessages = {"attention", "sampling"};
 
 // Sent by Triton's client to get a last response even if it is empty. Here every request has a last

@@ -67,6 +67,25 @@ TEST(OptionsTest, EveryBadFlagIsNamedInOneLine) {
   EXPECT_THAT(std::string(ParseOptions({}).status().message()), HasSubstr("--model"));
 }
 
+TEST(OptionsTest, SettingsOfOneModel) {
+  const auto options =
+      ParseOptions({"--model=a=/a", "--no_answer=a=-1.5", "--model=b=/b", "--no_answer=b=off",
+                    "--lower_case=c=false", "--model=c=/c", "--model=d=/d", "--lower_case=d=true"});
+  ASSERT_TRUE(options.ok()) << options.status();
+  EXPECT_EQ(options->settings.at("a").no_answer->threshold, -1.5);
+  EXPECT_EQ(options->settings.at("a").lower_case, std::nullopt);
+  EXPECT_EQ(options->settings.at("b").no_answer->threshold, std::nullopt);
+  EXPECT_EQ(options->settings.at("c").lower_case, false);
+  EXPECT_EQ(options->settings.at("d").lower_case, true);
+  EXPECT_FALSE(options->settings.contains("e"));
+  EXPECT_THAT(ErrorOf({"--no_answer=m"}), HasSubstr("must be NAME=THRESHOLD|off"));
+  EXPECT_THAT(ErrorOf({"--no_answer=m=never"}), HasSubstr("a number from -1e6 to 1e6"));
+  EXPECT_THAT(ErrorOf({"--no_answer=m=nan"}), HasSubstr("a number from -1e6 to 1e6"));
+  EXPECT_THAT(ErrorOf({"--no_answer=m=1", "--no_answer=m=2"}), HasSubstr("'m' twice"));
+  EXPECT_THAT(ErrorOf({"--no_answer=x=1"}), HasSubstr("--no_answer=x=...: no --model"));
+  EXPECT_THAT(ErrorOf({"--lower_case=m=yes"}), HasSubstr("true and false are allowed"));
+}
+
 TEST(OptionsTest, TlsFlagsNeedEachOther) {
   EXPECT_THAT(ErrorOf({"--tls_cert=c"}), HasSubstr("--tls_key"));
   EXPECT_THAT(ErrorOf({"--tls_key=k"}), HasSubstr("--tls_cert"));

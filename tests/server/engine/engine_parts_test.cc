@@ -215,6 +215,7 @@ TEST(RequestChecksTest, EachFieldByItself) {
       {"inline_text", [](AskOptions& o) { o.inline_text = "\xc3"; }},
       {"max_new_tokens", [](AskOptions& o) { o.max_new_tokens = 1025; }},
       {"max_evidence_spans", [](AskOptions& o) { o.max_evidence_spans = 33; }},
+      {"no_answer_threshold", [](AskOptions& o) { o.no_answer_threshold = 0; }},
       {"stop", [](AskOptions& o) { o.stop.assign(9, "x"); }},
       {"stop[1]",
        [](AskOptions& o) {

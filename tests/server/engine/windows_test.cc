@@ -4,6 +4,10 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
 #include "tests/testing/golden.h"
 
 namespace lectern {
@@ -107,6 +111,63 @@ TEST(WindowsTest, GoldenAnswers) {
     }
   }
   EXPECT_GE(checked, 12);
+}
+
+TEST(WindowsTest, NullScoreIsTheSmallestOfAllWindows) {
+  const WindowScores windows[] = {
+      {.document = {0, 2}, .document_begin = 1, .begins = {7, 1, 2}, .ends = {2, 3, 4}},
+      {.document = {2, 3}, .document_begin = 1, .begins = {4, 9}, .ends = {4.5, 0}}};
+  EXPECT_DOUBLE_EQ(NullScore(windows), 8.5);
+}
+
+TEST(WindowsTest, ProbabilitiesMayIncludeNoAnswer) {
+  const WindowScores w{
+      .document = {0, 2}, .document_begin = 1, .begins = {6, 1, 2}, .ends = {3, 1, 1}};
+  const auto alone = BestSpans({&w, 1}), all = BestSpans({&w, 1}, NullScore({&w, 1}));
+  ASSERT_EQ(alone.size(), all.size());
+  double spans = 0;
+  for (const AnswerSpan& span : alone) spans += std::exp(span.score);
+  for (size_t i = 0; i < all.size(); ++i) {
+    EXPECT_EQ(all[i].tokens, alone[i].tokens);
+    EXPECT_NEAR(alone[i].probability, std::exp(alone[i].score) / spans, 1e-12);
+    EXPECT_NEAR(all[i].probability, std::exp(all[i].score) / (spans + std::exp(9.0)), 1e-12);
+  }
+}
+
+// The readers of tests/golden/decoders: transformers' scores give its best spans and its answers.
+TEST(WindowsTest, GoldenNoAnswers) {
+  const std::filesystem::path folder = test::GoldenDir() / "decoders";
+  LECTERN_REQUIRE_FILE(std::filesystem::exists(folder), folder.string());
+  int answered = 0, unanswered = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(folder)) {
+    std::ifstream file(entry.path() / "expected.json");
+    const std::string text{std::istreambuf_iterator<char>(file), {}};
+    // The files of decoders hold Infinity, which is not JSON.
+    if (text.find("\"start_logits\"") == std::string::npos) continue;
+    const nlohmann::json expected = nlohmann::json::parse(text);
+    for (const nlohmann::json& input : expected.at("inputs")) {
+      SCOPED_TRACE(entry.path().filename().string() + ": " + input.at("question").dump());
+      const size_t first = input.at("first_document_token");
+      const WindowScores window{
+          .document = {0, input.at("last_document_token").get<size_t>() + 1 - first},
+          .document_begin = first,
+          .begins = input.at("start_logits").get<std::vector<float>>(),
+          .ends = input.at("end_logits").get<std::vector<float>>()};
+      const double null_score = NullScore({&window, 1});
+      EXPECT_NEAR(null_score, input.at("null_score").get<double>(), 1e-4);
+      const auto spans = BestSpans({&window, 1}, null_score);
+      const nlohmann::json& best = input.at("best_spans")[0];
+      ASSERT_FALSE(spans.empty());
+      EXPECT_NEAR(spans[0].score, best.at("score").get<double>(), 1e-4);
+      EXPECT_EQ(spans[0].tokens.begin + first, best.at("start").get<size_t>());
+      EXPECT_EQ(spans[0].tokens.end - 1 + first, best.at("end").get<size_t>());
+      const bool none = input.at("answer") == "";
+      EXPECT_EQ(null_score > spans[0].score, none);
+      ++(none ? unanswered : answered);
+    }
+  }
+  EXPECT_GT(answered, 0);
+  EXPECT_GT(unanswered, 0);
 }
 
 }  // namespace

@@ -123,14 +123,14 @@ TEST_F(OpenInferenceTest, NamesTheWrongParameter) {
 TEST(OpenInferenceConvertTest, EveryParameterIsAFieldOfAsk) {
   const std::string object = R"({"max_new_tokens": 9, "max_evidence_spans": 0, "stop": ["a", "b"],
     "reading": "chunks", "quality": "high", "priority": "bulk", "disable_reuse": true,
-    "exact": true, "top_k": 8, "tail": "none", "layer_top_k": [0, 4], "ffn_top_k": 7,
+    "no_answer_threshold": -1.5, "exact": true, "top_k": 8, "tail": "none", "layer_top_k": [0, 4], "ffn_top_k": 7,
     "page_budget": 6, "dense_up_to": 9, "max_error": 0.5, "fall_back_to_exact": true, "temperature": 0.5,
     "top_p": 1, "seed": 18446744073709551615})";
   v1::AskRequest expected;
   ASSERT_TRUE(google::protobuf::TextFormat::ParseFromString(
       R"(inline_text: "d" question: "q" model: "m" max_new_tokens: 9 max_evidence_spans: 0
          stop: "a" stop: "b" reading: READING_CHUNKS quality: QUALITY_HIGH priority: PRIORITY_BULK
-         disable_reuse: true
+         disable_reuse: true no_answer_threshold: -1.5
          attention { exact: true top_k: 8 tail: TAIL_NONE layer_top_k: 0 layer_top_k: 4 ffn_top_k: 7
                      page_budget: 6 dense_up_to: 9 max_error: 0.5 fall_back_to_exact: true }
          sampling { temperature: 0.5 top_p: 1 seed: 18446744073709551615 })",

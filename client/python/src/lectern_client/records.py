@@ -108,7 +108,7 @@ class Answer:
 
     text: str
     finish_reason: str
-    """"stop", "length" or "stop_string"."""
+    """"stop", "length", "stop_string" or "no_answer"."""
     stop_string: str
     document_id: str
     model: str
@@ -116,6 +116,8 @@ class Answer:
     """Best first."""
     no_evidence: bool
     """The document does not seem to answer the question."""
+    null_score_difference: float | None = field(metadata={"optional": True})
+    """For a span reader: the score of "no answer" minus the best span's."""
     question_coverage: float
     evidence_strength: float
     considered_ratio: float
@@ -146,6 +148,8 @@ class ModelInfo:
     supports_ffn_top_k: bool
     supports_sampling: bool
     load_time: float | None
+    no_answer_threshold: float | None = field(metadata={"optional": True})
+    """A span reader finds no answer above this score difference. None: it always answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +230,9 @@ def record(cls: type[Record], message: Message) -> Record:
         descriptor = message.DESCRIPTOR.fields_by_name.get(item.metadata.get("proto", item.name))
         if descriptor is None:
             continue  # not the server's: Document.source
+        if item.metadata.get("optional") and not message.HasField(descriptor.name):
+            values[item.name] = None
+            continue
         value = getattr(message, descriptor.name)
         if not isinstance(value, (str, bytes)) and hasattr(value, "__len__"):
             values[item.name] = tuple(

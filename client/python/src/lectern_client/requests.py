@@ -52,6 +52,8 @@ class AskSettings(AttentionSettings, total=False):
     stop: list[str]
     max_evidence_spans: int
     disable_reuse: bool
+    no_answer_threshold: float
+    """A span reader finds no answer above this score difference (Answer.null_score_difference)."""
     answer_id: str
     priority: Priority
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 
 namespace lectern {
@@ -30,7 +31,16 @@ std::vector<TokenRange> SlideWindows(const TokenRange& range, size_t room, size_
   }
 }
 
-std::vector<AnswerSpan> BestSpans(std::span<const WindowScores> windows) {
+double NullScore(std::span<const WindowScores> windows) {
+  double smallest = std::numeric_limits<double>::infinity();
+  for (const WindowScores& window : windows) {
+    smallest = std::min(smallest, static_cast<double>(window.begins[0]) + window.ends[0]);
+  }
+  return smallest;
+}
+
+std::vector<AnswerSpan> BestSpans(std::span<const WindowScores> windows,
+                                  std::optional<double> null_score) {
   std::vector<AnswerSpan> spans;
   for (size_t w = 0; w < windows.size(); ++w) {
     const WindowScores& window = windows[w];
@@ -51,8 +61,10 @@ std::vector<AnswerSpan> BestSpans(std::span<const WindowScores> windows) {
   std::stable_sort(spans.begin(), spans.end(),
                    [](const AnswerSpan& a, const AnswerSpan& b) { return a.score > b.score; });
   if (spans.size() > kBestPositions) spans.resize(kBestPositions);
-  double total = 0;
-  for (AnswerSpan& span : spans) total += span.probability = std::exp(span.score - spans[0].score);
+  if (spans.empty()) return spans;
+  const double best = std::max(spans[0].score, null_score.value_or(spans[0].score));
+  double total = null_score ? std::exp(*null_score - best) : 0;
+  for (AnswerSpan& span : spans) total += span.probability = std::exp(span.score - best);
   for (AnswerSpan& span : spans) span.probability /= total;
   return spans;
 }

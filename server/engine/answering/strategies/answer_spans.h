@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -27,8 +28,13 @@ struct AnswerSpan {
   TokenRange tokens;  // of the document
   size_t window = 0;
   double score = 0;        // the sum of the scores of begin and end
-  double probability = 0;  // softmax over the spans that are returned
+  double probability = 0;  // softmax over the spans returned and, if given, the null score
 };
+
+// The score that the document holds no answer: the smallest, over all windows, of begin plus end of
+// the window's first token (Rajpurkar et al. 2018, arXiv 1806.03822; Devlin et al. 2019, section
+// 4.3). `windows` is not empty.
+double NullScore(std::span<const WindowScores> windows);
 
 // Pairs the kBestPositions best begins and ends of every window, without spans that leave the
 // document or have more than kLongestAnswer tokens, and returns the kBestPositions best pairs of
@@ -36,6 +42,7 @@ struct AnswerSpan {
 // end go first.
 inline constexpr size_t kBestPositions = 20;
 inline constexpr size_t kLongestAnswer = 30;
-std::vector<AnswerSpan> BestSpans(std::span<const WindowScores> windows);
+std::vector<AnswerSpan> BestSpans(std::span<const WindowScores> windows,
+                                  std::optional<double> null_score = std::nullopt);
 
 }  // namespace lectern

@@ -92,10 +92,6 @@ bool ExtractiveSpans::AddSpan(const AnswerSpan& span) {
     return bytes.begin < other.end_byte && other.begin_byte < bytes.end;
   });
   if (known) return false;
-  if (spans.empty()) {
-    run_.evidence.strength = span.probability;
-    run_.stream.AddTokens(span.tokens.size(), run_.answer);
-  }
   spans.push_back({.begin_byte = bytes.begin,
                    .end_byte = bytes.end,
                    .text = text.text.substr(bytes.begin, bytes.end - bytes.begin),
@@ -104,14 +100,14 @@ bool ExtractiveSpans::AddSpan(const AnswerSpan& span) {
   return true;
 }
 
-// The best span is the answer and the first piece of evidence; others that do not overlap it
-// follow.
-Task<absl::Status> ExtractiveSpans::Generate() {
+std::optional<AnswerSpan> ExtractiveSpans::RankSpans(std::optional<double> null_score) {
   const DocumentContent& text = *run_.content;
   std::vector<EvidenceSpan>& spans = run_.evidence.spans;
+  std::optional<AnswerSpan> best;
   std::vector<std::string_view> passages;  // the spans' sentences
-  for (const AnswerSpan& span : BestSpans(scores_)) {
+  for (const AnswerSpan& span : BestSpans(scores_, null_score)) {
     if (!AddSpan(span)) continue;
+    if (!best) best = span;
     const uint64_t begin = spans.back().begin_byte;
     for (const ByteRange& sentence : text.sentences) {
       if (sentence.begin > begin || sentence.end <= begin) continue;
@@ -119,12 +115,33 @@ Task<absl::Status> ExtractiveSpans::Generate() {
           std::string_view(text.text).substr(sentence.begin, sentence.end - sentence.begin));
     }
   }
-  run_.answer.finish_reason = FinishReason::kStop;
-  if (spans.empty()) co_return absl::OkStatus();
+  if (!best) return best;
+  run_.evidence.strength = best->probability;
   run_.question_coverage = QuestionCoverage(
       *text.words, run_.options.question,
       std::span(passages).first(std::min<size_t>(passages.size(), kCoverageSpans)));
-  run_.stream.Show(spans[0].text, run_.answer, *run_.sink);
+  return best;
+}
+
+// The best span is the answer and the first piece of evidence; others that do not overlap it
+// follow. If there is no answer, they are still the evidence.
+Task<absl::Status> ExtractiveSpans::Generate() {
+  Answer& answer = run_.answer;
+  const std::optional<double> threshold = run_.options.no_answer_threshold
+                                              ? run_.options.no_answer_threshold
+                                              : run_.model->info().no_answer_threshold;
+  const double null_score = NullScore(scores_);
+  const std::optional<AnswerSpan> best =
+      RankSpans(threshold ? std::optional(null_score) : std::nullopt);
+  if (best) answer.null_score_difference = null_score - best->score;
+  if (threshold && (!best || *answer.null_score_difference > *threshold)) {
+    answer.finish_reason = FinishReason::kNoAnswer;
+    co_return absl::OkStatus();
+  }
+  answer.finish_reason = FinishReason::kStop;
+  if (!best) co_return absl::OkStatus();
+  run_.stream.AddTokens(best->tokens.size(), answer);
+  run_.stream.Show(run_.evidence.spans[0].text, answer, *run_.sink);
   co_return absl::OkStatus();
 }
 

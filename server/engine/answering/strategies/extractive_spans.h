@@ -1,7 +1,9 @@
 // Answers with an extractive model: its encoder reads the question with each window of the
-// document, and the best span of the document is the answer (answer_spans.h).
+// document, and the best span of the document is the answer, unless the model holds that there is
+// none (answer_spans.h).
 #pragma once
 
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -26,6 +28,9 @@ class ExtractiveSpans : public AnswerStrategy {
   std::vector<TokenRange> Windows();
   // Adds a span to the evidence unless it overlaps one that is there.
   bool AddSpan(const AnswerSpan& span);
+  // Fills the evidence and the coverage of the question from the best spans, and returns the best
+  // one; nullopt if no span holds text. Probabilities include the null score if it is given.
+  std::optional<AnswerSpan> RankSpans(std::optional<double> null_score);
 
   AnswerRun& run_;
   const EncoderPrompt prompt_;

@@ -44,7 +44,7 @@ TEST(BertConfigTest, PositionsBeginAfterRobertasPadding) {
   EXPECT_FALSE(ReadBertConfig(object.dump(), kSource)->reads_spans);
 }
 
-TEST(BertConfigTest, DistilBertHasKeysOfItsOwnAndNoTypes) {
+TEST(BertConfigTest, DistilBertHasOtherKeysAndNoTypes) {
   json object = {{"model_type", "distilbert"},
                  {"architectures", {"DistilBertForQuestionAnswering"}},
                  {"dim", 96},
@@ -107,7 +107,7 @@ TEST(BertConfigTest, Refusals) {
       {"model_type", "deberta-v2", "'deberta-v2' is no supported reader", kUnsupported},
       {"architectures", {"BertForQuestionAnswering"}, "RobertaForQuestionAnswering", kUnsupported},
       {"architectures", {"BertModel"}, "RobertaForQuestionAnswering", kUnsupported},
-      {"hidden_act", "swish", "'swish' is not supported; gelu", kUnsupported},
+      {"hidden_act", "quick_gelu", "'quick_gelu' is not supported; gelu", kUnsupported},
       {"position_embedding_type", "relative_key", "relative_key", kUnsupported},
       {"is_decoder", true, "is not supported", kUnsupported},
       {"pad_token_id", -1, "leaves no positions"},
