@@ -37,6 +37,13 @@ class Tokenizer {
   virtual int32_t vocab_size() const = 0;
   // The id that ends an answer; -1 if the vocabulary has none.
   virtual int32_t eos_id() const = 0;
+  // The id that begins a sequence; -1 if the vocabulary names none.
+  virtual int32_t bos_id() const { return -1; }
+  // True if the vocabulary asks for bos_id() at the beginning of a sequence. Encode never adds it:
+  // a prompt consists of several texts and begins only once.
+  virtual bool adds_bos() const { return false; }
+  // The id of the token that the vocabulary writes as `text` ("<|im_end|>"); -1 if there is none.
+  virtual int32_t FindToken(std::string_view text) const = 0;
 
   // `text` should be UTF-8; ill-formed parts are read as U+FFFD. With `parse_special`, special
   // tokens written out in the text become their ids; without, they are ordinary text (documents and

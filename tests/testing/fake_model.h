@@ -32,6 +32,7 @@ class FakeTokenizer : public Tokenizer {
 
   int32_t vocab_size() const override { return kVocabulary; }
   int32_t eos_id() const override { return kEos; }
+  int32_t FindToken(std::string_view) const override { return -1; }
   Encoding Encode(std::string_view text, bool parse_special) const override;
   std::string Decode(const std::vector<int32_t>& ids, bool skip_special) const override;
   bool IsSpecial(int32_t id) const override { return id >= kEos; }

@@ -101,10 +101,15 @@ class ByteLevelBpe : public Tokenizer {
 
   int32_t vocab_size() const override { return static_cast<int32_t>(bytes_.size()); }
   int32_t eos_id() const override { return config_.eos_id; }
+  int32_t bos_id() const override { return config_.bos_id; }
+  bool adds_bos() const override { return config_.add_bos; }
+  int32_t FindToken(std::string_view text) const override {
+    const auto found = ids_.find(std::string(text));
+    return found == ids_.end() ? -1 : found->second;
+  }
 
   Encoding Encode(std::string_view text, bool parse_special) const override {
     Encoding out;
-    if (config_.add_bos) Emit(out, config_.bos_id, 0, 0);
     const CleanText clean(text);
     WordCache cache;
     std::string_view rest = clean.text();
@@ -158,7 +163,7 @@ class ByteLevelBpe : public Tokenizer {
       }
     }
     if (config_.add_bos && config_.bos_id < 0) {
-      return Bad(config_, "every text is to begin with a begin token, but there is none");
+      return Bad(config_, "a sequence is to begin with a begin token, but there is none");
     }
     // Longest first, so that a token never hides a longer one that starts with it.
     specials_ = config_.special_ids;

@@ -26,7 +26,7 @@ struct ByteLevelBpeConfig {
   std::vector<int32_t> special_ids;  // recognised in text on request; decode to nothing
   int32_t eos_id = -1;
   PreTokenizer pre_tokenizer = PreTokenizer::kGpt2;
-  bool add_bos = false;
+  bool add_bos = false;  // see Tokenizer::adds_bos
   int32_t bos_id = -1;
   std::string source;  // named in error messages
 };

@@ -58,6 +58,12 @@ class Unigram : public Tokenizer {
 
   int32_t vocab_size() const override { return static_cast<int32_t>(decoder_.pieces.size()); }
   int32_t eos_id() const override { return config_.eos_id; }
+  int32_t FindToken(std::string_view text) const override {
+    for (int32_t id = 0; id < vocab_size(); ++id) {
+      if (decoder_.pieces[id].text == text) return id;
+    }
+    return -1;
+  }
   // Normalisation may shorten a text by any number of blanks.
   size_t longest_token_bytes() const override { return 0; }
   bool IsSpecial(int32_t id) const override {

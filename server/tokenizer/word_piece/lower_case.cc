@@ -42,6 +42,9 @@ class LowerCase : public Tokenizer {
 
   int32_t vocab_size() const override { return inner_->vocab_size(); }
   int32_t eos_id() const override { return inner_->eos_id(); }
+  int32_t bos_id() const override { return inner_->bos_id(); }
+  bool adds_bos() const override { return inner_->adds_bos(); }
+  int32_t FindToken(std::string_view text) const override { return inner_->FindToken(text); }
   Encoding Encode(std::string_view text, bool parse_special) const override {
     return inner_->Encode(LowerCased(text), parse_special);
   }

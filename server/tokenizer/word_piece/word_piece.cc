@@ -59,6 +59,12 @@ class WordPiece : public Tokenizer {
 
   int32_t vocab_size() const override { return static_cast<int32_t>(config_.tokens.size()); }
   int32_t eos_id() const override { return config_.eos_id; }
+  int32_t FindToken(std::string_view text) const override {
+    const auto found = std::find(config_.tokens.begin(), config_.tokens.end(), text);
+    return found == config_.tokens.end() || text.empty()
+               ? -1
+               : static_cast<int32_t>(found - config_.tokens.begin());
+  }
   // A word of any length may be one unknown token.
   size_t longest_token_bytes() const override { return 0; }
   bool IsSpecial(int32_t id) const override { return ValidId(id) && special_[id]; }

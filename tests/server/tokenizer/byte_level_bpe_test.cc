@@ -170,6 +170,28 @@ TEST(ByteLevelBpeTest, NoTokenStandsForMoreThanTheLongest) {
   EXPECT_EQ((*NewByteLevelBpe(config))->longest_token_bytes(), 0u) << "a z leaves no token";
 }
 
+TEST(ByteLevelBpeTest, BeginTokenIsNamedAndNotEncoded) {
+  ByteLevelBpeConfig config = SmallConfig();
+  const std::vector<int32_t> ids = (*NewByteLevelBpe(config))->Encode("ab", true).ids;
+  config.add_bos = true;
+  config.bos_id = 'a';
+  const auto tokenizer = *NewByteLevelBpe(config);
+  EXPECT_EQ(tokenizer->bos_id(), 'a');
+  EXPECT_TRUE(tokenizer->adds_bos());
+  EXPECT_EQ(tokenizer->Encode("ab", true).ids, ids);
+  EXPECT_TRUE(tokenizer->Encode("", true).ids.empty());
+}
+
+TEST(ByteLevelBpeTest, TokensAreFoundByText) {
+  const ByteLevelBpeConfig config = SmallConfig();
+  const auto tokenizer = *NewByteLevelBpe(config);
+  for (size_t id = 0; id < config.tokens.size(); ++id) {
+    EXPECT_EQ(tokenizer->FindToken(config.tokens[id]), static_cast<int32_t>(id));
+  }
+  EXPECT_EQ(tokenizer->FindToken("no such token"), -1);
+  EXPECT_EQ(tokenizer->FindToken(""), -1);
+}
+
 TEST(ByteLevelBpeTest, DamagedVocabulariesAreRefusedByName) {
   const auto expect = [](const char* what, const std::function<void(ByteLevelBpeConfig&)>& damage) {
     ByteLevelBpeConfig config = SmallConfig();
