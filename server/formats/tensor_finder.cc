@@ -34,7 +34,9 @@ absl::Status TensorFinder::RefuseUnused(std::string_view family,
                                         const std::vector<std::string_view>& spare) const {
   for (const std::string_view name : source_.Names()) {
     const bool is_spare = std::any_of(spare.begin(), spare.end(), [&](std::string_view one) {
-      return one.starts_with('*') ? name.ends_with(one.substr(1)) : name == one;
+      if (one.starts_with('*')) return name.ends_with(one.substr(1));
+      if (one.ends_with('*')) return name.starts_with(one.substr(0, one.size() - 1));
+      return name == one;
     });
     if (used_.contains(name) || is_spare) continue;
     return UnsupportedFile(

@@ -23,7 +23,7 @@ class TensorFinder {
 
   // UNIMPLEMENTED for a tensor that was never looked up: leaving it out would give wrong answers
   // silently. `spare` names tensors that may be unused, "*.x" every name that
-  // ends in ".x"; `family` is named in the error.
+  // ends in ".x" and "x.*" every name that starts with "x."; `family` is named in the error.
   absl::Status RefuseUnused(std::string_view family,
                             const std::vector<std::string_view>& spare) const;
 

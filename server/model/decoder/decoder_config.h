@@ -49,10 +49,26 @@ struct DecoderLayer {
   friend bool operator==(const DecoderLayer&, const DecoderLayer&) = default;
 };
 
+// Where a file has the tensors of a decoder; the same in all layers. Which norms a layer has is in
+// DecoderLayer.
+struct DecoderTensorLayout {
+  bool qkv_bias = false;  // q, k and v
+  bool o_bias = false;
+  bool ffn_bias = false;  // gate, up and down
+  bool fused = false;  // q, k and v are one tensor, and so are gate and up, in that order of rows
+  // Rows of q and k are in interleaved pairs (2i, 2i + 1); see DecoderTensors.
+  bool qk_interleaved = false;
+  // In a Hugging Face folder: what may precede "embed_tokens.weight" and "layers.0...."; the first
+  // that the file has counts. Patterns ("vision_tower.*") of tensors that the decoder does not use.
+  std::vector<std::string> prefixes = {"model."};
+  std::vector<std::string> passed_over;
+};
+
 // Guarantees: all sizes are positive, head_dim is even, heads is a multiple of kv_heads, and
 // heads * head_dim, hidden, intermediate and context_length are at most 2^20, vocab at most 2^22,
 // layers at most 1024; layer.size() == layers, every rope index is valid and its table has 1 to
-// head_dim / 2 finite frequencies. `bos` and `eos` are -1 or inside the vocabulary.
+// head_dim / 2 finite frequencies. A window is 0 or below context_length. `bos`, `eos` and
+// `end_ids` are -1 or inside the vocabulary.
 struct DecoderConfig {
   std::string family;  // "llama", "qwen3", ...: as ModelInfo::family says it
   std::string name;    // general.name, _name_or_path, or empty
@@ -65,10 +81,13 @@ struct DecoderConfig {
   int64_t vocab = 0;
   int64_t context_length = 0;  // positions the model was trained for, scaling of RoPE included
   double rms_eps = 0;
-  bool tied = false;  // the output matrix is the embedding table
+  // The output matrix is the embedding table, unless a folder has another one all the same:
+  // DecoderTensors::output.
+  bool tied = false;
 
   std::vector<DecoderLayer> layer;  // [layers]
   std::vector<RopeConfig> ropes;
+  DecoderTensorLayout tensors;
   // Norm weights are stored as w - 1 (Gemma in safetensors; not in GGUF), q and k norm included.
   bool norms_store_offset = false;
   kernels::FfnActivation activation = kernels::FfnActivation::kSilu;

@@ -2,88 +2,72 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "base/status_macros.h"
 #include "server/formats/config_reader.h"
 #include "server/formats/file_error.h"
-#include "server/formats/format_limits.h"
 #include "server/formats/strict_json.h"
 #include "server/model/decoder/decoder_config.h"
-#include "server/model/decoder/decoder_config_checks.h"
+#include "server/model/decoder/decoder_config_parts.h"
+#include "server/model/decoder/families/decoder_family.h"
+#include "server/model/decoder/families/folder_settings.h"
 
 namespace lectern {
 namespace {
 
 using nlohmann::json;
 
-const DecoderConfigKeys& JsonKeys() {
-  static const auto& keys = *new DecoderConfigKeys{
-      .hidden = "hidden_size",
-      .layers = "num_hidden_layers",
-      .heads = "num_attention_heads",
-      .kv_heads = "num_key_value_heads",
-      .head_dim = "head_dim",
-      .intermediate = "intermediate_size",
-      .vocab = "vocab_size",
-      .context_length = "max_position_embeddings",
-      .rms_eps = "rms_norm_eps",
-      .rope_theta = "rope_theta",
-      .bos = "bos_token_id",
-      .eos = "eos_token_id",
-  };
-  return keys;
+absl::StatusOr<const DecoderFamily*> FindFamily(const ConfigReader& reader) {
+  LECTERN_ASSIGN_OR_RETURN(const std::string type, reader.Text("model_type"));
+  const DecoderFamily* family = FindFamilyByModelType(type);
+  if (family != nullptr) return family;
+  return reader.Unsupported("model_type",
+                            absl::StrCat("'", Printable(type), "' is not supported; supported are ",
+                                         absl::StrJoin(DecoderModelTypes(), ", ")));
 }
 
-// RoPE of the older form (rope_theta and rope_scaling) or the newer (rope_parameters with both).
-// Returns theta.
-absl::StatusOr<double> ReadRope(const ConfigReader& reader, std::string_view source) {
-  LECTERN_ASSIGN_OR_RETURN(double theta, reader.Number(JsonKeys().rope_theta, 10'000.0));
-  for (const char* key : {"rope_scaling", "rope_parameters"}) {
-    const json* parameters = reader.Find(key);
-    if (parameters == nullptr) continue;
-    if (!parameters->is_object()) {
-      return reader.Invalid(key, absl::StrCat(ShowJson(*parameters), " is not an object"));
-    }
-    const ConfigReader inner(*parameters, source);
-    const char* type_key = inner.Find("rope_type") != nullptr ? "rope_type" : "type";
-    LECTERN_ASSIGN_OR_RETURN(const std::string type, inner.Text(type_key));
-    if (type != "default" && type != "none") {
-      return reader.Unsupported(
-          key, absl::StrCat("RoPE scaling ", ShowJson(*parameters), " is not supported"));
-    }
-    LECTERN_ASSIGN_OR_RETURN(theta, inner.Number(JsonKeys().rope_theta, theta));
+// The settings of a family that has them in "text_config", in one object with those around it.
+// Only the outer object names the ids of end tokens reliably.
+absl::StatusOr<json> MergeTextConfig(const json& object, const ConfigReader& reader) {
+  const json* text = reader.Find("text_config");
+  if (text == nullptr) return reader.Invalid("text_config", "is missing");
+  if (!text->is_object()) {
+    return reader.Invalid("text_config", absl::StrCat(ShowJson(*text), " is not an object"));
   }
-  return theta;
+  json merged = object;
+  merged.erase("text_config");
+  for (const auto& [key, value] : text->items()) {
+    const bool is_outer = key == "eos_token_id" && reader.Find(key) != nullptr;
+    if (!is_outer) merged[key] = value;
+  }
+  return merged;
 }
 
-absl::Status RefuseUnsupported(const ConfigReader& reader) {
-  LECTERN_RETURN_IF_ERROR(reader.CheckText("model_type", "llama"));
-  LECTERN_RETURN_IF_ERROR(reader.CheckArchitecture("LlamaForCausalLM"));
-  if (reader.Find("hidden_act") != nullptr) {
-    LECTERN_RETURN_IF_ERROR(reader.CheckText("hidden_act", "silu"));
-  }
-  for (const char* key : {"attention_bias", "mlp_bias"}) {
-    LECTERN_ASSIGN_OR_RETURN(const bool bias, reader.Bool(key));
-    if (bias) return reader.Unsupported(key, "biases are not supported");
-  }
-  // Switches of relatives of Llama: the value that means "off" is allowed.
-  for (const char* key :
-       {"sliding_window", "num_local_experts", "num_experts", "n_routed_experts"}) {
-    const json* value = reader.Find(key);
-    if (value != nullptr && *value != 0) {
-      return reader.Unsupported(key, absl::StrCat(ShowJson(*value), " is not supported"));
+// The ids of "eos_token_id", a number or a list; empty if there is none.
+absl::StatusOr<std::vector<int32_t>> ReadEndIds(const ConfigReader& reader, int64_t vocab) {
+  constexpr char kKey[] = "eos_token_id";
+  std::vector<int32_t> ids;
+  const json* value = reader.Find(kKey);
+  if (value == nullptr) return ids;
+  const json list = value->is_array() ? *value : json::array({*value});
+  for (const json& id : list) {
+    if (!id.is_number_unsigned()) {
+      return reader.Invalid(kKey, absl::StrCat(ShowJson(*value), " is no token id"));
     }
+    if (id.get<uint64_t>() >= static_cast<uint64_t>(vocab)) {
+      return reader.Invalid(kKey,
+                            absl::StrCat(ShowJson(id), " is outside the vocabulary of ", vocab));
+    }
+    ids.push_back(id.get<int32_t>());
   }
-  const json* partial = reader.Find("partial_rotary_factor");
-  if (partial != nullptr && *partial != 1) {
-    return reader.Unsupported("partial_rotary_factor",
-                              absl::StrCat(ShowJson(*partial), " is not supported; 1 is"));
-  }
-  const json* quantization = reader.Find("quantization_config");
-  if (quantization != nullptr) {
-    return reader.Unsupported("quantization_config",
-                              absl::StrCat(ShowJson(*quantization), " is not supported"));
-  }
-  return absl::OkStatus();
+  return ids;
+}
+
+absl::StatusOr<int32_t> ReadBos(const ConfigReader& reader, int64_t vocab) {
+  constexpr char kKey[] = "bos_token_id";
+  LECTERN_ASSIGN_OR_RETURN(const int32_t bos, reader.Token(kKey, INT32_MAX));
+  if (bos < vocab) return bos;
+  return reader.Invalid(kKey, absl::StrCat(bos, " is outside the vocabulary of ", vocab));
 }
 
 }  // namespace
@@ -91,30 +75,26 @@ absl::Status RefuseUnsupported(const ConfigReader& reader) {
 absl::StatusOr<DecoderConfig> ReadDecoderConfigJson(std::string_view contents,
                                                     std::string_view source,
                                                     int64_t context_length) {
-  LECTERN_ASSIGN_OR_RETURN(const json object, ParseConfigJson(contents, source));
+  LECTERN_ASSIGN_OR_RETURN(json object, ParseConfigJson(contents, source));
+  const DecoderFamily* family;
+  {
+    const ConfigReader outer(object, source);
+    LECTERN_ASSIGN_OR_RETURN(family, FindFamily(outer));
+    LECTERN_RETURN_IF_ERROR(outer.CheckArchitecture(family->class_name));
+    if (family->in_text_config) {
+      LECTERN_ASSIGN_OR_RETURN(object, MergeTextConfig(object, outer));
+    }
+  }
   const ConfigReader reader(object, source);
-  const DecoderConfigKeys& keys = JsonKeys();
-  LECTERN_RETURN_IF_ERROR(RefuseUnsupported(reader));
+  const FolderSettings settings(object, source, context_length);
   DecoderConfig config;
+  config.family = family->name;
+  LECTERN_RETURN_IF_ERROR(family->describe(settings, config));
+  LECTERN_RETURN_IF_ERROR(settings.RefuseUnread());
   LECTERN_ASSIGN_OR_RETURN(config.name, reader.Text("_name_or_path"));
-  LECTERN_ASSIGN_OR_RETURN(config.hidden, reader.Int(keys.hidden));
-  LECTERN_ASSIGN_OR_RETURN(config.layers, reader.Int(keys.layers));
-  LECTERN_ASSIGN_OR_RETURN(config.heads, reader.Int(keys.heads));
-  LECTERN_ASSIGN_OR_RETURN(config.kv_heads, reader.Int(keys.kv_heads, config.heads));
-  // hidden / heads unless the file says otherwise; a file without heads is refused below.
-  const int64_t usual_head_dim = config.heads > 0 ? config.hidden / config.heads : 0;
-  LECTERN_ASSIGN_OR_RETURN(config.head_dim, reader.Int(keys.head_dim, usual_head_dim));
-  LECTERN_ASSIGN_OR_RETURN(config.intermediate, reader.Int(keys.intermediate));
-  LECTERN_ASSIGN_OR_RETURN(config.vocab, reader.Int(keys.vocab));
-  LECTERN_ASSIGN_OR_RETURN(config.context_length, reader.Int(keys.context_length));
-  LECTERN_ASSIGN_OR_RETURN(config.rms_eps, reader.Number(keys.rms_eps, 1e-6));
-  LECTERN_ASSIGN_OR_RETURN(config.rope_theta, ReadRope(reader, source));
-  LECTERN_ASSIGN_OR_RETURN(config.tied, reader.Bool("tie_word_embeddings"));
-  LECTERN_ASSIGN_OR_RETURN(config.bos, reader.Token(keys.bos, kMaxDecoderVocab));
-  LECTERN_ASSIGN_OR_RETURN(config.eos, reader.Token(keys.eos, kMaxDecoderVocab));
-  LECTERN_RETURN_IF_ERROR(CheckDecoderConfig(config, keys, source));
-  LECTERN_RETURN_IF_ERROR(LimitContext(source, context_length, config));
-  DescribeLlama(config);
+  LECTERN_ASSIGN_OR_RETURN(config.bos, ReadBos(reader, config.vocab));
+  LECTERN_ASSIGN_OR_RETURN(config.end_ids, ReadEndIds(reader, config.vocab));
+  LECTERN_RETURN_IF_ERROR(FinishDecoderConfig(source, context_length, config));
   return config;
 }
 

@@ -1,4 +1,4 @@
-// The tensors of a Llama-family model, found by name and checked for shape.
+// The tensors of a decoder, found by name and checked for shape.
 #pragma once
 
 #include <cstdint>
@@ -49,8 +49,9 @@ struct DecoderTensors {
   std::vector<DecoderLayerTensors> layers;
   const TensorView* final_norm = nullptr;  // [hidden]
   const TensorView* output = nullptr;      // [vocab, hidden]; the embedding when tied
-  // Rows of q and k are in interleaved pairs (2i, 2i + 1), as GGUF stores them, instead of
-  // half-split pairs (i, i + head_dim / 2), as Hugging Face does and kernels/rows/rope.h expects.
+  // Rows of q and k are in interleaved pairs (2i, 2i + 1), as GGUF files of some architectures have
+  // them, instead of half-split pairs (i, i + head_dim / 2), as Hugging Face does and
+  // kernels/rows/rope.h expects.
   bool qk_interleaved = false;
 };
 
@@ -60,8 +61,8 @@ enum class DecoderNaming {
 };
 
 // INVALID_ARGUMENT naming file and tensor when one is missing or has another shape (the message
-// has both). UNIMPLEMENTED for a tensor the model would not use (a bias, RoPE factors): ignoring it
-// would give wrong answers silently.
+// has both). UNIMPLEMENTED for a tensor that the model would not use (a bias that its family does
+// not have): ignoring it would give wrong answers silently.
 absl::StatusOr<DecoderTensors> FindDecoderTensors(const TensorSource& source,
                                                   const DecoderConfig& config,
                                                   DecoderNaming naming);
