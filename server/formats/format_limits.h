@@ -25,11 +25,11 @@ inline constexpr size_t kMaxSafetensorsShards = 1'024;
 
 // JSON of any kind.
 inline constexpr int kMaxJsonDepth = 8;
-inline constexpr size_t kMaxJsonValues = 1 << 20;
+inline constexpr size_t kMaxJsonValues = 1 << 22;
 inline constexpr size_t kMaxConfigJsonBytes = 1 << 20;
 
-// tokenizer.json, spiece.model, vocab.txt; the multilingual ones have 5 to 17 MB. Their 250,000
-// pieces of a text and a score each are 750,000 values, below kMaxJsonValues.
+// tokenizer.json, tokenizer.model, vocab.txt; the multilingual ones have 5 to 35 MB. Gemma's
+// 262,144 tokens and 514,906 merges, pairs of texts, are 1.9 million values, below kMaxJsonValues.
 inline constexpr size_t kMaxTokenizerFileBytes = 64 << 20;
 
 // Tensors of either format.

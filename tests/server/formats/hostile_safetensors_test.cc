@@ -61,7 +61,7 @@ TEST(HostileSafetensorsTest, Files) {
       HeaderText("{}", "32 bytes after the last tensor"),
       {"deep", [&](SafetensorsParts& p) { p.text = deep_member; }, "", "nested deeper than 8"},
       {"many values", [&](SafetensorsParts& p) { p.text = values; }, "",
-       "more than 1048576 values"},
+       "more than 4194304 values"},
       HeaderText(R"({"a":{"dtype":"F32","shape":[8],"data_offsets":[0,32]},
                      "a":{"dtype":"F32","shape":[8],"data_offsets":[0,32]}})",
                  "key 'a' occurs twice"),
