@@ -61,6 +61,8 @@ class DecoderWeights {
   // before they are rounded to int8; 1: not.
   int64_t qk_hadamard() const { return qk_hadamard_; }
 
+  bool rotates_stream() const { return rotation_.has_value(); }
+
   // x [tokens, hidden] = factor * rows of the embedding table. Ids are in range.
   absl::Status Embed(std::span<const int32_t> tokens, float factor, float* x) const;
 

@@ -143,9 +143,8 @@ Distance DistanceOf(const PromptLogits& got, const PromptLogits& want) {
 // A row of a few dozen values whose largest is 2.5 times their root mean square is rounded to 8
 // bits with a relative error of 2.5 / 127 / sqrt(12) = 0.6 %. A layer rounds a dozen times in a
 // row: inputs and weights of four products, keys and values. Errors are independent and pass the
-// norms as a share of the stream, so they add as squares, from layer to layer as well. Of a normal
-// distribution the mean is 0.8 times its deviation. AVX2 rounds activations, half of all, to 7
-// bits.
+// norms as a share of the stream, so they add as squares, from layer to layer as well. The mean of
+// normal magnitudes is 0.8 deviations. AVX2 rounds activations, half of all, to 7 bits.
 double ExpectedDifference(const Model& model) {
   const double roundings = kernels::DefaultIsa() == kernels::Isa::kAvx2 ? 6 + 6 * 4 : 12;
   return 0.8 * 0.006 * std::sqrt(roundings * model.info().layers);
