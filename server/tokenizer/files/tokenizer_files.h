@@ -26,6 +26,11 @@ absl::StatusOr<ByteLevelBpeConfig> ParseTokenizerJson(std::string_view json, std
 // Reads the contents of a spiece.model (SentencePiece, type unigram), with the same errors.
 absl::StatusOr<UnigramConfig> ParseSpieceModel(std::string_view contents, std::string source);
 
+// Reads the contents of a sentencepiece.bpe.model (XLM-RoBERTa), with the same errors. The ids are
+// fairseq's, not the file's: <s> <pad> </s> <unk>, the pieces after the file's first three, <mask>.
+absl::StatusOr<UnigramConfig> ParseFairseqSpieceModel(std::string_view contents,
+                                                      std::string source);
+
 // Reads the contents of a vocab.txt and of its folder's tokenizer_config.json (empty: none), with
 // the same errors.
 absl::StatusOr<WordPieceConfig> ParseVocabTxt(std::string_view vocabulary, std::string source,
@@ -45,9 +50,9 @@ absl::StatusOr<ByteLevelBpeConfig> ParseVocabJson(std::string_view vocabulary, s
 absl::StatusOr<std::unique_ptr<Tokenizer>> NewTokenizerFromJson(std::string_view contents,
                                                                 std::string source, int32_t eos_id);
 
-// Reads the tokenizer of a model folder: tokenizer.json, else spiece.model, else vocab.txt, else
-// vocab.json and merges.txt (all but the first with the folder's tokenizer_config.json).
-// INVALID_ARGUMENT if it holds none.
+// Reads the tokenizer of a model folder: tokenizer.json, else spiece.model, else
+// sentencepiece.bpe.model, else vocab.txt, else vocab.json and merges.txt (all but the first with
+// the folder's tokenizer_config.json). INVALID_ARGUMENT if it holds none.
 absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizerFolder(const std::string& folder,
                                                                int32_t eos_id);
 

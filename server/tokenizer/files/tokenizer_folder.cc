@@ -52,10 +52,17 @@ absl::Status AddFromList(std::string_view contents, const std::string& source,
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::unique_ptr<Tokenizer>> LoadSpiece(const fs::path& folder, int32_t eos_id) {
-  const std::string path = folder / "spiece.model";
+// The names under which folders hold SentencePiece models of type unigram.
+constexpr std::string_view kSpiece = "spiece.model";
+constexpr std::string_view kFairseqSpiece = "sentencepiece.bpe.model";
+
+absl::StatusOr<std::unique_ptr<Tokenizer>> LoadSpiece(const fs::path& folder, std::string_view file,
+                                                      int32_t eos_id) {
+  const std::string path = folder / file;
   LECTERN_ASSIGN_OR_RETURN(const std::string contents, ReadFile(path, kMaxTokenizerFileBytes));
-  LECTERN_ASSIGN_OR_RETURN(UnigramConfig config, ParseSpieceModel(contents, path));
+  LECTERN_ASSIGN_OR_RETURN(UnigramConfig config, file == kFairseqSpiece
+                                                     ? ParseFairseqSpieceModel(contents, path)
+                                                     : ParseSpieceModel(contents, path));
   const std::string settings_path = folder / "tokenizer_config.json";
   const std::string list_path = folder / "added_tokens.json";
   LECTERN_ASSIGN_OR_RETURN(const std::string settings,
@@ -118,18 +125,20 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizerFolder(const std::string
                                                                int32_t eos_id) {
   const fs::path path = folder;
   std::error_code error;
-  const auto holds = [&](const char* name) { return fs::exists(path / name, error); };
+  const auto holds = [&](std::string_view name) { return fs::exists(path / name, error); };
   if (holds("tokenizer.json")) {
     const std::string file = path / "tokenizer.json";
     LECTERN_ASSIGN_OR_RETURN(const std::string contents, ReadFile(file, kMaxTokenizerFileBytes));
     return NewTokenizerFromJson(contents, file, eos_id);
   }
-  if (holds("spiece.model")) return LoadSpiece(path, eos_id);
+  for (const std::string_view file : {kSpiece, kFairseqSpiece}) {
+    if (holds(file)) return LoadSpiece(path, file, eos_id);
+  }
   if (holds("vocab.txt")) return LoadVocabTxt(path, eos_id);
   if (holds("vocab.json") && holds("merges.txt")) return LoadVocabJson(path, eos_id);
-  return InvalidFile(
-      {.file = folder},
-      "holds no tokenizer.json, spiece.model, vocab.txt, or vocab.json with merges.txt");
+  return InvalidFile({.file = folder},
+                     "holds no tokenizer.json, spiece.model, sentencepiece.bpe.model, vocab.txt, "
+                     "or vocab.json with merges.txt");
 }
 
 }  // namespace lectern

@@ -71,6 +71,29 @@ TEST(TokenizerFolderTest, AddedTokensWithSpieceModel) {
   expect("added_tokens.json", "[]", "not an object");
 }
 
+// XLM-RoBERTa: <s> <pad> </s> <unk>, then the file's pieces after its <unk> <s> </s>, then <mask>.
+TEST(TokenizerFolderTest, FairseqIds) {
+  const std::string a =
+      "\xe2\x96\x81"
+      "a";
+  const std::string pieces = test::SpiecePiece("<unk>", 0, 2) + test::SpiecePiece("<s>", 0, 3) +
+                             test::SpiecePiece("</s>", 0, 3) + test::SpiecePiece(",", -1, 1) +
+                             test::SpiecePiece(a, -2, 1) + test::SpiecePiece("b", -3, 1);
+  const test::TempFolder folder;
+  folder.Write("sentencepiece.bpe.model", pieces);
+  EXPECT_EQ(Encode(folder, "ab,?"), (Ids{5, 6, 4, 3}));
+  EXPECT_EQ(Encode(folder, "<s>a</s><pad><mask>", true), (Ids{0, 5, 2, 1, 7}));
+  const auto tokenizer = LoadTokenizerFolder(folder.path(), -1);
+  ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
+  EXPECT_EQ((*tokenizer)->vocab_size(), 8);
+  EXPECT_EQ((*tokenizer)->eos_id(), 2);
+  EXPECT_EQ((*tokenizer)->Decode({5, 6, 4}, /*skip_special=*/true), "ab,");
+  folder.Write("sentencepiece.bpe.model", test::SpieceModel());
+  test::ExpectRefused(LoadTokenizerFolder(folder.path(), -1).status(),
+                      absl::StatusCode::kUnimplemented, folder.path("sentencepiece.bpe.model"),
+                      "'pieces'", "do not begin with <unk>, <s>, </s>");
+}
+
 TEST(TokenizerFolderTest, VocabJsonAndMerges) {
   json vocabulary = {{"<s>", 256}, {"</s>", 257}, {"ab", 258}};
   for (int byte = 0; byte < 256; ++byte) vocabulary[ByteAlphabet()[byte]] = byte;

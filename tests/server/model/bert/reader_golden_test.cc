@@ -49,20 +49,32 @@ struct Scores {
   std::vector<float> begins, ends;
 };
 
-Scores ScoresOf(const Model& model, const json& input) {
-  const auto ids = input.at("input_ids").get<std::vector<int32_t>>();
-  Scores scores{std::vector<float>(ids.size()), std::vector<float>(ids.size())};
-  const AttentionPolicy policy = AttentionPolicy::Exact();
-  ForwardSlice slice;
-  slice.tokens = ids;
-  slice.policy = &policy;
-  slice.encode = true;
-  slice.document_begin = input.at("first_document_token").get<size_t>();
-  slice.span_begins = scores.begins.data();
-  slice.span_ends = scores.ends.data();
-  const absl::Status status = model.Forward({&slice, 1}, *model.NewWorkspace());
+// The scores of several windows, computed in one call.
+std::vector<Scores> ScoresOf(const Model& model, const std::vector<json>& inputs,
+                             const AttentionPolicy& policy = AttentionPolicy::Exact()) {
+  std::vector<std::vector<int32_t>> ids;
+  std::vector<Scores> scores;
+  for (const json& input : inputs) {
+    ids.push_back(input.at("input_ids").get<std::vector<int32_t>>());
+    scores.push_back(
+        {std::vector<float>(ids.back().size()), std::vector<float>(ids.back().size())});
+  }
+  std::vector<ForwardSlice> slices(inputs.size());
+  for (size_t i = 0; i < inputs.size(); ++i) {
+    slices[i].tokens = ids[i];
+    slices[i].policy = &policy;
+    slices[i].encode = true;
+    slices[i].document_begin = inputs[i].at("first_document_token").get<size_t>();
+    slices[i].span_begins = scores[i].begins.data();
+    slices[i].span_ends = scores[i].ends.data();
+  }
+  const absl::Status status = model.Forward(slices, *model.NewWorkspace());
   EXPECT_TRUE(status.ok()) << status;
   return scores;
+}
+
+Scores ScoresOf(const Model& model, const json& input) {
+  return ScoresOf(model, std::vector<json>{input})[0];
 }
 
 std::vector<double> Values(const json& input, const char* key) {
@@ -126,6 +138,29 @@ TEST_F(ReaderGoldenTest, Int8IsClose) {
       const Scores scores = ScoresOf(*model, input);
       EXPECT_LT(RelativeError(scores.begins, Values(input, "start_logits")), allowed);
       EXPECT_LT(RelativeError(scores.ends, Values(input, "end_logits")), allowed);
+    }
+  }
+}
+
+TEST_F(ReaderGoldenTest, AWindowDoesNotDependOnItsBatch) {
+  for (const ReaderCase& c : cases_) {
+    SCOPED_TRACE(c.folder.filename());
+    const auto inputs = c.expected.at("inputs").get<std::vector<json>>();
+    ASSERT_GT(inputs.size(), 1u);
+    for (const Numerics numerics : {Numerics::kF32, Numerics::kInt8Rotated}) {
+      const auto model = Load(c, numerics);
+      ASSERT_NE(model, nullptr);
+      AttentionPolicy top_k = AttentionPolicy::Exact();
+      top_k.top_k = 8;
+      top_k.ffn_top_k = 16;
+      const std::vector<Scores> dense = ScoresOf(*model, inputs);
+      const std::vector<Scores> together = ScoresOf(*model, inputs, top_k);
+      for (size_t i = 0; i < inputs.size(); ++i) {
+        const Scores alone = ScoresOf(*model, std::vector<json>{inputs[i]}, top_k)[0];
+        EXPECT_EQ(together[i].begins, alone.begins);
+        EXPECT_EQ(together[i].ends, alone.ends);
+        EXPECT_NE(together[i].begins, dense[i].begins);
+      }
     }
   }
 }
