@@ -1,6 +1,9 @@
 #include "server/model/decoder/decoder_model.h"
 
+#include <span>
+#include <string_view>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "base/hashing/sha256.h"
@@ -18,6 +21,10 @@ kernels::KvPageLayout LayoutOf(const DecoderConfig& config, const LinearForm& fo
           .num_kv_heads = static_cast<int>(config.kv_heads),
           .head_dim = static_cast<int>(config.head_dim),
           .value_dim = static_cast<int>(config.head_dim)};
+}
+
+std::string_view BytesOf(std::span<const double> values) {
+  return {reinterpret_cast<const char*>(values.data()), values.size_bytes()};
 }
 
 std::vector<kernels::RopeTable> TablesOf(const DecoderConfig& config) {
@@ -54,10 +61,16 @@ DecoderModel::DecoderModel(DecoderParts parts)
 }
 
 std::string DecoderModel::Fingerprint(const std::string& weights_hash) const {
+  // The rotation may depend on the context length that the model was loaded with (longrope).
+  std::string rotations;
+  for (const RopeConfig& rope : config_.ropes) {
+    absl::StrAppend(&rotations, Sha256Hex(BytesOf(rope.inverse_frequencies)), " ",
+                    Sha256Hex(BytesOf({&rope.factor, 1})), "\n");
+  }
   // Activations have 7 or 8 bits, by the instruction set (kernels/linear/int8_linear.h).
   return Sha256Hex(absl::StrCat(weights_hash, "\n", info_.numerics, "\n", info_.kv_cache, "\n",
                                 kernels::ToString(execution_.isa), "\n", kPageVersion, "\n",
-                                layout_.PageBytes(), "\n", prompt_.FixedText()));
+                                layout_.PageBytes(), "\n", rotations, prompt_.FixedText()));
 }
 
 std::vector<int32_t> DecoderModel::PromptPrefix() const { return prompt_.Prefix(*tokenizer_); }

@@ -109,6 +109,25 @@ TEST_P(DecoderGoldenTest, GreedyIdsMatch) {
   }
 }
 
+// Models with equal fingerprints share pages, also after they were loaded with another context
+// length, on which the rotation of keys may depend.
+TEST_P(DecoderGoldenTest, FingerprintsAreEqualIfPagesAre) {
+  DecoderFile shorter = file();
+  shorter.context_length = static_cast<int64_t>(file().prompt.size());
+  const auto one = Load(file(), Numerics::kF32), other = Load(shorter, Numerics::kF32);
+  ASSERT_NE(one, nullptr);
+  ASSERT_NE(other, nullptr);
+  Sequence pages(*one), other_pages(*other);
+  Feed(*one, pages, file().prompt);
+  Feed(*other, other_pages, file().prompt);
+  bool equal = true;
+  for (size_t i = 0; i < pages.pages().size(); ++i) {
+    equal =
+        equal && std::memcmp(pages.pages()[i], other_pages.pages()[i], one->info().page_bytes) == 0;
+  }
+  EXPECT_EQ(one->info().fingerprint == other->info().fingerprint, equal);
+}
+
 // How far the serving numerics are from fp32, over all positions of the prompt.
 struct Distance {
   double mean = 0;        // absolute difference of a logit
@@ -186,12 +205,12 @@ std::vector<Numerics> NumericsOf(const DecoderFile& file) {
   return numerics;
 }
 
-// Those with expected results, top-k attention if that is not among them, and half of the
+// Those with expected results, top-k attention over one page besides the sinks, and half of the
 // feed-forward units.
 std::vector<AttentionPolicy> PoliciesOf(const DecoderFile& file, const Model& model) {
   std::vector<AttentionPolicy> policies;
   for (const DecoderVariant& variant : file.variants) policies.push_back(variant.policy);
-  if (policies.size() == 1) policies.push_back({.top_k = 9, .layer_k = {}});
+  policies.push_back({.top_k = 9, .layer_k = {}, .page_budget = 1});
   AttentionPolicy units = AttentionPolicy::Exact();
   units.ffn_top_k = model.info().ffn_units / 2;
   policies.push_back(units);
