@@ -11,6 +11,7 @@
 #include "base/loopback.h"
 #include "base/status_macros.h"
 #include "server/app/version.h"
+#include "server/model/prompt/prompt_format_file.h"
 
 namespace lectern {
 namespace {
@@ -76,8 +77,32 @@ std::string SetLowerCase(const std::string& value, ModelSettings& settings) {
   return "";
 }
 
+std::string SetPromptFormat(const std::string& value, ModelSettings& settings) {
+  absl::StatusOr<PromptFormat> format = ReadPromptFormat(value);
+  if (!format.ok()) return std::string(format.status().message());
+  settings.prompt_format = *std::move(format);
+  return "";
+}
+
+std::string SetContextLength(const std::string& value, ModelSettings& settings) {
+  constexpr int64_t kMost = int64_t{1} << 20;
+  if (absl::SimpleAtoi(value, &settings.context_length) && settings.context_length >= 1 &&
+      settings.context_length <= kMost) {
+    return "";
+  }
+  return absl::StrCat("1 to ", kMost, " tokens are allowed");
+}
+
 void AddModelSettingFlags(flags::Table& table, Options& o) {
   table.Add({
+      {"prompt_format", OfOneModel(&o, "prompt_format", "FORMAT|FILE", SetPromptFormat),
+       "prompt the decoder NAME in a format other than that of its chat template: a known one, "
+       "such "
+       "as chatml or llama3.1 (docs/reference/prompt_formats.md), or a file; may be repeated",
+       "by the chat template"},
+      {"context_length", OfOneModel(&o, "context_length", "TOKENS", SetContextLength),
+       "serve the decoder NAME with a shorter context than its own; may be repeated",
+       "the model's own"},
       {"no_answer", OfOneModel(&o, "no_answer", "THRESHOLD|off", SetNoAnswer),
        "when the span reader NAME finds no answer: if the score of \"no answer\" exceeds the best "
        "span's by more than THRESHOLD; off: never; may be repeated",

@@ -222,11 +222,19 @@ class Server {
       const ModelInfo& info = model->info();
       metrics_.SetModel(name, info.format, info.quantization, info.fingerprint.substr(0, 16));
       metrics_.SetModelLoadTime(name, "read", absl::Now() - start);
+      if (info.prompt_format_guessed) {
+        LogWarning("chat template is not known; set the format with --prompt_format",
+                   {{"model", name},
+                    {"prompt_format", info.prompt_format},
+                    {"reason", info.prompt_format_reason}});
+      }
       LogInfo("model loaded", {{"model", name},
                                {"family", info.family},
                                {"quantization", info.quantization},
                                {"numerics", info.numerics},
                                {"context_length", info.context_length},
+                               {"prompt_format", info.prompt_format},
+                               {"prompt_format_reason", info.prompt_format_reason},
                                {"duration", absl::FormatDuration(absl::Now() - start)}});
       if (info.kind == ModelKind::kExtractive) {
         const auto& threshold = info.no_answer_threshold;

@@ -10,6 +10,7 @@
 
 #include "kernels/runtime/execution_context.h"
 #include "server/model/attention_policy.h"
+#include "server/model/prompt/prompt_format.h"
 
 namespace lectern {
 
@@ -26,6 +27,11 @@ struct ModelSettings {
   std::optional<NoAnswer> no_answer;
   // Whether a T5 model reads questions and documents in lower case.
   std::optional<bool> lower_case;
+  // How a decoder is prompted; unset: as its chat template says.
+  std::optional<PromptFormat> prompt_format;
+  // Positions that a decoder may read, at most its own, which 0 means. One whose RoPE has factors
+  // for short and for long contexts (longrope) takes the ones for this length.
+  int64_t context_length = 0;
 };
 
 struct ModelLoadOptions {
@@ -39,9 +45,6 @@ struct ModelLoadOptions {
                    // else kInt8Rotated
   };
   Numerics numerics = Numerics::kAuto;
-  // Positions that the model may read, at most its own, which 0 means. A decoder whose RoPE has
-  // factors for short and for long contexts (longrope) takes the ones for this length.
-  int64_t context_length = 0;
   int threads = 2;                           // for one Forward call, the caller's included
   kernels::Isa isa = kernels::DefaultIsa();  // class of CPU kernels
   // Computes int8 products of many rows (device/int8_device.h); null: the CPU does. The model

@@ -54,6 +54,15 @@ struct ModelInfo {
   // For extractive models: there is no answer if the score of its window's first token exceeds the
   // best span's score by more than this (SQuAD 2). Unset: it always answers with a span.
   std::optional<double> no_answer_threshold;
+  // How a generative model is prompted: the format's name, why it was chosen, and whether the model
+  // has a chat template that is not known, so that the format is a guess.
+  std::string prompt_format;
+  std::string prompt_format_reason;
+  bool prompt_format_guessed = false;
+  // An answer ends at each of these ids (ascending; part of no answer's text), and before end_text
+  // unless that is empty.
+  std::vector<int32_t> end_ids;
+  std::string end_text;
   int64_t ffn_units = 0;  // units of a feed-forward layer; 0: it has no top-k
 };
 

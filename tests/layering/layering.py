@@ -57,7 +57,7 @@ TOKENIZER_API = ('server/tokenizer/tokenizer.h', 'server/tokenizer/tokenizer_lim
 # The part of the models that the engine and the RPCs may include.
 MODEL_API = ('server/model/model.h', 'server/model/attention_policy.h', 'server/tokenizer/tokenizer.h')
 # The files that everything in server/model may include: the interface of models and their loading.
-MODEL_ROOT = ('server/model/model.h', 'server/model/attention_policy.h', 'server/model/prompt.h',
+MODEL_ROOT = ('server/model/model.h', 'server/model/attention_policy.h', 'server/model/prompt/',
               'server/model/kernel_status.h', 'server/model/load_options.h',
               'server/model/model_files.h',
               'server/model/fingerprint.h')
@@ -95,8 +95,10 @@ INCLUDES = [
     ('server/tokenizer/word_piece/', ('server/tokenizer/word_piece/', 'server/tokenizer/text/',
                                       'base/') + TOKENIZER_API),
     ('server/tokenizer/files/', ('server/tokenizer/', 'server/formats/', 'base/')),
-    ('server/tokenizer/', ('server/tokenizer/text/', 'base/') + TOKENIZER_API
-     + ('server/tokenizer/chat_template.h',)),
+    ('server/tokenizer/', ('server/tokenizer/text/', 'base/') + TOKENIZER_API),
+    ('server/model/prompt/', ('server/model/prompt/', 'server/model/model.h',
+                              'server/model/model_files.h', 'server/model/attention_policy.h',
+                              'server/formats/', 'server/tokenizer/tokenizer.h', 'base/')),
     ('server/model/device/', ('server/model/device/', 'base/', 'kernels/') + MODEL_ROOT),
     ('server/model/f32_product/', ('server/model/f32_product/', 'base/', 'kernels/') + MODEL_ROOT),
     ('server/model/layers/', ('server/model/layers/', 'server/model/device/',
@@ -106,8 +108,7 @@ INCLUDES = [
     ('server/model/t5/', ('server/model/t5/',) + FAMILY),
     ('server/model/bert/', ('server/model/bert/',) + FAMILY),
     ('server/model/loading/', ('server/model/', 'server/formats/', 'base/', 'kernels/')),
-    ('server/model/', ('server/formats/', 'server/tokenizer/tokenizer.h', 'base/',
-                       'server/tokenizer/chat_template.h', 'kernels/') + MODEL_ROOT),
+    ('server/model/', ('server/formats/', 'server/tokenizer/tokenizer.h', 'base/', 'kernels/') + MODEL_ROOT),
     (E + 'text/', (E + 'text/', 'base/')),
     (E + 'kv_cache/', (E + 'kv_cache/',) + ENGINE_API),
     (E + 'scheduling/', (E + 'scheduling/',) + ENGINE_API),

@@ -95,6 +95,8 @@ FakeModel::FakeModel(FakeModelOptions options) : options_(std::move(options)) {
   info_.page_bytes = (static_cast<size_t>(options_.page_tokens) * sizeof(Slot) + 63) / 64 * 64;
   info_.default_policy = options_.default_policy;
   info_.ffn_units = options_.ffn_units;
+  info_.end_ids = options_.end_ids;
+  info_.end_text = options_.end_text;
 }
 
 std::vector<int32_t> FakeModel::PromptPrefix() const {
@@ -187,7 +189,7 @@ void FakeModel::WriteLogits(const std::vector<int32_t>& sequence, float* logits)
       options_.answer ? options_.answer(document, asked) : DefaultAnswer(document, asked);
   const size_t done = static_cast<size_t>(sequence.end() - answer) - 1;
   const int next = done < text.size() ? static_cast<unsigned char>(text[done])
-                                      : static_cast<int>(FakeTokenizer::kEos);
+                                      : static_cast<int>(options_.end_id);
   logits[next] = 5;
 }
 

@@ -52,6 +52,9 @@ struct FakeModelOptions {
   int page_tokens = 16;
   AttentionPolicy default_policy{.top_k = 8, .layer_k = {0}, .tail = AttentionPolicy::Tail::kMean};
   int64_t ffn_units = 0;
+  std::vector<int32_t> end_ids = {FakeTokenizer::kEos};
+  int32_t end_id = FakeTokenizer::kEos;  // the token with which the model ends an answer
+  std::string end_text;
   // The answer to a question about a document. The default names a digest of both.
   std::function<std::string(const std::string& document, const std::string& question)> answer;
 };

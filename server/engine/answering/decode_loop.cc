@@ -1,11 +1,22 @@
 #include "server/engine/answering/decode_loop.h"
 
+#include <algorithm>
+#include <string>
 #include <utility>
 
 #include "server/engine/answering/sampler.h"
 #include "server/engine/answering/stop_strings.h"
 
 namespace lectern {
+namespace {
+
+// The stop strings of a request, and the model's own.
+std::vector<std::string> StopsOf(std::vector<std::string> stops, const std::string& end_text) {
+  if (!end_text.empty()) stops.push_back(end_text);
+  return stops;
+}
+
+}  // namespace
 
 Task<absl::Status> DecodeAnswer(AnswerRun& run, Sequence& sequence, std::vector<float>& logits,
                                 ForwardSlice step) {
@@ -15,7 +26,8 @@ Task<absl::Status> DecodeAnswer(AnswerRun& run, Sequence& sequence, std::vector<
   Answer& answer = run.answer;
   const auto decoder = tokenizer.NewStreamDecoder();
   Sampler sampler(run.options.sampling);
-  StopStrings stops(run.options.stop);
+  const ModelInfo& info = run.model->info();
+  StopStrings stops(StopsOf(run.options.stop, info.end_text));
   const auto show = [&](const std::string& text) {
     run.stream.Show(stops.Append(text), answer, *run.sink);
   };
@@ -23,7 +35,7 @@ Task<absl::Status> DecodeAnswer(AnswerRun& run, Sequence& sequence, std::vector<
   answer.finish_reason = FinishReason::kLength;
   while (answer.usage.generated_tokens < max_new_tokens) {
     const int32_t token = sampler.Next(logits);
-    if (token == tokenizer.eos_id()) {
+    if (std::ranges::binary_search(info.end_ids, token)) {
       answer.finish_reason = FinishReason::kStop;
       break;
     }
@@ -47,8 +59,10 @@ Task<absl::Status> DecodeAnswer(AnswerRun& run, Sequence& sequence, std::vector<
   if (!stops.stopped()) show(decoder->Finish());
   if (!stops.stopped()) run.stream.Show(stops.Finish(), answer, *run.sink);
   if (stops.stopped()) {
-    answer.finish_reason = FinishReason::kStopString;
-    answer.stop_string = stops.found();
+    const bool asked_for =
+        std::ranges::find(run.options.stop, stops.found()) != run.options.stop.end();
+    answer.finish_reason = asked_for ? FinishReason::kStopString : FinishReason::kStop;
+    if (asked_for) answer.stop_string = stops.found();
   }
   co_return absl::OkStatus();
 }

@@ -13,7 +13,7 @@
 #include "server/model/decoder/decoder_weights.h"
 #include "server/model/load_options.h"
 #include "server/model/model.h"
-#include "server/model/prompt.h"
+#include "server/model/prompt/prompt.h"
 
 namespace lectern {
 
@@ -23,7 +23,8 @@ struct DecoderParts {
   std::unique_ptr<const DecoderWeights> weights;
   std::unique_ptr<Tokenizer> tokenizer;
   Prompt prompt;
-  // name, format, quantization, parameters and default_policy; the rest is filled in.
+  // name, format, quantization, parameters, default_policy, prompt format and end tokens; the rest
+  // is filled in.
   ModelInfo info;
   std::string weights_hash;  // identifies the files' bytes
   kernels::ExecutionContext execution;

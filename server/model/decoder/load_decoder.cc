@@ -14,8 +14,9 @@
 #include "server/model/decoder/decoder_model.h"
 #include "server/model/decoder/decoder_weights.h"
 #include "server/model/model_files.h"
+#include "server/model/prompt/chat_settings.h"
+#include "server/model/prompt/model_prompt.h"
 #include "server/tokenizer/bpe/byte_level_bpe.h"
-#include "server/tokenizer/chat_template.h"
 #include "server/tokenizer/files/tokenizer_files.h"
 
 namespace lectern {
@@ -29,7 +30,7 @@ struct DecoderFiles {
   std::unique_ptr<TensorSource> source;
   DecoderTensors tensors;  // of the source
   ByteLevelBpeConfig vocabulary;
-  std::string chat_template;  // empty: none
+  ChatSettings chat;
   std::string format;
   std::vector<std::string> hashed_files;
 };
@@ -39,28 +40,13 @@ absl::StatusOr<DecoderFiles> OpenGguf(const ModelLoadOptions& options) {
   files.format = "gguf";
   files.hashed_files = {options.path};
   LECTERN_ASSIGN_OR_RETURN(std::unique_ptr<GgufFile> file, GgufFile::Open(options.path));
-  LECTERN_ASSIGN_OR_RETURN(files.config, ReadDecoderConfig(*file, options.context_length));
+  LECTERN_ASSIGN_OR_RETURN(files.config, ReadDecoderConfig(*file, options.settings.context_length));
   LECTERN_ASSIGN_OR_RETURN(files.vocabulary, ReadGgufTokenizer(*file));
-  files.chat_template = files.config.chat_template;
+  LECTERN_ASSIGN_OR_RETURN(files.chat, ReadChatSettings(*file, files.config.vocab));
   LECTERN_ASSIGN_OR_RETURN(files.tensors,
                            FindDecoderTensors(*file, files.config, DecoderNaming::kGguf));
   files.source = std::move(file);
   return files;
-}
-
-// The chat template of a Hugging Face folder, or an empty string.
-absl::StatusOr<std::string> ReadChatTemplate(const fs::path& folder) {
-  const std::string path = folder / "tokenizer_config.json";
-  if (!fs::exists(path)) return std::string();
-  LECTERN_ASSIGN_OR_RETURN(const std::string contents, ReadTextFile(path));
-  LECTERN_ASSIGN_OR_RETURN(const auto json, ParseJsonObject(contents, path));
-  const auto found = json.find("chat_template");
-  if (found == json.end() || found->is_null()) return std::string();
-  if (!found->is_string()) {
-    return absl::UnimplementedError(
-        absl::StrCat(path, ": key 'chat_template': only one template, as a string, is known"));
-  }
-  return found->get<std::string>();
 }
 
 absl::StatusOr<DecoderFiles> OpenFolder(const ModelLoadOptions& options) {
@@ -71,11 +57,11 @@ absl::StatusOr<DecoderFiles> OpenFolder(const ModelLoadOptions& options) {
   const std::string tokenizer_path = folder / "tokenizer.json";
   LECTERN_ASSIGN_OR_RETURN(const std::string config_json, ReadTextFile(config_path));
   LECTERN_ASSIGN_OR_RETURN(files.config,
-                           ReadDecoderConfigJson(config_json, config_path, options.context_length));
+                           ReadDecoderConfigJson(config_json, config_path, options.settings.context_length));
   LECTERN_ASSIGN_OR_RETURN(const std::string tokenizer_json, ReadTextFile(tokenizer_path));
   LECTERN_ASSIGN_OR_RETURN(files.vocabulary,
                            ParseTokenizerJson(tokenizer_json, tokenizer_path, files.config.eos));
-  LECTERN_ASSIGN_OR_RETURN(files.chat_template, ReadChatTemplate(folder));
+  LECTERN_ASSIGN_OR_RETURN(files.chat, ReadChatSettings(folder, files.config.vocab));
   LECTERN_ASSIGN_OR_RETURN(files.source, OpenSafetensors(folder, /*ignore_other_types=*/true));
   LECTERN_ASSIGN_OR_RETURN(
       files.tensors, FindDecoderTensors(*files.source, files.config, DecoderNaming::kHuggingFace));
@@ -105,10 +91,6 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> MakeTokenizer(const ModelLoadOptions&
 absl::StatusOr<std::shared_ptr<const Model>> Load(const ModelLoadOptions& options,
                                                   DecoderFiles files) {
   const DecoderConfig& config = files.config;
-  std::unique_ptr<ChatTemplate> chat_template;
-  if (!files.chat_template.empty()) {
-    LECTERN_ASSIGN_OR_RETURN(chat_template, RecogniseChatTemplate(files.chat_template));
-  }
   ModelInfo info = InfoOfFiles(options, files.format, *files.source);
   info.default_policy = options.default_policy;
   LECTERN_ASSIGN_OR_RETURN(const LinearForm form,
@@ -128,12 +110,16 @@ absl::StatusOr<std::shared_ptr<const Model>> Load(const ModelLoadOptions& option
   LECTERN_ASSIGN_OR_RETURN(
       auto weights, DecoderWeights::Load(config, std::move(files.source), std::move(files.tensors),
                                          form, others));
+  const ModelPrompt prompt =
+      ChooseModelPrompt(files.chat, options.settings.prompt_format, *tokenizer, config.bos, config.end_ids);
+  DescribePrompt(prompt, info);
   kernels::ExecutionContext execution;
   execution.num_threads = options.threads;
   execution.isa = options.isa;
   return std::make_shared<const DecoderModel>(
-      DecoderParts{config, std::move(weights), std::move(tokenizer), Prompt(chat_template.get()),
-                   std::move(info), std::move(digest), execution});
+      DecoderParts{config, std::move(weights), std::move(tokenizer),
+                   Prompt(prompt.format, prompt.end_of_sequence, prompt.bos), std::move(info),
+                   std::move(digest), execution});
 }
 
 }  // namespace

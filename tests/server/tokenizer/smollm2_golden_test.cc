@@ -1,4 +1,4 @@
-// golden/smollm2: every string, byte sequence, token stream and chat of the golden files, with the
+// golden/smollm2: every string, byte sequence, token stream of the golden files, with the
 // vocabulary of the real model file.
 #include <gtest/gtest.h>
 
@@ -9,7 +9,6 @@
 
 #include "server/formats/gguf.h"
 #include "server/tokenizer/bpe/byte_level_bpe.h"
-#include "server/tokenizer/chat_template.h"
 #include "server/tokenizer/files/tokenizer_files.h"
 #include "tests/testing/golden.h"
 
@@ -47,7 +46,6 @@ class SmolLm2GoldenTest : public testing::Test {
     auto tokenizer = NewByteLevelBpe(*std::move(config));
     ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
     tokenizer_ = *std::move(tokenizer);
-    template_source_ = (*file)->GetString("tokenizer.chat_template").value_or("");
   }
 
   // Ranges ascend, lie inside the text, and give the token back.
@@ -65,7 +63,6 @@ class SmolLm2GoldenTest : public testing::Test {
   std::filesystem::path folder_;
   json golden_;
   std::unique_ptr<Tokenizer> tokenizer_;
-  std::string template_source_;
 };
 
 TEST_F(SmolLm2GoldenTest, EncodesAndDecodesEveryString) {
@@ -106,21 +103,6 @@ TEST_F(SmolLm2GoldenTest, StreamsOnlyWholeCharacters) {
           << c["bytes_hex"] << " at " << i;
     }
     EXPECT_EQ(decoder->Finish(), c["final"].get<std::string>()) << c["bytes_hex"];
-  }
-}
-
-TEST_F(SmolLm2GoldenTest, RendersEveryChat) {
-  Open("chat.json");
-  if (!tokenizer_) return;
-  auto chat = RecogniseChatTemplate(template_source_);
-  ASSERT_TRUE(chat.ok()) << chat.status();
-  EXPECT_TRUE(RecogniseChatTemplate(golden_["template"].get<std::string>()).ok());
-  for (const json& c : golden_["cases"]) {
-    std::vector<ChatMessage> messages;
-    for (const json& m : c["messages"]) messages.push_back({m["role"], m["content"]});
-    const std::string text = (*chat)->Render(messages, c["add_generation_prompt"]);
-    EXPECT_EQ(text, c["text"].get<std::string>());
-    EXPECT_EQ(tokenizer_->Encode(text, true).ids, c["ids"].get<std::vector<int32_t>>());
   }
 }
 
