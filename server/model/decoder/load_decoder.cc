@@ -56,8 +56,8 @@ absl::StatusOr<DecoderFiles> OpenFolder(const ModelLoadOptions& options) {
   const std::string config_path = folder / "config.json";
   const std::string tokenizer_path = folder / "tokenizer.json";
   LECTERN_ASSIGN_OR_RETURN(const std::string config_json, ReadTextFile(config_path));
-  LECTERN_ASSIGN_OR_RETURN(files.config,
-                           ReadDecoderConfigJson(config_json, config_path, options.settings.context_length));
+  LECTERN_ASSIGN_OR_RETURN(files.config, ReadDecoderConfigJson(config_json, config_path,
+                                                               options.settings.context_length));
   LECTERN_ASSIGN_OR_RETURN(const std::string tokenizer_json, ReadTextFile(tokenizer_path));
   LECTERN_ASSIGN_OR_RETURN(files.vocabulary,
                            ParseTokenizerJson(tokenizer_json, tokenizer_path, files.config.eos));
@@ -110,8 +110,8 @@ absl::StatusOr<std::shared_ptr<const Model>> Load(const ModelLoadOptions& option
   LECTERN_ASSIGN_OR_RETURN(
       auto weights, DecoderWeights::Load(config, std::move(files.source), std::move(files.tensors),
                                          form, others));
-  const ModelPrompt prompt =
-      ChooseModelPrompt(files.chat, options.settings.prompt_format, *tokenizer, config.bos, config.end_ids);
+  const ModelPrompt prompt = ChooseModelPrompt(files.chat, options.settings.prompt_format,
+                                               *tokenizer, config.bos, config.end_ids);
   DescribePrompt(prompt, info);
   kernels::ExecutionContext execution;
   execution.num_threads = options.threads;

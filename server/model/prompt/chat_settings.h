@@ -1,4 +1,4 @@
-// What the files of a model say about its turns: chat template, begin and end of sequence.
+// Reads what the files of a model say about its turns: chat template, begin and end of sequence.
 #pragma once
 
 #include <cstdint>
@@ -31,7 +31,7 @@ absl::StatusOr<ChatSettings> ReadChatSettings(const std::filesystem::path& folde
                                               int64_t vocabulary);
 
 // A GGUF file: tokenizer.chat_template; tokenizer.ggml.bos_token_id, eos_token_id, eot_token_id and
-// eom_token_id. The same errors.
+// eom_token_id. Errors are as above.
 absl::StatusOr<ChatSettings> ReadChatSettings(const GgufFile& file, int64_t vocabulary);
 
 }  // namespace lectern

@@ -13,7 +13,7 @@ namespace lectern {
 
 // The template's text in one spelling: comments removed, code without white space, `x['content']`
 // as x.content, each string literal with its escapes decoded and neighbours that are added joined.
-// A literal, and text outside tags, stands between two characters U+001E.
+// A literal, and text outside tags, is enclosed in two characters U+001E.
 std::string TemplateText(std::string_view jinja);
 
 // The format of a template, nullopt if it is unknown. `bos` is true if the template writes

@@ -18,19 +18,6 @@ constexpr std::string_view kEndTexts[] = {
     "<eos>",         "<EOT>",           "_<EOT>",     "<｜end▁of▁sentence｜>",
 };
 
-// The id of a token with exactly this text; -1 if there is none.
-int32_t TokenOf(const Tokenizer& tokenizer, std::string_view text) {
-  if (text.empty()) return -1;
-  const Encoding encoding = tokenizer.Encode(text, /*parse_special=*/true);
-  int32_t id = -1;
-  for (size_t i = 0; i < encoding.ids.size(); ++i) {
-    if (encoding.begin[i] == encoding.end[i]) continue;  // of no text: begin of sequence
-    if (id >= 0) return -1;
-    id = encoding.ids[i];
-  }
-  return id;
-}
-
 void ChooseFormat(const ChatSettings& settings, const std::optional<PromptFormat>& chosen,
                   const Tokenizer& tokenizer, ModelPrompt& prompt) {
   if (chosen) {
@@ -49,7 +36,7 @@ void ChooseFormat(const ChatSettings& settings, const std::optional<PromptFormat
     return;
   }
   prompt.guessed = true;
-  const bool chatml = TokenOf(tokenizer, "<|im_start|>") >= 0;
+  const bool chatml = tokenizer.FindToken("<|im_start|>") >= 0;
   prompt.format = chatml ? *FindPromptFormat("chatml") : CompletionFormat();
   prompt.reason = absl::StrCat("the template in ", settings.template_source, " is not known, and ",
                                chatml ? "<|im_start|> is a token" : "<|im_start|> is no token");
@@ -74,27 +61,25 @@ ModelPrompt ChooseModelPrompt(const ChatSettings& settings,
   };
   for (const int32_t id : config_end_ids) add(id);
   for (const int32_t id : settings.end_ids) add(id);
-  add(TokenOf(tokenizer, settings.eos_token));
+  add(tokenizer.FindToken(settings.eos_token));
   prompt.end_of_sequence = !settings.eos_token.empty()
                                ? settings.eos_token
                                : TextOf(tokenizer, ends.empty() ? -1 : ends[0]);
   if (settings.end_tokens_by_text) {
-    for (const std::string_view text : kEndTexts) add(TokenOf(tokenizer, text));
+    for (const std::string_view text : kEndTexts) add(tokenizer.FindToken(text));
   }
   const std::string end_of_turn =
       absl::StrReplaceAll(prompt.format.end_of_turn, {{"{eos}", prompt.end_of_sequence}});
-  const int32_t turn = TokenOf(tokenizer, end_of_turn);
-  if (turn >= 0) {
-    add(turn);
-  } else {
-    prompt.end_text = end_of_turn;
-  }
+  const int32_t turn = tokenizer.FindToken(end_of_turn);
+  add(turn);
+  // The text of an ordinary token may also be written as several others.
+  if (turn < 0 || !tokenizer.IsSpecial(turn)) prompt.end_text = end_of_turn;
   std::ranges::sort(ends);
   ends.erase(std::unique(ends.begin(), ends.end()), ends.end());
 
-  const bool tokenizer_adds = !tokenizer.Encode("", /*parse_special=*/false).ids.empty();
-  if (prompt.format.bos || tokenizer_adds) {
-    prompt.bos = TokenOf(tokenizer, settings.bos_token);
+  if (prompt.format.bos || tokenizer.adds_bos()) {
+    prompt.bos = tokenizer.bos_id();
+    if (prompt.bos < 0) prompt.bos = tokenizer.FindToken(settings.bos_token);
     if (prompt.bos < 0) prompt.bos = settings.bos_id;
     if (prompt.bos < 0) prompt.bos = config_bos;
   }

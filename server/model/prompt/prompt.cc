@@ -28,7 +28,7 @@ class PartEncoder {
     const Encoding found = tokenizer_.Encode(part.text, /*parse_special=*/true);
     size_t done = 0;
     for (size_t i = 0; i < found.ids.size(); ++i) {
-      if (!tokenizer_.IsSpecial(found.ids[i]) || found.end[i] == found.begin[i]) continue;
+      if (!tokenizer_.IsSpecial(found.ids[i])) continue;
       run_ += part.text.substr(done, found.begin[i] - done);
       FinishRun();
       Emit(found.ids[i], 0, found.end[i] - found.begin[i]);
@@ -49,9 +49,8 @@ class PartEncoder {
       const Encoding encoded = tokenizer_.Encode(run_, /*parse_special=*/false);
       bool head = true;
       for (size_t i = 0; i < encoded.ids.size(); ++i) {
-        const bool empty = encoded.begin[i] == encoded.end[i];
-        head = head && empty;
-        if (head && (continues_ || tokenizer_.IsSpecial(encoded.ids[i]))) continue;
+        head = head && encoded.begin[i] == encoded.end[i];
+        if (head && continues_) continue;
         Emit(encoded.ids[i], encoded.begin[i], encoded.end[i]);
       }
       base_ += run_.size();

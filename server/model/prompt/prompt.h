@@ -27,8 +27,8 @@ struct PromptPart {
 
 // Tokenises parts as one text, so that ordinary text merges across their borders as it would if the
 // prompt were written by hand. Byte ranges are those of the concatenated text. Begin of sequence is
-// not added. With `continues`, the parts follow other text: a word boundary that the tokenizer
-// assumes at the start of a text, and that has a token of its own, is left out.
+// not added. With `continues`, the parts follow other text: the token of a word boundary that the
+// tokenizer assumes at the start of a text is left out.
 Encoding EncodeParts(const Tokenizer& tokenizer, std::span<const PromptPart> parts,
                      bool continues = false);
 

@@ -15,9 +15,9 @@ PromptFrame FrameOf(const PromptFormat& format, std::optional<std::string_view> 
   };
   std::string message;
   if (system) {
-    message = absl::StrCat(own(format.system_begin),
-                           absl::string_view(system->data(), system->size()),
-                           own(format.system_end));
+    message =
+        absl::StrCat(own(format.system_begin), absl::string_view(system->data(), system->size()),
+                     own(format.system_end));
   }
   PromptFrame frame;
   if (!system) {

@@ -4,6 +4,8 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <fstream>
+
 namespace lectern {
 namespace {
 
@@ -50,6 +52,12 @@ TEST(OptionsTest, EveryBadFlagIsNamedInOneLine) {
       {"--no_evidence_threshold=2", "--no_evidence_threshold"},
       {"--log_level=loud", "--log_level"},
       {"--model=m=/again", "--model"},
+      {"--prompt_format=m=odd", "--prompt_format"},
+      {"--prompt_format=chatml", "--prompt_format"},
+      {"--prompt_format=x=chatml", "no --model"},
+      {"--context_length=m=0", "--context_length"},
+      {"--context_length=m=9999999999", "--context_length"},
+      {"--context_length=x=8", "no --model"},
       {"--queue_capacity=", "--queue_capacity"},
       {"positional", "positional"},
       {"--default_max_new_tokens=5000", "--default_max_new_tokens"}};
@@ -84,6 +92,31 @@ TEST(OptionsTest, SettingsOfOneModel) {
   EXPECT_THAT(ErrorOf({"--no_answer=m=1", "--no_answer=m=2"}), HasSubstr("'m' twice"));
   EXPECT_THAT(ErrorOf({"--no_answer=x=1"}), HasSubstr("--no_answer=x=...: no --model"));
   EXPECT_THAT(ErrorOf({"--lower_case=m=yes"}), HasSubstr("true and false are allowed"));
+}
+
+TEST(OptionsTest, PromptFormatsAndContextLengths) {
+  const std::string file = testing::TempDir() + "/format.json";
+  std::ofstream(file) << R"({"user_begin": "U:", "answer_begin": "A:"})";
+  const auto options =
+      ParseOptions({"--model=a=/a", "--model=b=/b", "--model=c=/c", "--prompt_format=a=gemma",
+                    "--prompt_format=b=" + file, "--context_length=b=4096"});
+  ASSERT_TRUE(options.ok()) << options.status();
+  const ModelSettings& a = options->settings.at("a");
+  EXPECT_EQ(a.prompt_format->name, "gemma");
+  EXPECT_EQ(a.context_length, 0);
+  const ModelSettings& b = options->settings.at("b");
+  EXPECT_EQ(b.prompt_format->user_begin, "U:");
+  EXPECT_EQ(b.context_length, 4096);
+  EXPECT_FALSE(options->settings.contains("c"));
+}
+
+TEST(OptionsTest, AnUnknownPromptFormatListsTheKnownOnes) {
+  const std::string error = ErrorOf({"--prompt_format=m=lama3"});
+  EXPECT_THAT(error, HasSubstr("'lama3'"));
+  for (const char* name : {"llama3", "chatml", "mistral-v7-tekken", "completion"}) {
+    EXPECT_THAT(error, HasSubstr(name));
+  }
+  EXPECT_THAT(ErrorOf({"--prompt_format=m=gemma", "--prompt_format=m=phi3"}), HasSubstr("twice"));
 }
 
 TEST(OptionsTest, TlsFlagsNeedEachOther) {

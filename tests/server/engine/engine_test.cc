@@ -169,6 +169,43 @@ TEST_F(EngineTest, StopsBeforeAStopStringAcrossDeltas) {
   EXPECT_EQ(joined, answer.text) << "nothing of a stop string is ever streamed";
 }
 
+TEST_F(EngineTest, EndsAtEachOfTheModelsEndTokens) {
+  const std::vector<int32_t> ends = {FakeTokenizer::kEos, FakeTokenizer::kPrefix, 'Z'};
+  for (const int32_t end : ends) {
+    model_options_.end_ids = {'Z', FakeTokenizer::kEos, FakeTokenizer::kPrefix};
+    model_options_.end_id = end;
+    model_options_.answer = [](auto&, auto&) { return "It is."; };
+    Start();
+    const Answer answer = Ask({.inline_text = "x", .question = "Q?", .max_new_tokens = 20});
+    EXPECT_EQ(answer.finish_reason, FinishReason::kStop) << end;
+    EXPECT_EQ(answer.text, "It is.") << end;
+    TearDown();
+    engine_.reset();
+  }
+}
+
+TEST_F(EngineTest, GoesOnAfterOtherTokens) {
+  model_options_.end_ids = {FakeTokenizer::kPrefix};
+  model_options_.answer = [](auto&, auto&) { return "It is."; };
+  Start();  // the model writes kEos, which is not one of its end tokens
+  const Answer answer = Ask({.inline_text = "x", .question = "Q?", .max_new_tokens = 20});
+  EXPECT_EQ(answer.finish_reason, FinishReason::kLength);
+}
+
+TEST_F(EngineTest, EndsBeforeTheModelsEndText) {
+  model_options_.answer = [](auto&, auto&) { return "It is.<|user|>And now?"; };
+  model_options_.end_text = "<|user|>";
+  Start();
+  const Running running = StartAsk({.inline_text = "x", .question = "Q?", .stop = {"now"}});
+  const Answer& answer = running.sink->TheAnswer();
+  EXPECT_EQ(answer.text, "It is.");
+  EXPECT_EQ(answer.finish_reason, FinishReason::kStop);
+  EXPECT_EQ(answer.stop_string, "") << "no stop string of the request was found";
+  std::string joined;
+  for (const std::string& delta : running.sink->deltas) joined += delta;
+  EXPECT_EQ(joined, answer.text);
+}
+
 TEST_F(EngineTest, StreamsWholeCharacters) {
   model_options_.answer = [](auto&, auto&) { return "\xc3\xa4 \xe2\x82\xac \xf0\x9f\x98\x80!"; };
   Start();

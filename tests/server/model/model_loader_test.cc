@@ -10,6 +10,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "server/model/prompt/prompt_format.h"
 #include "tests/testing/golden.h"
 
 namespace lectern::test {
@@ -145,9 +146,25 @@ TEST_F(ModelLoaderTest, UnknownArchitecture) {
   ExpectError(absl::StatusCode::kUnimplemented, "amba");
 }
 
-TEST_F(ModelLoaderTest, UnknownChatTemplate) {
-  Write(folder_ / "tokenizer_config.json", R"({"chat_template": "{{ bos }}[INST] odd"})");
-  ExpectError(absl::StatusCode::kUnimplemented, "[INST] odd");
+TEST_F(ModelLoaderTest, AnUnknownChatTemplateIsGuessed) {
+  Write(folder_ / "tokenizer_config.json", R"({"chat_template": "{{ '[ODD]' }}"})");
+  const auto model = Load(folder_);
+  ASSERT_TRUE(model.ok()) << model.status();
+  const ModelInfo& info = (*model)->info();
+  EXPECT_EQ(info.prompt_format, "completion");
+  EXPECT_TRUE(info.prompt_format_guessed);
+  EXPECT_THAT(info.prompt_format_reason, testing::HasSubstr("tokenizer_config.json"));
+}
+
+TEST_F(ModelLoaderTest, AFormatThatIsSetWins) {
+  Write(folder_ / "tokenizer_config.json", R"({"chat_template": "{{ '[ODD]' }}"})");
+  const auto model = LoadModel({.name = "tiny",
+                                .path = folder_,
+                                .threads = 1,
+                                .settings = {.prompt_format = *FindPromptFormat("zephyr")}});
+  ASSERT_TRUE(model.ok()) << model.status();
+  EXPECT_EQ((*model)->info().prompt_format, "zephyr");
+  EXPECT_FALSE((*model)->info().prompt_format_guessed);
 }
 
 TEST_F(ModelLoaderTest, ShapesThatDisagree) {

@@ -20,8 +20,8 @@ std::shared_ptr<const Model> Load(const DecoderFile& file, Numerics numerics) {
   auto model = LoadModel({.name = file.name,
                           .path = file.path,
                           .numerics = numerics,
-                          .context_length = file.context_length,
-                          .threads = 1});
+                          .threads = 1,
+                          .settings = {.context_length = file.context_length}});
   EXPECT_TRUE(model.ok()) << model.status();
   return model.ok() ? *model : nullptr;
 }

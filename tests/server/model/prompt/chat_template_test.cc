@@ -21,8 +21,12 @@ constexpr char kTurns[] =
     "'<|im_end|>\\n' }}{% endfor %}";
 
 TEST(TemplateTextTest, DecodesLiteralsAndJoinsThem) {
-  EXPECT_EQ(TemplateText("{{ 'a\\n' + \"b'\" ~ '\\'c' }}"), " \x1e" "a\nb''c\x1e");
-  EXPECT_EQ(TemplateText("{{ x + 'a' + y }}"), " x+\x1e" "a\x1e+y");
+  EXPECT_EQ(TemplateText("{{ 'a\\n' + \"b'\" ~ '\\'c' }}"),
+            " \x1e"
+            "a\nb''c\x1e");
+  EXPECT_EQ(TemplateText("{{ x + 'a' + y }}"),
+            " x+\x1e"
+            "a\x1e+y");
 }
 
 TEST(TemplateTextTest, AttributesHaveOneSpelling) {
