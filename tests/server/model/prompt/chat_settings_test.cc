@@ -1,4 +1,4 @@
-// What folders and GGUF files say about turns: where it is read from, and damaged files.
+// Reads chat settings of folders, and refuses damaged files.
 #include "server/model/prompt/chat_settings.h"
 
 #include <gmock/gmock.h>

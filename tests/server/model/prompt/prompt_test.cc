@@ -35,7 +35,7 @@ int32_t IdOf(const Tokenizer& tokenizer, std::string_view text) {
   return tokenizer.Encode(text, true).ids.at(0);
 }
 
-TEST(FrameOfTest, SystemMessageStandsWhereTheFormatPutsIt) {
+TEST(FrameOfTest, PutsTheSystemMessageInItsPlace) {
   PromptFormat format{.system_begin = "<s>",
                       .system_end = "</s>",
                       .user_begin = "<u>",
