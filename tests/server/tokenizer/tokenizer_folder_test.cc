@@ -92,6 +92,13 @@ TEST(TokenizerFolderTest, FairseqIds) {
   test::ExpectRefused(LoadTokenizerFolder(folder.path(), -1).status(),
                       absl::StatusCode::kUnimplemented, folder.path("sentencepiece.bpe.model"),
                       "'pieces'", "do not begin with <unk>, <s>, </s>");
+  std::mt19937 random(20261203);
+  for (int i = 0; i < 2000; ++i) {
+    auto config = ParseFairseqSpieceModel(test::Damage(pieces, random, pieces.size()), "damaged");
+    ASSERT_TRUE(test::IsOkOrRefused(config.status())) << "iteration " << i << config.status();
+    if (!config.ok()) continue;
+    ASSERT_TRUE(test::IsOkOrRefused(NewUnigram(*std::move(config)).status())) << "iteration " << i;
+  }
 }
 
 TEST(TokenizerFolderTest, VocabJsonAndMerges) {

@@ -2,16 +2,13 @@
 // weights in several files, a separate head or one tied to the embedding table.
 #include <gtest/gtest.h>
 
-#include <cstring>
 #include <filesystem>
-#include <fstream>
-#include <map>
 #include <nlohmann/json.hpp>
-#include <sstream>
 
 #include "server/model/loading/model_loader.h"
 #include "tests/server/model/sequence.h"
 #include "tests/testing/golden.h"
+#include "tests/testing/safetensors_file.h"
 #include "tests/testing/temporary_folder.h"
 
 namespace lectern::test {
@@ -19,45 +16,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using nlohmann::json;
-
-std::string Contents(const fs::path& file) {
-  std::stringstream contents;
-  contents << std::ifstream(file, std::ios::binary).rdbuf();
-  return contents.str();
-}
-
-void Write(const fs::path& file, const std::string& contents) {
-  std::ofstream(file, std::ios::binary) << contents;
-}
-
-// A safetensors file: what its header says of each tensor, and the tensor's bytes.
-std::map<std::string, std::pair<json, std::string>> ReadTensors(const fs::path& file) {
-  const std::string bytes = Contents(file);
-  uint64_t header_bytes = 0;
-  std::memcpy(&header_bytes, bytes.data(), sizeof(header_bytes));
-  const json header = json::parse(bytes.substr(8, header_bytes));
-  std::map<std::string, std::pair<json, std::string>> tensors;
-  for (const auto& [name, tensor] : header.items()) {
-    if (name == "__metadata__") continue;
-    const uint64_t begin = tensor["data_offsets"][0], end = tensor["data_offsets"][1];
-    tensors[name] = {tensor, bytes.substr(8 + header_bytes + begin, end - begin)};
-  }
-  return tensors;
-}
-
-void WriteTensors(const fs::path& file,
-                  const std::map<std::string, std::pair<json, std::string>>& tensors) {
-  json header;
-  std::string data;
-  for (const auto& [name, tensor] : tensors) {
-    header[name] = tensor.first;
-    header[name]["data_offsets"] = {data.size(), data.size() + tensor.second.size()};
-    data += tensor.second;
-  }
-  const std::string text = header.dump();
-  const uint64_t size = text.size();
-  Write(file, std::string(reinterpret_cast<const char*>(&size), sizeof(size)) + text + data);
-}
 
 std::shared_ptr<const Model> Load(const fs::path& folder) {
   auto model = LoadModel({.name = "t5", .path = folder.string(), .threads = 2});
@@ -94,7 +52,7 @@ TEST(T5FolderTest, WeightsInSeveralFiles) {
     const fs::path whole = FixtureDir() / "t5_tiny" / version;
     const TemporaryFolder folder;
     CopyWithoutWeights(whole, folder.path());
-    std::map<std::string, std::pair<json, std::string>> shards[2];
+    TensorMap shards[2];
     json index;
     size_t number = 0;
     for (const auto& [name, tensor] : ReadTensors(whole / "model.safetensors")) {
@@ -105,7 +63,7 @@ TEST(T5FolderTest, WeightsInSeveralFiles) {
     }
     WriteTensors(folder.path() + "/model-00001-of-00002.safetensors", shards[0]);
     WriteTensors(folder.path() + "/model-00002-of-00002.safetensors", shards[1]);
-    Write(folder.path() + "/model.safetensors.index.json", index.dump());
+    WriteFile(folder.path() + "/model.safetensors.index.json", index.dump());
     const auto one = Load(whole), two = Load(folder.path());
     ASSERT_TRUE(one != nullptr && two != nullptr);
     EXPECT_EQ(two->info().parameters, one->info().parameters);
