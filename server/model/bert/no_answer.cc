@@ -43,7 +43,7 @@ std::optional<double> NoAnswerThreshold(const ModelSettings& settings, const std
                                         std::string_view trained_from) {
   if (settings.no_answer) return settings.no_answer->threshold;
   std::vector<std::string> names = NamesOf(path);
-  names.emplace_back(trained_from);
+  names.push_back(std::filesystem::path(trained_from).filename());
   bool squad1 = false;
   for (const std::string& name : names) {
     const Named named = NamedBy(name);

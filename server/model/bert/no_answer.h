@@ -15,9 +15,10 @@ namespace lectern {
 // 0 or unset. `trained_from` is config.json's _name_or_path, which may be empty.
 //
 // The names are the folder's, that of the hub's cache above a snapshot ("models--ORG--NAME"), and
-// `trained_from`. If one of them contains "squad2" (also "squad-v2", "squad_2.0" and the like), or
-// none contains "squad", the threshold is 0, as in SQuAD 2's evaluation. If one contains "squad"
-// without a 2, the reader saw only questions that have an answer: it always answers with a span.
+// the last part of `trained_from`. If one of them contains "squad2" (also "squad-v2", "squad_2.0"
+// and the like), or none contains "squad", the threshold is 0, as in SQuAD 2's evaluation. If one
+// contains "squad" without a 2, the reader saw only questions that have an answer: it always
+// answers with a span.
 std::optional<double> NoAnswerThreshold(const ModelSettings& settings, const std::string& path,
                                         std::string_view trained_from);
 

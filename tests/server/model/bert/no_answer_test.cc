@@ -34,6 +34,7 @@ TEST(NoAnswerTest, SnapshotsOfTheHubHaveTheirModelsName) {
 TEST(NoAnswerTest, TheConfigurationMayNameTheModel) {
   EXPECT_EQ(Of("reader", "distilbert-base-uncased-distilled-squad"), std::nullopt);
   EXPECT_EQ(Of("reader", "deepset/bert-base-cased-squad2"), 0);
+  EXPECT_EQ(Of("reader", "/data/squad/output/checkpoint-500"), 0);
   // Trained on SQuAD 1 first, then on SQuAD 2.
   EXPECT_EQ(Of("reader-squad2", "distilbert-base-uncased-distilled-squad"), 0);
 }
