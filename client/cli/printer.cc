@@ -51,6 +51,13 @@ std::string NoAnswerText(const lectern::v1::ModelInfo& model) {
                          model.no_answer_threshold());
 }
 
+// A line about the prompts of a generative model; empty for other models.
+std::string PromptFormatText(const lectern::v1::ModelInfo& model) {
+  if (model.prompt_format().empty()) return "";
+  return absl::StrFormat("  prompt format: %s (%s)\n", Printable(model.prompt_format()),
+                         Printable(model.prompt_format_reason()));
+}
+
 }  // namespace
 
 std::string ShortTime(const google::protobuf::Duration& duration) {
@@ -132,11 +139,11 @@ std::string ModelText(const lectern::v1::ModelInfo& model) {
   return absl::StrFormat(
       "%s\n  %s, %s parameters, %s %s, computed in %s, %s in memory\n"
       "  context length %s tokens, %d layers, KV cache %s bytes per token\n"
-      "  default attention: %s\n%s",
+      "  default attention: %s\n%s%s",
       Printable(model.name()), model.family(), WithCommas(model.parameters()), model.format(),
       model.quantization(), model.numerics(), MiB(model.weight_bytes()), WithCommas(model.window()),
       model.layers(), WithCommas(model.kv_bytes_per_token()), PolicyText(model.default_policy()),
-      NoAnswerText(model));
+      PromptFormatText(model), NoAnswerText(model));
 }
 
 std::string StateName(lectern::v1::ServerStatus::State state) {

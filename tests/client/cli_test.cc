@@ -213,6 +213,7 @@ TEST_F(CliTest, OtherCommands) {
   EXPECT_EQ(out_, "deleted, 1,234,567 bytes freed\n");
   EXPECT_EQ(Run({"models"}), kExitOk);
   EXPECT_THAT(out_, HasSubstr("  finds no answer above a score difference of 0.5\n"));
+  EXPECT_THAT(out_, HasSubstr("  prompt format: chatml (recognised in FILE)\n"));
   EXPECT_THAT(out_, HasSubstr("small"));
   EXPECT_EQ(Run({"status"}), kExitOk);
   EXPECT_THAT(out_, HasSubstr("SERVING  ready"));

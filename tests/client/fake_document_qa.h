@@ -153,6 +153,8 @@ class FakeDocumentQa final : public lectern::v1::DocumentQA::Service {
     model->set_name("small");
     model->set_kind(lectern::v1::ModelInfo::KIND_EXTRACTIVE);
     model->set_no_answer_threshold(0.5);
+    model->set_prompt_format("chatml");
+    model->set_prompt_format_reason("recognised in FILE");
     return grpc::Status::OK;
   }
 

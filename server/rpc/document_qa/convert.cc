@@ -330,6 +330,8 @@ v1::ModelInfo ToProto(const ModelInfo& model) {
   proto.set_kv_bytes_per_token(model.page_tokens == 0 ? 0 : model.page_bytes / model.page_tokens);
   *proto.mutable_default_policy() = ToProto(model.default_policy);
   proto.set_supports_ffn_top_k(model.ffn_units > 0);
+  proto.set_prompt_format(model.prompt_format);
+  proto.set_prompt_format_reason(model.prompt_format_reason);
   proto.set_supports_sampling(model.kind != ModelKind::kExtractive);
   if (model.no_answer_threshold) proto.set_no_answer_threshold(*model.no_answer_threshold);
   return proto;

@@ -150,6 +150,9 @@ class ModelInfo:
     load_time: float | None
     no_answer_threshold: float | None = field(metadata={"optional": True})
     """A span reader finds no answer above this score difference. None: it always answers."""
+    prompt_format: str
+    """The format in which a generative model is prompted; empty for other models."""
+    prompt_format_reason: str
 
 
 @dataclass(frozen=True, slots=True)
