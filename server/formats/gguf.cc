@@ -186,7 +186,7 @@ class MappedGguf final : public GgufFile {
  public:
   explicit MappedGguf(MappedFile file) : file_(std::move(file)) {}
 
-  absl::Status Parse();
+  absl::Status Parse(const MetadataCheck& check);
 
   const std::string& path() const override { return file_.path(); }
   const TensorView* Find(std::string_view name) const override { return tensors_.Find(name); }
@@ -244,10 +244,11 @@ absl::StatusOr<MappedGguf::Header> MappedGguf::ReadHeader(ByteReader& reader) co
   return header;
 }
 
-absl::Status MappedGguf::Parse() {
+absl::Status MappedGguf::Parse(const MetadataCheck& check) {
   ByteReader reader(file_.bytes());
   LECTERN_ASSIGN_OR_RETURN(const Header header, ReadHeader(reader));
   LECTERN_ASSIGN_OR_RETURN(metadata_, ReadGgufMetadata(reader, header.keys, path()));
+  if (check) LECTERN_RETURN_IF_ERROR(check(*this));
   LECTERN_ASSIGN_OR_RETURN(const uint64_t alignment, ReadAlignment(metadata_, path()));
   std::vector<TensorInfo> tensors;
   for (uint64_t i = 0; i < header.tensors; ++i) {
@@ -300,10 +301,11 @@ absl::StatusOr<std::string> MappedGguf::GetString(const std::string& key) const 
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<GgufFile>> GgufFile::Open(const std::string& path) {
+absl::StatusOr<std::unique_ptr<GgufFile>> GgufFile::Open(const std::string& path,
+                                                         const MetadataCheck& check) {
   LECTERN_ASSIGN_OR_RETURN(MappedFile mapped, MappedFile::Open(path));
   auto file = std::make_unique<MappedGguf>(std::move(mapped));
-  LECTERN_RETURN_IF_ERROR(file->Parse());
+  LECTERN_RETURN_IF_ERROR(file->Parse(check));
   return file;
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -25,10 +26,15 @@ struct GgufValue {
 // Immutable, thread-safe.
 class GgufFile : public TensorSource {
  public:
+  // Looks at the metadata of a file whose tensors have not been read yet. An error ends Open.
+  using MetadataCheck = std::function<absl::Status(const GgufFile& file)>;
+
   // NOT_FOUND for a missing file; INVALID_ARGUMENT naming file, key or tensor, and reason
   // otherwise. Never crashes and never allocates more than a small multiple of the bytes actually
-  // present.
-  static absl::StatusOr<std::unique_ptr<GgufFile>> Open(const std::string& path);
+  // present. `check` comes before the tensors, so that a file that is of no use is refused for that
+  // reason rather than for the type of one of its tensors.
+  static absl::StatusOr<std::unique_ptr<GgufFile>> Open(const std::string& path,
+                                                        const MetadataCheck& check = nullptr);
 
   virtual const std::map<std::string, GgufValue>& metadata() const = 0;
 

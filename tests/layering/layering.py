@@ -104,6 +104,9 @@ INCLUDES = [
     ('server/model/layers/', ('server/model/layers/', 'server/model/device/',
                               'server/model/f32_product/', 'server/formats/', 'base/', 'kernels/')
      + MODEL_ROOT),
+    ('server/model/decoder/families/', ('server/model/decoder/families/',
+                                        'server/model/decoder/decoder_config.h',
+                                        'server/formats/', 'base/', 'kernels/ffn/ffn_activation.h')),
     ('server/model/decoder/', ('server/model/decoder/',) + FAMILY),
     ('server/model/t5/', ('server/model/t5/',) + FAMILY),
     ('server/model/bert/', ('server/model/bert/',) + FAMILY),

@@ -65,6 +65,8 @@ class IncludesTest(unittest.TestCase):
         for path, header in (('server/engine/a.h', 'ATen/core/Tensor.h'),
                              ('server/engine/a.cc', 'lectern/v1/ask.pb.h'),
                              ('server/engine/a.cc', 'server/model/decoder/decoder_model.h'),
+                             ('server/model/decoder/families/a.cc',
+                              'server/model/decoder/decoder_weights.h'),
                              ('server/model/a.cc', 'grpcpp/server.h'),
                              ('server/model/a.cc', 'server/engine/engine.h'),
                              ('server/tokenizer/a.cc', 'torch/torch.h'),

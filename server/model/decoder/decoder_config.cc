@@ -62,7 +62,7 @@ absl::Status FinishDecoderConfig(std::string_view file, int64_t context_length,
   return absl::OkStatus();
 }
 
-absl::Status CheckArchitecture(const GgufFile& file) {
+absl::Status CheckDecoderArchitecture(const GgufFile& file) {
   constexpr char kKey[] = "general.architecture";
   LECTERN_ASSIGN_OR_RETURN(const std::string architecture, file.GetString(kKey));
   if (FindFamilyByArchitecture(architecture) != nullptr) return absl::OkStatus();
@@ -73,7 +73,7 @@ absl::Status CheckArchitecture(const GgufFile& file) {
 }
 
 absl::StatusOr<DecoderConfig> ReadDecoderConfig(const GgufFile& file, int64_t context_length) {
-  LECTERN_RETURN_IF_ERROR(CheckArchitecture(file));
+  LECTERN_RETURN_IF_ERROR(CheckDecoderArchitecture(file));
   LECTERN_ASSIGN_OR_RETURN(const std::string architecture, file.GetString("general.architecture"));
   const GgufSettings settings(file, architecture, context_length);
   DecoderConfig config;

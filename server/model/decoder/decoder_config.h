@@ -12,6 +12,7 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "kernels/ffn/ffn_activation.h"
 #include "server/formats/gguf.h"
@@ -102,6 +103,10 @@ struct DecoderConfig {
   std::vector<int32_t> end_ids;  // every id that the configuration says ends an answer
   std::string chat_template;     // Jinja source; empty in config.json, which does not carry it
 };
+
+// UNIMPLEMENTED naming the supported ones unless general.architecture is that of a decoder. Reads
+// metadata alone, so it can be GgufFile::Open's check.
+absl::Status CheckDecoderArchitecture(const GgufFile& file);
 
 // INVALID_ARGUMENT naming file and key for a value that is absent, of another type or out of range,
 // and naming both numbers if `context_length` is not from 1 to the model's own (0: the model's

@@ -39,7 +39,8 @@ absl::StatusOr<DecoderFiles> OpenGguf(const ModelLoadOptions& options) {
   DecoderFiles files;
   files.format = "gguf";
   files.hashed_files = {options.path};
-  LECTERN_ASSIGN_OR_RETURN(std::unique_ptr<GgufFile> file, GgufFile::Open(options.path));
+  LECTERN_ASSIGN_OR_RETURN(std::unique_ptr<GgufFile> file,
+                           GgufFile::Open(options.path, CheckDecoderArchitecture));
   LECTERN_ASSIGN_OR_RETURN(files.config, ReadDecoderConfig(*file, options.settings.context_length));
   LECTERN_ASSIGN_OR_RETURN(files.vocabulary, ReadGgufTokenizer(*file));
   LECTERN_ASSIGN_OR_RETURN(files.chat, ReadChatSettings(*file, files.config.vocab));
@@ -80,14 +81,6 @@ Numerics ResolveNumerics(const ModelLoadOptions& options, const DecoderTensors& 
   return blocks ? Numerics::kBlocks : Numerics::kInt8Rotated;
 }
 
-absl::StatusOr<std::unique_ptr<Tokenizer>> MakeTokenizer(const ModelLoadOptions& options,
-                                                         const DecoderConfig& config,
-                                                         ByteLevelBpeConfig& vocabulary) {
-  LECTERN_ASSIGN_OR_RETURN(auto tokenizer, NewByteLevelBpe(std::move(vocabulary)));
-  LECTERN_RETURN_IF_ERROR(CheckVocabulary(options, *tokenizer, config.vocab));
-  return tokenizer;
-}
-
 absl::StatusOr<std::shared_ptr<const Model>> Load(const ModelLoadOptions& options,
                                                   DecoderFiles files) {
   const DecoderConfig& config = files.config;
@@ -104,7 +97,7 @@ absl::StatusOr<std::shared_ptr<const Model>> Load(const ModelLoadOptions& option
         return absl::OkStatus();
       },
       [&]() -> absl::Status {
-        LECTERN_ASSIGN_OR_RETURN(tokenizer, MakeTokenizer(options, config, files.vocabulary));
+        LECTERN_ASSIGN_OR_RETURN(tokenizer, NewByteLevelBpe(std::move(files.vocabulary)));
         return absl::OkStatus();
       }};
   LECTERN_ASSIGN_OR_RETURN(

@@ -1,17 +1,22 @@
 #include "server/model/loading/model_loader.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <new>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "base/error_details.h"
 #include "base/status_macros.h"
 #include "server/formats/config_reader.h"
+#include "server/formats/file_error.h"
 #include "server/formats/strict_json.h"
 #include "server/model/bert/bert_family.h"
 #include "server/model/bert/load_bert.h"
+#include "server/model/decoder/families/decoder_family.h"
 #include "server/model/decoder/load_decoder.h"
 #include "server/model/model_files.h"
 #include "server/model/t5/load_t5.h"
@@ -20,6 +25,8 @@ namespace lectern {
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr char kT5[] = "t5";
 
 absl::Status CheckOptions(const ModelLoadOptions& options) {
   const auto bad = [](const char* field, std::string description) {
@@ -46,14 +53,34 @@ absl::StatusOr<std::string> ModelTypeOf(const fs::path& folder) {
   return ConfigReader(json, path).Text("model_type");
 }
 
-// Refuses settings that the family does not have. `is_reader`: of span readers.
-absl::Status CheckSettings(const ModelLoadOptions& options, bool is_reader, bool is_t5) {
+bool IsDecoder(std::string_view type) { return FindFamilyByModelType(type) != nullptr; }
+
+// UNIMPLEMENTED naming every model_type that can be loaded, unless `type` is one of them.
+absl::Status CheckModelType(const fs::path& folder, const std::string& type) {
+  if (type == kT5 || FindBertFamily(type) != nullptr || IsDecoder(type)) return absl::OkStatus();
+  std::vector<std::string> supported = DecoderModelTypes();
+  for (const BertFamily& family : BertFamilies()) supported.emplace_back(family.model_type);
+  supported.emplace_back(kT5);
+  std::sort(supported.begin(), supported.end());
+  const std::string file = folder / "config.json";
+  return UnsupportedFile({.file = file, .kind = "key", .name = "model_type"},
+                         absl::StrCat("'", Printable(type), "' is not supported; supported are ",
+                                      absl::StrJoin(supported, ", ")));
+}
+
+// Refuses settings that the family does not have. `type` is a supported model_type; every GGUF
+// file is of a decoder, as is "llama".
+absl::Status CheckSettings(const ModelLoadOptions& options, std::string_view type) {
   const auto refuse = [&options](const char* flag, const char* family) {
     return absl::InvalidArgumentError(absl::StrCat(options.path, ": --", flag, "=", options.name,
                                                    "=...: the model is no ", family));
   };
+  const bool is_reader = FindBertFamily(type) != nullptr, is_t5 = type == kT5;
   if (options.settings.no_answer && !is_reader) return refuse("no_answer", "span reader");
   if (options.settings.lower_case && !is_t5) return refuse("lower_case", "T5");
+  if (options.settings.context_length != 0 && !IsDecoder(type)) {
+    return refuse("context_length", "decoder");
+  }
   return absl::OkStatus();
 }
 
@@ -61,7 +88,7 @@ absl::StatusOr<std::shared_ptr<const Model>> Load(const ModelLoadOptions& option
   LECTERN_RETURN_IF_ERROR(CheckOptions(options));
   std::error_code error;
   if (!fs::is_directory(options.path, error)) {
-    LECTERN_RETURN_IF_ERROR(CheckSettings(options, /*is_reader=*/false, /*is_t5=*/false));
+    LECTERN_RETURN_IF_ERROR(CheckSettings(options, "llama"));
     return LoadDecoderGguf(options);
   }
   if (options.numerics == ModelLoadOptions::Numerics::kBlocks) {
@@ -69,11 +96,11 @@ absl::StatusOr<std::shared_ptr<const Model>> Load(const ModelLoadOptions& option
         absl::StrCat(options.path, ": numerics blocks: a folder holds no weights in blocks"));
   }
   LECTERN_ASSIGN_OR_RETURN(const std::string type, ModelTypeOf(options.path));
-  const bool is_reader = FindBertFamily(type) != nullptr, is_t5 = type == "t5";
-  LECTERN_RETURN_IF_ERROR(CheckSettings(options, is_reader, is_t5));
-  if (is_t5) return LoadT5Folder(options);
-  if (is_reader) return LoadBertFolder(options);
-  return LoadDecoderFolder(options);  // refuses other types
+  LECTERN_RETURN_IF_ERROR(CheckModelType(options.path, type));
+  LECTERN_RETURN_IF_ERROR(CheckSettings(options, type));
+  if (type == kT5) return LoadT5Folder(options);
+  if (FindBertFamily(type) != nullptr) return LoadBertFolder(options);
+  return LoadDecoderFolder(options);
 }
 
 }  // namespace

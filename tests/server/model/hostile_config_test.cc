@@ -1,11 +1,14 @@
-// config.json damaged in one place each.
+// Configurations, as config.json and as GGUF metadata, damaged in one place each.
 #include <gtest/gtest.h>
+
+#include <cmath>
 
 #include <tuple>
 
 #include "server/formats/format_limits.h"
 #include "server/model/bert/bert_config.h"
 #include "server/model/decoder/decoder_config.h"
+#include "server/model/decoder/families/decoder_family.h"
 #include "server/model/t5/t5_config.h"
 #include "tests/server/formats/expect_refused.h"
 #include "tests/server/formats/model_files.h"
@@ -127,6 +130,229 @@ TEST(HostileConfigTest, Values) {
   }
 }
 
+// The guarantees of DecoderConfig.
+void ExpectGuarantees(const DecoderConfig& config) {
+  ASSERT_GT(config.hidden, 0);
+  ASSERT_GT(config.heads, 0);
+  ASSERT_GT(config.kv_heads, 0);
+  ASSERT_EQ(config.heads % config.kv_heads, 0);
+  ASSERT_GT(config.head_dim, 0);
+  ASSERT_EQ(config.head_dim % 2, 0);
+  ASSERT_LE(config.heads * config.head_dim, 1 << 20);
+  ASSERT_TRUE(config.vocab > 0 && config.vocab <= 1 << 22);
+  ASSERT_TRUE(config.context_length > 0 && config.context_length <= 1 << 20);
+  ASSERT_EQ(static_cast<int64_t>(config.layer.size()), config.layers);
+  for (const DecoderLayer& layer : config.layer) {
+    ASSERT_TRUE(layer.rope >= -1 && layer.rope < static_cast<int>(config.ropes.size()));
+    ASSERT_TRUE(layer.window >= 0 && layer.window < config.context_length) << layer.window;
+    ASSERT_TRUE(layer.scale > 0 && std::isfinite(layer.scale)) << layer.scale;
+    ASSERT_TRUE(layer.score_cap >= 0 && std::isfinite(layer.score_cap)) << layer.score_cap;
+  }
+  for (const RopeConfig& rope : config.ropes) {
+    ASSERT_TRUE(rope.factor > 0 && std::isfinite(rope.factor)) << rope.factor;
+    ASSERT_FALSE(rope.inverse_frequencies.empty());
+    ASSERT_LE(static_cast<int64_t>(rope.inverse_frequencies.size()), config.head_dim / 2);
+    for (const double frequency : rope.inverse_frequencies) ASSERT_TRUE(std::isfinite(frequency));
+  }
+  for (const int32_t id : config.end_ids) ASSERT_TRUE(id >= 0 && id < config.vocab) << id;
+  ASSERT_TRUE(config.eos >= -1 && config.eos < config.vocab);
+  ASSERT_TRUE(config.bos >= -1 && config.bos < config.vocab);
+}
+
+// A config.json with every key that a family reads.
+json EveryKey(const std::string& model_type) {
+  json config = json::parse(R"({
+    "hidden_size": 32, "num_hidden_layers": 4, "intermediate_size": 64, "head_dim": 16,
+    "num_attention_heads": 2, "num_key_value_heads": 1, "vocab_size": 8,
+    "max_position_embeddings": 128, "rms_norm_eps": 1e-05, "tie_word_embeddings": true,
+    "bos_token_id": 1, "eos_token_id": [2, 3], "attention_bias": false, "mlp_bias": false,
+    "hidden_act": "silu", "hidden_activation": "gelu_pytorch_tanh", "rope_theta": 10000.0,
+    "rope_local_base_freq": 5000.0, "rope_scaling": null, "rope_parameters": null,
+    "partial_rotary_factor": 1.0, "original_max_position_embeddings": 64,
+    "sliding_window": null, "use_sliding_window": false, "max_window_layers": 2,
+    "sliding_window_pattern": 2, "_sliding_window_pattern": 2, "layer_types": null,
+    "no_rope_layers": null, "no_rope_layer_interval": 4, "query_pre_attn_scalar": 16,
+    "attn_logit_softcapping": null, "final_logit_softcapping": null,
+    "attention_multiplier": 1.0, "embedding_multiplier": 1.0, "residual_multiplier": 1.0,
+    "logits_scaling": 1.0, "quantization_config": null, "num_experts": 0})");
+  config["model_type"] = model_type;
+  if (model_type == "gemma3") config = {{"model_type", model_type}, {"text_config", config}};
+  return config;
+}
+
+const std::vector<json>& HostileValues() {
+  static const auto& values = *new std::vector<json>{
+      nullptr,
+      true,
+      false,
+      0,
+      1,
+      -1,
+      2,
+      3,
+      5,
+      7,
+      16,
+      64,
+      127,
+      128,
+      1025,
+      1 << 20,
+      INT64_MAX,
+      INT64_MIN,
+      UINT64_MAX,
+      0.5,
+      -0.5,
+      1e-300,
+      1e300,
+      "",
+      "silu",
+      "none",
+      json::array(),
+      json::object(),
+      {1, 0, 1, 1},
+      {true, false, true, true},
+      {-1, 2, 3, 4},
+      {1.5},
+      {nullptr},
+      json::parse(R"(["full_attention", "sliding_attention", "full_attention", "x"])"),
+      json::parse(R"(["full_attention", "sliding_attention", "full_attention",
+                      "sliding_attention"])"),
+      json::parse(R"({"type": "linear", "factor": 1e300})"),
+      json::parse(R"({"type": "linear", "factor": 1e-300})"),
+      json::parse(R"({"type": "yarn", "factor": 1e6, "original_max_position_embeddings": 1e300})"),
+      json::parse(R"({"type": "yarn", "factor": 4, "original_max_position_embeddings": 2,
+                      "beta_fast": 1e6, "beta_slow": 1e-300})"),
+      json::parse(R"({"type": "yarn", "factor": 1e-300})"),
+      json::parse(R"({"type": "yarn", "factor": null, "mscale": 1e6, "mscale_all_dim": 1e-9})"),
+      json::parse(R"({"type": "llama3", "factor": 1e6, "low_freq_factor": 1e-300,
+                      "high_freq_factor": 1e6})"),
+      json::parse(R"({"type": "longrope", "short_factor": [1e-300], "long_factor": []})"),
+      json::parse(R"({"type": "longrope", "short_factor": [1, 1, 1, 1, 1, 1, 1, 1],
+                      "long_factor": [1, 1, 1, 1, 1, 1, 1, 1e6], "factor": 1e6})"),
+      json::parse(R"({"full_attention": 1, "sliding_attention": {"rope_type": "yarn"}})"),
+      json::parse(R"({"full_attention": {"rope_type": "linear", "factor": 4},
+                      "sliding_attention": null})")};
+  return values;
+}
+
+TEST(HostileConfigTest, EveryKeyOfEveryFamily) {
+  for (const std::string& type : DecoderModelTypes()) {
+    const json valid = EveryKey(type);
+    const auto usual = ReadDecoderConfigJson(valid.dump(), kSource);
+    ASSERT_TRUE(usual.ok()) << type << usual.status();
+    ExpectGuarantees(*usual);
+    const bool nested = valid.contains("text_config");
+    int refused = 0;
+    for (const auto& [key, value] : (nested ? valid["text_config"] : valid).items()) {
+      for (const json& hostile : HostileValues()) {
+        SCOPED_TRACE(type + ": " + key + " = " + hostile.dump());
+        json config = valid;
+        (nested ? config["text_config"] : config)[key] = hostile;
+        const auto read = ReadDecoderConfigJson(config.dump(), kSource);
+        ASSERT_TRUE(test::IsOkOrRefused(read.status())) << read.status();
+        refused += !read.ok();
+        if (read.ok()) ExpectGuarantees(*read);
+        if (HasFatalFailure()) return;
+      }
+    }
+    EXPECT_GT(refused, 300) << type;
+  }
+}
+
+TEST(HostileConfigTest, EveryFamilyWithRandomDamage) {
+  std::mt19937 random(20261201);
+  for (const std::string& type : DecoderModelTypes()) {
+    const json valid = EveryKey(type);
+    const std::string text = valid.dump();
+    for (int i = 0; i < 1000; ++i) {
+      const auto read = ReadDecoderConfigJson(test::Damage(text, random, text.size()), kSource);
+      ASSERT_TRUE(test::IsOkOrRefused(read.status())) << type << i << read.status();
+      if (read.ok()) ExpectGuarantees(*read);
+      if (HasFatalFailure()) return;
+    }
+  }
+}
+
+// A GGUF value of each kind, and some at the edges.
+std::vector<std::string> HostileGgufValues() {
+  using namespace test;  // NOLINT: the names of GGUF types
+  const std::string yes = Le<uint32_t>(7) + std::string(1, '\1');
+  std::vector<std::string> values = {
+      yes,
+      Text(""),
+      Text("linear"),
+      Text("yarn"),
+      Text("longrope"),
+      Text("dynamic"),
+      ArrayOf(4, 0, ""),
+      ArrayOf(4, 1, Le<uint32_t>(4)),
+      ArrayOf(5, 4, Le<int32_t>(1) + Le<int32_t>(-1) + Le<int32_t>(7) + Le<int32_t>(0)),
+      ArrayOf(7, 4, std::string("\1\0\1\0", 4)),
+      ArrayOf(6, 1, Le(1.0f)),
+      ArrayOf(8, 1, GgufText("x"))};
+  for (const uint64_t number : {uint64_t{0}, uint64_t{1}, uint64_t{2}, uint64_t{7}, uint64_t{16},
+                                uint64_t{1} << 20, ~uint64_t{0}, ~uint64_t{0} >> 1}) {
+    values.push_back(U64(number));
+    values.push_back(I32(-static_cast<int32_t>(number)));
+  }
+  for (const float number : {0.0f, 1.0f, -1.0f, 4.0f, 0.5f, 1e-38f, 3e38f, NAN, INFINITY}) {
+    values.push_back(F32(number));
+  }
+  return values;
+}
+
+TEST(HostileConfigTest, EveryGgufKeyOfEveryFamily) {
+  const test::TempFolder folder;
+  const char* optional_keys[] = {"attention.key_length",
+                                 "attention.value_length",
+                                 "attention.sliding_window",
+                                 "attention.sliding_window_pattern",
+                                 "attention.scale",
+                                 "attn_logit_softcapping",
+                                 "final_logit_softcapping",
+                                 "embedding_scale",
+                                 "residual_scale",
+                                 "logit_scale",
+                                 "rope.freq_base_swa",
+                                 "rope.scaling.type",
+                                 "rope.scaling.factor",
+                                 "rope.scale_linear",
+                                 "rope.scaling.original_context_length",
+                                 "rope.scaling.attn_factor",
+                                 "rope.scaling.yarn_attn_factor",
+                                 "rope.scaling.yarn_beta_fast",
+                                 "rope.scaling.yarn_beta_slow",
+                                 "rope.scaling.finetuned",
+                                 "rope.dimension_sections",
+                                 "expert_count"};
+  for (const std::string& architecture : DecoderArchitectures()) {
+    test::GgufParts valid = test::LlamaGguf();
+    for (auto& [key, value] : valid.keys) {
+      if (key.starts_with("llama.")) key = architecture + key.substr(5);
+    }
+    valid.Set("general.architecture", test::Text(architecture));
+    std::vector<std::string> keys;
+    for (const auto& [key, value] : valid.keys) keys.push_back(key);
+    for (const char* key : optional_keys) keys.push_back(architecture + "." + key);
+    int refused = 0;
+    for (const std::string& key : keys) {
+      for (const std::string& value : HostileGgufValues()) {
+        test::GgufParts parts = valid;
+        parts.Set(key, value);
+        const auto file = GgufFile::Open(folder.Write("a.gguf", parts.Encode()));
+        ASSERT_TRUE(file.ok()) << file.status();
+        const auto read = ReadDecoderConfig(**file);
+        ASSERT_TRUE(test::IsOkOrRefused(read.status())) << key << read.status();
+        refused += !read.ok();
+        if (read.ok()) ExpectGuarantees(*read);
+        if (HasFatalFailure()) FAIL() << architecture << " " << key;
+      }
+    }
+    EXPECT_GT(refused, 300) << architecture;
+  }
+}
+
 TEST(HostileConfigTest, Texts) {
   const std::string deep = R"({"a":)" + std::string(100000, '[');
   const std::string large = "{\"a\":\"" + std::string(kMaxConfigJsonBytes, 'x') + "\"}";
@@ -157,10 +383,7 @@ TEST(HostileConfigTest, CutAtEveryByteAndRandomDamage) {
   for (int i = 0; i < 5000; ++i) {
     const auto config = ReadDecoderConfigJson(test::Damage(text, random, text.size()), kSource);
     ASSERT_TRUE(test::IsOkOrRefused(config.status())) << "iteration " << i << config.status();
-    if (!config.ok()) continue;
-    ASSERT_EQ(config->heads % config->kv_heads, 0);
-    ASSERT_LE(config->heads * config->head_dim, 1 << 20);
-    ASSERT_LT(config->eos, config->vocab);
+    if (config.ok()) ExpectGuarantees(*config);
   }
 }
 

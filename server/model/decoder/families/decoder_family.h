@@ -30,7 +30,7 @@ const DecoderFamily* FindFamilyByArchitecture(std::string_view architecture);
 std::vector<std::string> DecoderModelTypes();
 std::vector<std::string> DecoderArchitectures();
 
-// One function for each family or group, each in a file of its own.
+// One function for each family, in one file for each group.
 absl::Status DescribeLlama(const DecoderSettings& settings, DecoderConfig& config);
 absl::Status DescribeMistral(const DecoderSettings& settings, DecoderConfig& config);
 absl::Status DescribeMinistral(const DecoderSettings& settings, DecoderConfig& config);

@@ -88,7 +88,7 @@ absl::StatusOr<const json*> PartFor(const ConfigReader& config, const RopeKeys& 
   if (object == nullptr) return nullptr;
   if (!HasLayerTypes(*object)) return keys.scaled ? object : nullptr;
   if (keys.layer_type.empty()) {
-    return config.Unsupported(name, "RoPE of its own for each layer type is not supported");
+    return config.Unsupported(name, "a RoPE for each layer type is not supported");
   }
   const auto part = object->find(keys.layer_type);
   if (part == object->end() || part->is_null()) return nullptr;

@@ -11,7 +11,7 @@
 
 namespace lectern {
 
-// What config.json says of the RoPE of one kind of layer.
+// The RoPE of one kind of layer, as config.json describes it.
 struct FolderRope {
   std::optional<double> theta;
   std::optional<double> partial;  // rotated share of a head's channels

@@ -40,6 +40,7 @@ constexpr Meaningful kMeaningful[] = {
     {"use_bidirectional_attention", 0},
     {"is_encoder_decoder", 0},
     {"add_cross_attention", 0},
+    {"use_mrope", 0},
 };
 
 bool IsNeutral(const json& value, double neutral) {

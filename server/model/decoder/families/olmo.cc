@@ -1,6 +1,6 @@
 // OLMo 2 (arXiv 2501.00656) and OLMo 3: norms after attention and feed-forward instead of before,
-// norms of all queries and all keys together; OLMo 3 adds windows, with a RoPE of its own in the
-// layers that have one. GGUF files of OLMo 3 are of architecture "olmo2".
+// norms of all queries and all keys together; OLMo 3 adds windows, and the layers that have one
+// a RoPE without scaling. GGUF files of OLMo 3 are of architecture "olmo2".
 #include "base/status_macros.h"
 #include "server/model/decoder/families/decoder_family.h"
 #include "server/model/decoder/families/shared_settings.h"
