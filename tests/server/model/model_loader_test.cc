@@ -11,6 +11,8 @@
 #include <sstream>
 
 #include "server/model/prompt/prompt_format.h"
+#include "tests/server/formats/model_files.h"
+#include "tests/server/model/sequence.h"
 #include "tests/testing/golden.h"
 
 namespace lectern::test {
@@ -143,7 +145,64 @@ TEST_F(ModelLoaderTest, BadOptions) {
 TEST_F(ModelLoaderTest, UnknownArchitecture) {
   ChangeConfig("\"LlamaForCausalLM\"", "\"MambaForCausalLM\"");
   ChangeConfig("\"model_type\": \"llama\"", "\"model_type\": \"mamba\"");
-  ExpectError(absl::StatusCode::kUnimplemented, "amba");
+  ExpectError(absl::StatusCode::kUnimplemented, "'mamba' is not supported; supported are bert, ");
+  for (const char* type : {"llama", "qwen3", "roberta", "t5"}) {
+    ExpectError(absl::StatusCode::kUnimplemented, std::string(", ") + type);
+  }
+}
+
+// A file of another architecture is refused for that, whatever types its tensors have.
+TEST_F(ModelLoaderTest, ArchitectureBeforeTensorTypes) {
+  GgufParts parts = LlamaGguf();
+  parts.tensors[1].type = 77;
+  Write(folder_ / "a.gguf", parts.Encode());
+  EXPECT_THAT(std::string(Load(folder_ / "a.gguf").status().message()), HasSubstr("type 77"));
+  parts.Set("general.architecture", Text("mamba"));
+  Write(folder_ / "b.gguf", parts.Encode());
+  const absl::Status status = Load(folder_ / "b.gguf").status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kUnimplemented);
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr("'mamba' is not supported; supported are gemma2, "));
+}
+
+TEST_F(ModelLoaderTest, AShorterContext) {
+  const auto load = [&](int64_t context_length) {
+    return LoadModel({.name = "tiny",
+                      .path = folder_,
+                      .threads = 1,
+                      .settings = {.context_length = context_length}});
+  };
+  const auto model = load(64);
+  ASSERT_TRUE(model.ok()) << model.status();
+  EXPECT_EQ((*model)->info().context_length, 64);
+  const absl::Status status = load(513).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr("context length 513 is not from 1 to the model's, 512"));
+}
+
+// A token was added, but the embedding table not resized: only a prompt that needs it is refused.
+TEST_F(ModelLoaderTest, MoreTokensThanRows) {
+  nlohmann::json tokenizer = nlohmann::json::parse(ReadAll(folder_ / "tokenizer.json"));
+  nlohmann::json pad = tokenizer["added_tokens"][0];
+  pad["id"] = 256;
+  pad["content"] = "[PAD]";
+  tokenizer["added_tokens"].push_back(pad);
+  fs::remove(folder_ / "tokenizer.json");
+  Write(folder_ / "tokenizer.json", tokenizer.dump());
+  const auto model = Load(folder_);
+  ASSERT_TRUE(model.ok()) << model.status();
+  EXPECT_EQ((*model)->info().vocabulary, 256);
+  EXPECT_EQ((*model)->tokenizer().vocab_size(), 257);
+  const auto forward = [&](const std::vector<int32_t>& tokens) {
+    Sequence sequence(**model);
+    const ForwardSlice slice = sequence.Next(tokens);
+    return (*model)->Forward({&slice, 1}, *(*model)->NewWorkspace());
+  };
+  EXPECT_TRUE(forward({255}).ok());
+  const absl::Status status = forward({255, 256});
+  EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(status.message()), HasSubstr("token 256 at 1 is not in [0, 256)"));
 }
 
 TEST_F(ModelLoaderTest, AnUnknownChatTemplateIsGuessed) {

@@ -56,7 +56,9 @@ const std::string& FolderSettings::Name(const SettingKey& key) const {
   return key.folder;
 }
 
-bool FolderSettings::Has(const SettingKey& key) const { return reader_.Find(Name(key)) != nullptr; }
+bool FolderSettings::Has(const SettingKey& key) const {
+  return !key.folder.empty() && reader_.Find(Name(key)) != nullptr;
+}
 
 bool FolderSettings::IsNull(const SettingKey& key) const {
   const auto entry = object_.find(Name(key));
@@ -65,21 +67,23 @@ bool FolderSettings::IsNull(const SettingKey& key) const {
 
 absl::StatusOr<int64_t> FolderSettings::Int(const SettingKey& key,
                                             std::optional<int64_t> absent) const {
-  return absent.has_value() ? reader_.Int(Name(key), *absent) : reader_.Int(Name(key));
+  if (!Has(key) && absent.has_value()) return *absent;
+  return reader_.Int(Name(key));
 }
 
 absl::StatusOr<double> FolderSettings::Number(const SettingKey& key,
                                               std::optional<double> absent) const {
-  if (!absent.has_value() && !Has(key)) return Invalid(key, "is missing");
-  return reader_.Number(Name(key), absent.value_or(0));
+  if (Has(key)) return reader_.Number(Name(key), /*absent=*/0);
+  if (absent.has_value()) return *absent;
+  return Invalid(key, "is missing");
 }
 
 absl::StatusOr<bool> FolderSettings::Bool(const SettingKey& key, bool absent) const {
-  return reader_.Bool(Name(key), absent);
+  return Has(key) ? reader_.Bool(Name(key)) : absent;
 }
 
 absl::StatusOr<std::string> FolderSettings::Text(const SettingKey& key) const {
-  return reader_.Text(Name(key));
+  return Has(key) ? reader_.Text(Name(key)) : std::string();
 }
 
 absl::StatusOr<std::vector<int64_t>> FolderSettings::Flags(const SettingKey& key) const {
@@ -129,10 +133,7 @@ absl::StatusOr<RopeSettings> FolderSettings::Rope(const RopeKeys& keys, int64_t 
   LECTERN_ASSIGN_OR_RETURN(const FolderRope found, ReadFolderRope(reader_, keys, context_length));
   RopeSettings rope;
   rope.scaling = found.scaling;
-  rope.theta = keys.theta_absent;
-  if (!keys.theta.folder.empty()) {
-    LECTERN_ASSIGN_OR_RETURN(rope.theta, Number(keys.theta, keys.theta_absent));
-  }
+  LECTERN_ASSIGN_OR_RETURN(rope.theta, Number(keys.theta, keys.theta_absent));
   rope.theta = found.theta.value_or(rope.theta);
   LECTERN_ASSIGN_OR_RETURN(double partial, Number({.folder = "partial_rotary_factor"}, 1));
   partial = found.partial.value_or(partial);

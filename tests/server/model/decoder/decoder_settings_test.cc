@@ -1,5 +1,5 @@
-// What each family makes of config.json and of GGUF metadata: the values that files leave out, and
-// their older and newer spellings.
+// Checks what each family makes of config.json and of GGUF metadata: the values that files leave
+// out, and their older and newer spellings.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -258,7 +258,7 @@ TEST(DecoderSettingsTest, PhiRotatesAPart) {
 }
 
 TEST(DecoderSettingsTest, ContextLengthHonoursScaling) {
-  // As Qwen's own instructions write it: the trained context stays in max_position_embeddings.
+  // Qwen's instructions leave the trained context in max_position_embeddings.
   const json yarn = {
       {"rope_scaling",
        {{"type", "yarn"}, {"factor", 4.0}, {"original_max_position_embeddings", 8192}}}};

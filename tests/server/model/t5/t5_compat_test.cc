@@ -135,11 +135,14 @@ TEST(T5PromptTest, SettingsOfOtherFamiliesAreRefused) {
   };
   const ModelSettings no_answer{.no_answer = ModelSettings::NoAnswer{}};
   const ModelSettings lower_case{.lower_case = true};
+  const ModelSettings context_length{.context_length = 64};
   const std::filesystem::path dir = FixtureDir();
   EXPECT_THAT(refused(dir / "t5_tiny" / "v1_0", no_answer),
               HasSubstr("--no_answer=m=...: the model is no span reader"));
   EXPECT_THAT(refused(dir / "bert_qa_tiny" / "model", lower_case),
               HasSubstr("--lower_case=m=...: the model is no T5"));
+  EXPECT_THAT(refused(dir / "t5_tiny" / "v1_0", context_length),
+              HasSubstr("--context_length=m=...: the model is no decoder"));
   EXPECT_THAT(refused(dir / "llama_tiny" / "tied", no_answer), HasSubstr("no span reader"));
   EXPECT_THAT(refused(dir / "llama_tiny" / "tied", lower_case), HasSubstr("no T5"));
 }
