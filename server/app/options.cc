@@ -97,11 +97,10 @@ void AddModelSettingFlags(flags::Table& table, Options& o) {
   table.Add({
       {"prompt_format", OfOneModel(&o, "prompt_format", "FORMAT|FILE", SetPromptFormat),
        "prompt the decoder NAME in a format other than that of its chat template: a known one, "
-       "such "
-       "as chatml or llama3.1 (docs/reference/prompt_formats.md), or a file; may be repeated",
+       "such as chatml or llama3.1 (docs/reference/prompt_formats.md), or a file; may be repeated",
        "by the chat template"},
       {"context_length", OfOneModel(&o, "context_length", "TOKENS", SetContextLength),
-       "serve the decoder NAME with a shorter context than its own; may be repeated",
+       "serve the model NAME with a shorter context than its own; may be repeated",
        "the model's own"},
       {"no_answer", OfOneModel(&o, "no_answer", "THRESHOLD|off", SetNoAnswer),
        "when the span reader NAME finds no answer: if the score of \"no answer\" exceeds the best "

@@ -29,8 +29,8 @@ struct ModelSettings {
   std::optional<bool> lower_case;
   // How a decoder is prompted; unset: as its chat template says.
   std::optional<PromptFormat> prompt_format;
-  // Positions that a decoder may read, at most its own, which 0 means. One whose RoPE has factors
-  // for short and for long contexts (longrope) takes the ones for this length.
+  // Positions that the model may read, at most its own, which 0 means. A decoder whose RoPE has
+  // factors for short and for long contexts (longrope) takes the ones for this length.
   int64_t context_length = 0;
 };
 

@@ -82,4 +82,11 @@ absl::Status CheckVocabulary(const ModelLoadOptions& options, const Tokenizer& t
                                                  " tokens, the embedding table only ", rows));
 }
 
+absl::StatusOr<int64_t> ContextLengthOf(const ModelLoadOptions& options, int64_t own) {
+  const int64_t wanted = options.settings.context_length;
+  if (wanted <= own) return wanted == 0 ? own : wanted;
+  return absl::InvalidArgumentError(absl::StrCat(options.path, ": context length ", wanted,
+                                                 " is not from 1 to the model's, ", own));
+}
+
 }  // namespace lectern

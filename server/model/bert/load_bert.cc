@@ -32,6 +32,8 @@ absl::StatusOr<std::shared_ptr<const Model>> LoadBertFolder(const ModelLoadOptio
   BertParts parts;
   LECTERN_ASSIGN_OR_RETURN(const std::string config_json, ReadTextFile(config_path));
   LECTERN_ASSIGN_OR_RETURN(parts.config, ReadBertConfig(config_json, config_path));
+  LECTERN_ASSIGN_OR_RETURN(parts.config.context_length,
+                           ContextLengthOf(options, parts.config.context_length));
   if (!parts.config.reads_spans && !encoder_alone) {
     return UnsupportedFile({.file = config_path, .kind = "key", .name = "architectures"},
                            "an encoder alone answers no questions; one ForQuestionAnswering does");

@@ -79,9 +79,6 @@ absl::Status CheckSettings(const ModelLoadOptions& options, std::string_view typ
   if (options.settings.no_answer && !is_reader) return refuse("no_answer", "span reader");
   if (options.settings.lower_case && !is_t5) return refuse("lower_case", "T5");
   if (options.settings.prompt_format && !IsDecoder(type)) return refuse("prompt_format", "decoder");
-  if (options.settings.context_length != 0 && !IsDecoder(type)) {
-    return refuse("context_length", "decoder");
-  }
   return absl::OkStatus();
 }
 

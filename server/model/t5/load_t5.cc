@@ -19,6 +19,8 @@ absl::StatusOr<std::shared_ptr<const Model>> LoadT5Folder(const ModelLoadOptions
   T5Parts parts;
   LECTERN_ASSIGN_OR_RETURN(const std::string config_json, ReadTextFile(config_path));
   LECTERN_ASSIGN_OR_RETURN(parts.config, ReadT5Config(config_json, config_path));
+  LECTERN_ASSIGN_OR_RETURN(parts.config.context_length,
+                           ContextLengthOf(options, parts.config.context_length));
   LECTERN_ASSIGN_OR_RETURN(parts.tokenizer, LoadTokenizerFolder(folder, parts.config.eos));
   LECTERN_RETURN_IF_ERROR(CheckVocabulary(options, *parts.tokenizer, parts.config.vocab));
   parts.lower_case = options.settings.lower_case.value_or(parts.config.is_unified_qa());

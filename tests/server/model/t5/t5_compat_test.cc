@@ -1,6 +1,6 @@
 // T5 v1.1 as transformers 5 saves it (tests/golden/compat): `tie_word_embeddings` is always true,
 // and `scale_decoder_outputs` and the file's lm_head.weight say what holds. Then how a T5 model's
-// prompt is chosen.
+// prompt is chosen, and the settings that readers have.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -128,21 +128,35 @@ TEST(T5PromptTest, TheCaseIsASetting) {
   }
 }
 
-TEST(T5PromptTest, SettingsOfOtherFamiliesAreRefused) {
+TEST(ReaderSettingsTest, TheContextLengthCanBeLowered) {
+  for (const char* folder : {"t5_tiny/v1_0", "bert_qa_tiny/model"}) {
+    SCOPED_TRACE(folder);
+    const std::filesystem::path path = FixtureDir() / folder;
+    const int64_t own = Load(path)->info().context_length;
+    EXPECT_EQ(Load(path, {.context_length = own - 1})->info().context_length, own - 1);
+    const auto longer =
+        LoadModel({.name = "m", .path = path.string(), .settings = {.context_length = own + 1}});
+    EXPECT_EQ(longer.status().code(), absl::StatusCode::kInvalidArgument);
+    EXPECT_THAT(std::string(longer.status().message()), HasSubstr("is not from 1 to the model's"));
+  }
+}
+
+TEST(ReaderSettingsTest, SettingsOfOtherFamiliesAreRefused) {
   const auto refused = [](const std::filesystem::path& path, const ModelSettings& settings) {
     return std::string(
         LoadModel({.name = "m", .path = path.string(), .settings = settings}).status().message());
   };
   const ModelSettings no_answer{.no_answer = ModelSettings::NoAnswer{}};
   const ModelSettings lower_case{.lower_case = true};
-  const ModelSettings context_length{.context_length = 64};
   const std::filesystem::path dir = FixtureDir();
   EXPECT_THAT(refused(dir / "t5_tiny" / "v1_0", no_answer),
               HasSubstr("--no_answer=m=...: the model is no span reader"));
   EXPECT_THAT(refused(dir / "bert_qa_tiny" / "model", lower_case),
               HasSubstr("--lower_case=m=...: the model is no T5"));
-  EXPECT_THAT(refused(dir / "t5_tiny" / "v1_0", context_length),
-              HasSubstr("--context_length=m=...: the model is no decoder"));
+  const ModelSettings format{.prompt_format = PromptFormat{}};
+  EXPECT_THAT(refused(dir / "t5_tiny" / "v1_0", format),
+              HasSubstr("--prompt_format=m=...: the model is no decoder"));
+  EXPECT_THAT(refused(dir / "bert_qa_tiny" / "model", format), HasSubstr("no decoder"));
   EXPECT_THAT(refused(dir / "llama_tiny" / "tied", no_answer), HasSubstr("no span reader"));
   EXPECT_THAT(refused(dir / "llama_tiny" / "tied", lower_case), HasSubstr("no T5"));
 }
