@@ -90,11 +90,11 @@ TEST_F(PromptFormatsE2eTest, AFormatIsSetByNameOrByFile) {
   EXPECT_NE(model_.fingerprint(), fingerprint) << "documents follow another prompt";
 
   const std::string file = folder_.path() + "/own.json";
-  std::ofstream(file) << R"({"user_begin": "U: ", "answer_begin": "\nA:", "end_of_turn": "ab"})";
+  std::ofstream(file) << R"({"user_begin": "U: ", "answer_begin": "\nA:", "end_of_turn": "yx"})";
   Start(CompatFolder() / "llama-end-tokens-in-generation-config", {"--prompt_format=test=" + file});
   EXPECT_EQ(model_.prompt_format(), file);
   const v1::Answer answer = AskTiny();
-  EXPECT_EQ(answer.text(), "") << "the answer \"ab\" ends before the format's end of turn";
+  EXPECT_EQ(answer.text(), "x") << "of \"xyxyxy...\", up to the format's end of turn";
   EXPECT_EQ(answer.finish_reason(), v1::Answer::FINISH_REASON_STOP);
   EXPECT_EQ(answer.stop_string(), "");
 }

@@ -81,7 +81,6 @@ absl::StatusOr<DecoderConfig> ReadDecoderConfig(const GgufFile& file, int64_t co
   LECTERN_RETURN_IF_ERROR(FindFamilyByArchitecture(architecture)->describe(settings, config));
   LECTERN_RETURN_IF_ERROR(settings.RefuseUnread());
   LECTERN_ASSIGN_OR_RETURN(config.name, Text(file, "general.name"));
-  LECTERN_ASSIGN_OR_RETURN(config.chat_template, Text(file, "tokenizer.chat_template"));
   LECTERN_ASSIGN_OR_RETURN(config.bos, Token(file, "tokenizer.ggml.bos_token_id", config.vocab));
   LECTERN_ASSIGN_OR_RETURN(config.eos, Token(file, "tokenizer.ggml.eos_token_id", config.vocab));
   if (config.eos >= 0) config.end_ids = {config.eos};

@@ -101,7 +101,6 @@ struct DecoderConfig {
   int32_t bos = -1;              // -1: not named by the file
   int32_t eos = -1;              // the first of `end_ids`, or -1
   std::vector<int32_t> end_ids;  // every id that the configuration says ends an answer
-  std::string chat_template;     // Jinja source; empty in config.json, which does not carry it
 };
 
 // UNIMPLEMENTED naming the supported ones unless general.architecture is that of a decoder. Reads

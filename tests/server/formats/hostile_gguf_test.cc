@@ -327,7 +327,6 @@ TEST(HostileGgufTest, DecoderConfig) {
       Key("tokenizer.ggml.eos_token_id", U32(8), "outside the vocabulary of 8"),
       Key("tokenizer.ggml.eos_token_id", U32(~0u), "no token id"),
       Key("tokenizer.ggml.bos_token_id", I32(-2), "no token id"),
-      Key("tokenizer.chat_template", U32(1), "is not a string"),
       Key("general.name", F32(1), "is not a string"),
   });
 }

@@ -149,7 +149,6 @@ TEST(DecoderConfigTest, GgufAndJsonAgree) {
   const auto gguf = ReadDecoderConfig(**file);
   ASSERT_TRUE(gguf.ok()) << gguf.status();
   EXPECT_EQ(gguf->name, "small");
-  EXPECT_EQ(gguf->chat_template, "{{ x }}");
   EXPECT_EQ(gguf->bos, -1);
   const auto json = ReadDecoderConfigJson(test::LlamaConfigJson().dump(), "config.json");
   ASSERT_TRUE(json.ok()) << json.status();

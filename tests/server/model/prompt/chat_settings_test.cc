@@ -6,7 +6,10 @@
 
 #include <filesystem>
 #include <fstream>
+#include <tuple>
 
+#include "server/formats/gguf.h"
+#include "tests/server/formats/model_files.h"
 #include "tests/testing/temporary_folder.h"
 
 namespace lectern {
@@ -106,6 +109,48 @@ TEST_F(ChatSettingsTest, DamagedFilesAreNamed) {
     Write("generation_config.json", "{}");
     Write(c.file, c.contents);
     ExpectInvalid(c.why);
+  }
+}
+
+// Metadata of a small GGUF file, with some keys set.
+class GgufChatSettingsTest : public ChatSettingsTest {
+ protected:
+  absl::StatusOr<ChatSettings> ReadWith(
+      const std::vector<std::pair<std::string, std::string>>& keys) {
+    test::GgufParts parts = test::LlamaGguf();
+    for (const auto& [key, value] : keys) parts.Set(key, value);
+    Write("m.gguf", parts.Encode());
+    const auto file = GgufFile::Open(folder_.path() + "/m.gguf");
+    EXPECT_TRUE(file.ok()) << file.status();
+    return ReadChatSettings(**file, /*vocabulary=*/8);
+  }
+};
+
+TEST_F(GgufChatSettingsTest, EndTokensOfAllKinds) {
+  const auto settings = ReadWith({{"tokenizer.ggml.bos_token_id", test::U32(1)},
+                                  {"tokenizer.ggml.eos_token_id", test::U32(2)},
+                                  {"tokenizer.ggml.eot_token_id", test::U32(5)},
+                                  {"tokenizer.ggml.eom_token_id", test::U32(7)},
+                                  {"tokenizer.chat_template", test::Text("{{ y }}")}});
+  ASSERT_TRUE(settings.ok()) << settings.status();
+  EXPECT_EQ(settings->bos_id, 1);
+  EXPECT_THAT(settings->end_ids, ElementsAre(2, 5, 7));
+  EXPECT_TRUE(settings->end_tokens_by_text);
+  EXPECT_EQ(settings->chat_template, "{{ y }}");
+  EXPECT_EQ(settings->template_source, "tokenizer.chat_template");
+}
+
+TEST_F(GgufChatSettingsTest, DamagedMetadataIsNamed) {
+  for (const auto& [key, value, why] :
+       std::vector<std::tuple<std::string, std::string, std::string>>{
+           {"tokenizer.chat_template", test::U32(1), "is not a string"},
+           {"tokenizer.ggml.eot_token_id", test::U32(8), "8 is not a token"},
+           {"tokenizer.ggml.eom_token_id", test::I32(-1), "-1 is not a token"},
+           {"tokenizer.ggml.eot_token_id", test::Text("x"), "is not an integer"}}) {
+    const auto settings = ReadWith({{key, value}});
+    EXPECT_EQ(settings.status().code(), absl::StatusCode::kInvalidArgument) << key;
+    EXPECT_THAT(std::string(settings.status().message()), HasSubstr(key));
+    EXPECT_THAT(std::string(settings.status().message()), HasSubstr(why));
   }
 }
 

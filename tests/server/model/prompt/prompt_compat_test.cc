@@ -61,7 +61,7 @@ TEST_F(PromptCompatTest, AGgufsEndOfTurnIsKnownByItsText) {
   EXPECT_EQ(ChatMlIds(-1), expected_.at("chat_ids").get<std::vector<int32_t>>());
 }
 
-TEST_F(PromptCompatTest, BeginOfSequenceStandsOnceAtTheStart) {
+TEST_F(PromptCompatTest, BeginOfSequenceIsWrittenOnce) {
   Load("gguf/add-bos.gguf", "gguf/add-bos.expected.json");
   const Tokenizer& tokenizer = model_->tokenizer();
   const std::vector<int32_t> want = expected_.at("chat_ids");
