@@ -74,14 +74,6 @@ ModelInfo InfoOfFiles(const ModelLoadOptions& options, std::string format,
   return info;
 }
 
-absl::Status CheckVocabulary(const ModelLoadOptions& options, const Tokenizer& tokenizer,
-                             int64_t rows) {
-  if (tokenizer.vocab_size() <= rows) return absl::OkStatus();
-  return absl::InvalidArgumentError(absl::StrCat(options.path, ": the tokenizer has ",
-                                                 tokenizer.vocab_size(),
-                                                 " tokens, the embedding table only ", rows));
-}
-
 absl::StatusOr<int64_t> ContextLengthOf(const ModelLoadOptions& options, int64_t own) {
   const int64_t wanted = options.settings.context_length;
   if (wanted <= own) return wanted == 0 ? own : wanted;

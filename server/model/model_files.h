@@ -35,8 +35,4 @@ ModelInfo InfoOfFiles(const ModelLoadOptions& options, std::string format,
 // ModelSettings::context_length of an encoder whose own is `own`. INVALID_ARGUMENT if it is larger.
 absl::StatusOr<int64_t> ContextLengthOf(const ModelLoadOptions& options, int64_t own);
 
-// INVALID_ARGUMENT if the tokenizer has ids that the embedding table lacks.
-absl::Status CheckVocabulary(const ModelLoadOptions& options, const Tokenizer& tokenizer,
-                             int64_t rows);
-
 }  // namespace lectern

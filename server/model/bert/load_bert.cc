@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "base/status_macros.h"
@@ -15,12 +16,16 @@
 namespace lectern {
 namespace {
 
-// The id of a special token, given as text.
-absl::StatusOr<int32_t> SpecialId(const Tokenizer& tokenizer, const std::string& text,
+// The id of a special token, given as text; below `rows`, those of the embedding table.
+absl::StatusOr<int32_t> SpecialId(const Tokenizer& tokenizer, std::string_view text, int64_t rows,
                                   const std::string& folder) {
   const Encoding encoding = tokenizer.Encode(text, /*parse_special=*/true);
-  if (encoding.ids.size() == 1 && tokenizer.IsSpecial(encoding.ids[0])) return encoding.ids[0];
-  return InvalidFile({.file = folder, .kind = "token", .name = text}, "is not in the vocabulary");
+  const FilePart part{.file = folder, .kind = "token", .name = text};
+  if (encoding.ids.size() != 1 || !tokenizer.IsSpecial(encoding.ids[0])) {
+    return InvalidFile(part, "is not in the vocabulary");
+  }
+  if (encoding.ids[0] < rows) return encoding.ids[0];
+  return InvalidFile(part, "has no row in the embedding table");
 }
 
 }  // namespace
@@ -39,12 +44,10 @@ absl::StatusOr<std::shared_ptr<const Model>> LoadBertFolder(const ModelLoadOptio
                            "an encoder alone answers no questions; one ForQuestionAnswering does");
   }
   LECTERN_ASSIGN_OR_RETURN(parts.tokenizer, LoadTokenizerFolder(folder, /*eos_id=*/-1));
-  LECTERN_RETURN_IF_ERROR(CheckVocabulary(options, *parts.tokenizer, parts.config.vocab));
   const BertFamily& family = *parts.config.family;
-  LECTERN_ASSIGN_OR_RETURN(parts.cls,
-                           SpecialId(*parts.tokenizer, std::string(family.cls), options.path));
-  LECTERN_ASSIGN_OR_RETURN(parts.sep,
-                           SpecialId(*parts.tokenizer, std::string(family.sep), options.path));
+  const int64_t rows = parts.config.vocab;
+  LECTERN_ASSIGN_OR_RETURN(parts.cls, SpecialId(*parts.tokenizer, family.cls, rows, options.path));
+  LECTERN_ASSIGN_OR_RETURN(parts.sep, SpecialId(*parts.tokenizer, family.sep, rows, options.path));
   LECTERN_ASSIGN_OR_RETURN(auto source, OpenSafetensors(folder, /*ignore_other_types=*/true));
   LECTERN_ASSIGN_OR_RETURN(const LinearForm form,
                            LinearForm::Of(options.numerics, options.threads, options.device.get()));

@@ -22,7 +22,6 @@ absl::StatusOr<std::shared_ptr<const Model>> LoadT5Folder(const ModelLoadOptions
   LECTERN_ASSIGN_OR_RETURN(parts.config.context_length,
                            ContextLengthOf(options, parts.config.context_length));
   LECTERN_ASSIGN_OR_RETURN(parts.tokenizer, LoadTokenizerFolder(folder, parts.config.eos));
-  LECTERN_RETURN_IF_ERROR(CheckVocabulary(options, *parts.tokenizer, parts.config.vocab));
   parts.lower_case = options.settings.lower_case.value_or(parts.config.is_unified_qa());
   if (parts.lower_case) parts.tokenizer = NewLowerCase(std::move(parts.tokenizer));
   LECTERN_ASSIGN_OR_RETURN(auto source, OpenSafetensors(folder, /*ignore_other_types=*/true));

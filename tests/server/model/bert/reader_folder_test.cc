@@ -111,6 +111,37 @@ TEST_F(ReaderFolderTest, ThePoolerIsPassedOverAndOtherTensorsAreNot) {
   EXPECT_THAT(std::string(refused.message()), HasSubstr("bert.adapter.bias"));
 }
 
+// A token was added, but the embedding table not resized: only a window that needs it is refused.
+TEST_F(ReaderFolderTest, MoreTokensThanRows) {
+  const fs::path file = folder_.path() + "/tokenizer.json";
+  json tokenizer = json::parse(FileContents(file));
+  json added = tokenizer["added_tokens"][0];
+  const int32_t rows = config_["vocab_size"];
+  added["id"] = rows;
+  added["content"] = "[ADDED]";
+  tokenizer["added_tokens"].push_back(added);
+  fs::remove(file);
+  WriteFile(file, tokenizer.dump());
+  const auto model = LoadFolder();
+  EXPECT_EQ(ScoresOf(model), GoldenScores());
+  EXPECT_EQ((*model)->tokenizer().Encode("[ADDED]", /*parse_special=*/true).ids[0], rows);
+  const std::vector<int32_t> ids = {2, rows, 3};
+  const AttentionPolicy policy = AttentionPolicy::Exact();
+  ForwardSlice slice;
+  slice.tokens = ids;
+  slice.policy = &policy;
+  slice.encode = true;
+  const absl::Status refused = (*model)->Forward({&slice, 1}, *(*model)->NewWorkspace());
+  EXPECT_EQ(refused.code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_THAT(std::string(refused.message()), HasSubstr("slices[0].tokens"));
+  // But a reader needs the tokens around a window.
+  tokenizer["added_tokens"][2]["id"] = rows + 1;
+  tokenizer["model"]["vocab"]["[CLS]"] = rows + 1;
+  WriteFile(file, tokenizer.dump());
+  EXPECT_THAT(std::string(LoadFolder().status().message()),
+              HasSubstr("token '[CLS]': has no row in the embedding table"));
+}
+
 TEST_F(ReaderFolderTest, TheActivationIsComputedAsNamed) {
   const std::vector<float> gelu = GoldenScores();
   config_["hidden_act"] = "gelu_new";  // an approximation of gelu
