@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -10,6 +11,19 @@
 
 namespace lectern {
 
+// A token in addition to a model's pieces, matched in the original text before anything else: a
+// special one on request, any other always. Its id may be that of a piece of the same text.
+struct AddedToken {
+  std::string text;
+  int32_t id = -1;
+  bool special = true;
+  // Rules of Hugging Face's tokenizers, which BPE follows (bpe/bpe.h): white space before or after
+  // the token belongs to it; it is no token between letters, numbers and underscores.
+  bool takes_space_before = false;
+  bool takes_space_after = false;
+  bool single_word = false;
+};
+
 // Immutable, thread-safe.
 class AddedTokens {
  public:
@@ -17,6 +31,8 @@ class AddedTokens {
   // Non-empty texts with their ids.
   explicit AddedTokens(std::vector<std::pair<std::string_view, int32_t>> tokens)
       : trie_(std::move(tokens)) {}
+
+  bool empty() const { return trie_.empty(); }
 
   // Divides `text`, from left to right, into tokens (id >= 0, the longest match wins) and the texts
   // between them (id -1, not empty).

@@ -15,6 +15,8 @@ inline constexpr size_t kMaxNormalizerSteps = 16;
 // The factor by which the replacements of a tokenizer.json may lengthen a text, multiplied over all
 // of them: single blanks become U+2581 (3).
 inline constexpr size_t kMaxReplaceGrowth = 8;
+inline constexpr size_t kMaxPatternBytes = 64 << 10;  // DeepSeek's longest has 1.5 KB
+inline constexpr size_t kMaxSplitRules = 32;
 inline constexpr size_t kMaxWordChars = 1'000;  // WordPiece; BERT has 100
 
 }  // namespace lectern

@@ -1,6 +1,8 @@
 #include "server/model/decoder/load_decoder.h"
 
 #include <filesystem>
+#include <functional>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -16,7 +18,6 @@
 #include "server/model/model_files.h"
 #include "server/model/prompt/chat_settings.h"
 #include "server/model/prompt/model_prompt.h"
-#include "server/tokenizer/bpe/byte_level_bpe.h"
 #include "server/tokenizer/files/tokenizer_files.h"
 
 namespace lectern {
@@ -28,8 +29,8 @@ namespace fs = std::filesystem;
 struct DecoderFiles {
   DecoderConfig config;
   std::unique_ptr<TensorSource> source;
-  DecoderTensors tensors;  // of the source
-  ByteLevelBpeConfig vocabulary;
+  DecoderTensors tensors;                                                      // of the source
+  std::function<absl::StatusOr<std::unique_ptr<Tokenizer>>()> load_tokenizer;  // uses the source
   ChatSettings chat;
   std::string format;
   std::vector<std::string> hashed_files;
@@ -42,7 +43,7 @@ absl::StatusOr<DecoderFiles> OpenGguf(const ModelLoadOptions& options) {
   LECTERN_ASSIGN_OR_RETURN(std::unique_ptr<GgufFile> file,
                            GgufFile::Open(options.path, CheckDecoderArchitecture));
   LECTERN_ASSIGN_OR_RETURN(files.config, ReadDecoderConfig(*file, options.settings.context_length));
-  LECTERN_ASSIGN_OR_RETURN(files.vocabulary, ReadGgufTokenizer(*file));
+  files.load_tokenizer = [gguf = file.get()] { return LoadTokenizerGguf(*gguf); };
   LECTERN_ASSIGN_OR_RETURN(files.chat, ReadChatSettings(*file, files.config.vocab));
   LECTERN_ASSIGN_OR_RETURN(files.tensors,
                            FindDecoderTensors(*file, files.config, DecoderNaming::kGguf));
@@ -55,13 +56,12 @@ absl::StatusOr<DecoderFiles> OpenFolder(const ModelLoadOptions& options) {
   DecoderFiles files;
   files.format = "safetensors";
   const std::string config_path = folder / "config.json";
-  const std::string tokenizer_path = folder / "tokenizer.json";
   LECTERN_ASSIGN_OR_RETURN(const std::string config_json, ReadTextFile(config_path));
   LECTERN_ASSIGN_OR_RETURN(files.config, ReadDecoderConfigJson(config_json, config_path,
                                                                options.settings.context_length));
-  LECTERN_ASSIGN_OR_RETURN(const std::string tokenizer_json, ReadTextFile(tokenizer_path));
-  LECTERN_ASSIGN_OR_RETURN(files.vocabulary,
-                           ParseTokenizerJson(tokenizer_json, tokenizer_path, files.config.eos));
+  files.load_tokenizer = [path = options.path, eos = files.config.eos] {
+    return LoadTokenizerFolder(path, eos);
+  };
   LECTERN_ASSIGN_OR_RETURN(files.chat, ReadChatSettings(folder, files.config.vocab));
   LECTERN_ASSIGN_OR_RETURN(files.source, OpenSafetensors(folder, /*ignore_other_types=*/true));
   LECTERN_ASSIGN_OR_RETURN(
@@ -97,7 +97,7 @@ absl::StatusOr<std::shared_ptr<const Model>> Load(const ModelLoadOptions& option
         return absl::OkStatus();
       },
       [&]() -> absl::Status {
-        LECTERN_ASSIGN_OR_RETURN(tokenizer, NewByteLevelBpe(std::move(files.vocabulary)));
+        LECTERN_ASSIGN_OR_RETURN(tokenizer, files.load_tokenizer());
         return absl::OkStatus();
       }};
   LECTERN_ASSIGN_OR_RETURN(

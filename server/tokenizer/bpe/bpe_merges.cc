@@ -1,7 +1,7 @@
 #include "server/tokenizer/bpe/bpe_merges.h"
 
-#include <queue>
-#include <tuple>
+#include <algorithm>
+#include <map>
 
 namespace lectern {
 namespace {
@@ -12,14 +12,41 @@ uint64_t PairKey(int32_t left, int32_t right) {
 
 // A possible merge of the symbol at `at` with the next one, as they were when it was found.
 struct Candidate {
-  int32_t rank;
   int32_t at;
   int32_t left;
   int32_t right;
   int32_t merged;
-  bool operator<(const Candidate& other) const {  // the queue's top is the best
-    return std::tie(rank, at) > std::tie(other.rank, other.at);
+};
+
+// The candidates of one rank, the leftmost first. They mostly arrive in that order, so they are a
+// plain list until one does not.
+class SameRank {
+ public:
+  bool empty() const { return first_ == items_.size(); }
+  void Push(const Candidate& candidate) {
+    if (!heap_ && !empty() && candidate.at < items_.back().at) {
+      items_.erase(items_.begin(), items_.begin() + static_cast<ptrdiff_t>(first_));
+      first_ = 0;
+      std::make_heap(items_.begin(), items_.end(), Later);
+      heap_ = true;
+    }
+    items_.push_back(candidate);
+    if (heap_) std::push_heap(items_.begin(), items_.end(), Later);
   }
+  Candidate Pop() {
+    if (!heap_) return items_[first_++];
+    std::pop_heap(items_.begin(), items_.end(), Later);
+    const Candidate best = items_.back();
+    items_.pop_back();
+    return best;
+  }
+
+ private:
+  static bool Later(const Candidate& a, const Candidate& b) { return a.at > b.at; }
+
+  std::vector<Candidate> items_;
+  size_t first_ = 0;
+  bool heap_ = false;
 };
 
 }  // namespace
@@ -42,19 +69,20 @@ void BpeMerges::Apply(std::vector<BpeSymbol>& symbols) const {
     next[i] = i + 1;
     previous[i] = i - 1;
   }
-  std::priority_queue<Candidate> queue;
+  std::map<int32_t, SameRank> ranks;  // none is empty
   const auto consider = [&](int32_t at) {
     if (at < 0 || next[at] >= n) return;
     const int32_t left = symbols[at].id, right = symbols[next[at]].id;
     if (const Merge* merge = Find(left, right)) {
-      queue.push({merge->rank, at, left, right, merge->merged});
+      ranks[merge->rank].Push({at, left, right, merge->merged});
     }
   };
   for (int32_t i = 0; i + 1 < n; ++i) consider(i);
   std::vector<bool> gone(n, false);
-  while (!queue.empty()) {
-    const Candidate best = queue.top();
-    queue.pop();
+  while (!ranks.empty()) {
+    const auto rank = ranks.begin();
+    const Candidate best = rank->second.Pop();
+    if (rank->second.empty()) ranks.erase(rank);
     const int32_t at = best.at;
     // Either side may have been merged with something else in the meantime.
     if (gone[at] || next[at] >= n || symbols[at].id != best.left ||

@@ -1,6 +1,7 @@
 // Merges neighbouring symbols for byte-pair encoding, best rank first.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <unordered_map>
 #include <vector>
@@ -9,7 +10,7 @@ namespace lectern {
 
 // A token and the bytes of the word that it covers.
 struct BpeSymbol {
-  int32_t id = -1;  // -1: a byte without a token; it is never merged
+  int32_t id = -1;
   uint32_t begin = 0;
   uint32_t end = 0;
 };
@@ -17,6 +18,7 @@ struct BpeSymbol {
 // Immutable after filling, thread-safe.
 class BpeMerges {
  public:
+  void Reserve(size_t merges) { merges_.reserve(merges); }
   // `left` followed by `right` may become `merged`; smaller ranks go first. False for a repeated
   // pair.
   bool Add(int32_t left, int32_t right, int32_t merged, int32_t rank);

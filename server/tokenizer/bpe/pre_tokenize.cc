@@ -1,106 +1,117 @@
 #include "server/tokenizer/bpe/pre_tokenize.h"
 
-#define PCRE2_CODE_UNIT_WIDTH 8
-#include <pcre2.h>
-
-#include <string>
-
 #include "base/status_macros.h"
 
 namespace lectern {
 namespace {
 
-// The pattern of GPT-2 (Radford et al. 2019). White space is spelled out as Unicode's White_Space:
-// PCRE2's \s counts U+180E too, which Unicode removed in version 6.3.
-constexpr char kWords[] =
-    R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\p{L}\p{N}\x{9}-\x{d}\x{85}\p{Z}]+)"
-    R"(|[\x{9}-\x{d}\x{85}\p{Z}]+(?![^\x{9}-\x{d}\x{85}\p{Z}])|[\x{9}-\x{d}\x{85}\p{Z}]+)";
-// Each numeric character (categories Nd, Nl, No) alone, and the text between them.
-constexpr char kNumbers[] = R"(\p{N}|\P{N}+)";
+using Behavior = SplitRule::Behavior;
 
-struct MatchData {
-  explicit MatchData(const pcre2_code* code)
-      : data(pcre2_match_data_create_from_pattern(code, nullptr)) {}
-  ~MatchData() { pcre2_match_data_free(data); }
-  MatchData(const MatchData&) = delete;
-  MatchData& operator=(const MatchData&) = delete;
-  pcre2_match_data* data;
+// Joins the pieces of one division as its behaviour says, and passes them on in order.
+class Joiner {
+ public:
+  Joiner(Behavior behavior, const std::function<void(size_t, size_t)>& piece)
+      : behavior_(behavior), piece_(piece) {}
+  ~Joiner() { Flush(); }
+  Joiner(const Joiner&) = delete;
+  Joiner& operator=(const Joiner&) = delete;
+
+  void Add(size_t begin, size_t end, bool delimiter) {
+    if (behavior_ == Behavior::kRemoved && delimiter) {
+      Flush();
+      return;
+    }
+    if (!Joins(delimiter)) Flush();
+    if (!pending_) begin_ = begin;
+    pending_ = true;
+    end_ = end;
+    delimiter_ = delimiter;
+  }
+
+ private:
+  bool Joins(bool delimiter) const {
+    switch (behavior_) {
+      case Behavior::kMergedWithPrevious:
+        return delimiter && !delimiter_;
+      case Behavior::kMergedWithNext:
+        return !delimiter && delimiter_;
+      case Behavior::kContiguous:
+        return delimiter == delimiter_;
+      case Behavior::kIsolated:
+      case Behavior::kRemoved:
+        return false;
+    }
+    return false;
+  }
+  void Flush() {
+    if (pending_) piece_(begin_, end_);
+    pending_ = false;
+  }
+
+  const Behavior behavior_;
+  const std::function<void(size_t, size_t)>& piece_;
+  bool pending_ = false;
+  bool delimiter_ = false;  // the last part that was added
+  size_t begin_ = 0, end_ = 0;
 };
+
+// Like Regex::ForEach, for a text.
+template <typename Piece>
+void ForEachText(std::string_view text, std::string_view pattern, Piece piece) {
+  size_t at = 0;
+  while (true) {
+    const size_t found = text.find(pattern, at);
+    if (found == std::string_view::npos) break;
+    if (found > at) piece(at, found, false);
+    at = found + pattern.size();
+    piece(found, at, true);
+  }
+  if (at < text.size()) piece(at, text.size(), false);
+}
 
 }  // namespace
 
-struct PreTokenize::Pattern {
-  pcre2_code* code = nullptr;
-  ~Pattern() { pcre2_code_free(code); }
+SplitRule Gpt2Words() {
+  return {.pattern =
+              R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)"};
+}
 
-  static absl::StatusOr<std::unique_ptr<Pattern>> Compile(const char* text) {
-    auto pattern = std::make_unique<Pattern>();
-    int error = 0;
-    PCRE2_SIZE offset = 0;
-    pattern->code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(text), PCRE2_ZERO_TERMINATED,
-                                  PCRE2_UTF | PCRE2_UCP, &error, &offset, nullptr);
-    if (pattern->code == nullptr) {
-      return absl::InternalError("pre-tokeniser pattern does not compile");
-    }
-    // Without JIT (some hardened kernels forbid it) matching is slower but gives the same result.
-    pcre2_jit_compile(pattern->code, PCRE2_JIT_COMPLETE);
-    return pattern;
-  }
+SplitRule SingleDigits() { return {.pattern = R"(\p{N})"}; }
 
-  // Calls `piece` for the matches in `text`; text that the pattern does not match becomes a
-  // separate piece.
-  void ForEach(std::string_view text, const std::function<void(size_t, size_t)>& match) const {
-    const MatchData data(code);
-    const PCRE2_SPTR subject = reinterpret_cast<PCRE2_SPTR>(text.data());
-    size_t at = 0;
-    while (at < text.size()) {
-      const int rc =
-          pcre2_match(code, subject, text.size(), at, PCRE2_NO_UTF_CHECK, data.data, nullptr);
-      if (rc < 0) break;
-      const PCRE2_SIZE* range = pcre2_get_ovector_pointer(data.data);
-      if (range[1] <= at) break;
-      if (range[0] > at) match(at, range[0]);
-      match(range[0], range[1]);
-      at = range[1];
-    }
-    if (at < text.size()) match(at, text.size());
-  }
-};
-
-PreTokenize::PreTokenize() = default;
-PreTokenize::~PreTokenize() = default;
-
-absl::StatusOr<std::unique_ptr<PreTokenize>> PreTokenize::Create(PreTokenizer kind) {
-  std::unique_ptr<PreTokenize> cutter(new PreTokenize());
-  if (kind == PreTokenizer::kSmolLm) {
-    LECTERN_ASSIGN_OR_RETURN(cutter->numbers_, Pattern::Compile(kNumbers));
-  }
-  if (kind != PreTokenizer::kNone) {
-    LECTERN_ASSIGN_OR_RETURN(cutter->words_, Pattern::Compile(kWords));
+absl::StatusOr<PreTokenize> PreTokenize::Create(const std::vector<SplitRule>& rules) {
+  PreTokenize cutter;
+  for (const SplitRule& rule : rules) {
+    Rule& made = cutter.rules_.emplace_back(Rule{rule, nullptr});
+    if (rule.pattern.empty()) return absl::InvalidArgumentError("a pattern is empty");
+    if (rule.literal) continue;
+    LECTERN_ASSIGN_OR_RETURN(made.regex, Regex::Create(rule.pattern));
   }
   return cutter;
 }
 
-void PreTokenize::Cut(std::string_view text,
-                      const std::function<void(size_t, size_t)>& piece) const {
-  if (numbers_ == nullptr) {
-    CutWords(text, 0, piece);
-    return;
-  }
-  // Each part is divided separately, because look-ahead must not see the number that follows.
-  numbers_->ForEach(text, [&](size_t begin, size_t end) {
-    CutWords(text.substr(begin, end - begin), begin, piece);
-  });
+void PreTokenize::Cut(std::string_view text, const Piece& piece) const {
+  if (!text.empty()) CutBy(0, text, 0, piece);
 }
 
-void PreTokenize::CutWords(std::string_view text, size_t base,
-                           const std::function<void(size_t, size_t)>& piece) const {
-  if (text.empty()) return;
-  if (words_ == nullptr) {
+void PreTokenize::CutBy(size_t number, std::string_view text, size_t base,
+                        const Piece& piece) const {
+  if (number == rules_.size()) {
     piece(base, base + text.size());
     return;
   }
-  words_->ForEach(text, [&](size_t begin, size_t end) { piece(base + begin, base + end); });
+  const auto& [rule, regex] = rules_[number];
+  const Piece next = [&](size_t begin, size_t end) {
+    CutBy(number + 1, text.substr(begin, end - begin), base + begin, piece);
+  };
+  Joiner joiner(rule.behavior, next);
+  const auto add = [&, invert = rule.invert](size_t begin, size_t end, bool matched) {
+    joiner.Add(begin, end, matched != invert);
+  };
+  if (rule.literal) {
+    ForEachText(text, rule.pattern, add);
+  } else {
+    regex->ForEach(text, add);
+  }
 }
 
 }  // namespace lectern

@@ -1,11 +1,15 @@
-// spiece.model: a sentencepiece.ModelProto. Field numbers are those of sentencepiece_model.proto.
+// spiece.model and tokenizer.model: a sentencepiece.ModelProto. Field numbers are those of
+// sentencepiece_model.proto.
+#include <algorithm>
 #include <optional>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "server/formats/file_error.h"
 #include "server/tokenizer/files/tokenizer_files.h"
 #include "server/tokenizer/files/wire_reader.h"
+#include "server/tokenizer/text/metaspace.h"
 #include "server/tokenizer/tokenizer_limits.h"
 
 namespace lectern {
@@ -14,6 +18,8 @@ namespace {
 class Reader {
  public:
   explicit Reader(std::string source) { config_.source = std::move(source); }
+
+  bool is_bpe() const { return is_bpe_; }
 
   absl::StatusOr<UnigramConfig> Read(std::string_view contents) {
     config_.eos_id = 2;  // the defaults of the format
@@ -109,7 +115,8 @@ class Reader {
       switch (reader.field()) {
         case 3:
           if (!reader.IsNumber()) return Invalid("trainer_spec.model_type", "is no number");
-          if (reader.number() != 1) {
+          is_bpe_ = reader.number() == 2;
+          if (reader.number() != 1 && !is_bpe_) {
             return Unsupported("trainer_spec.model_type", ModelType(reader.number()));
           }
           break;
@@ -192,12 +199,83 @@ class Reader {
   }
 
   UnigramConfig config_;
+  bool is_bpe_ = false;
 };
+
+// A model of type BPE: the same pieces, merged by score.
+absl::StatusOr<BpeConfig> ToBpe(const UnigramConfig& model) {
+  const auto unsupported = [&](std::string_view key) {
+    return UnsupportedFile({model.source, "key", key}, "is not supported in a model of type BPE");
+  };
+  if (!model.charsmap.empty()) return unsupported("normalizer_spec.precompiled_charsmap");
+  if (model.remove_extra_whitespaces)
+    return unsupported("normalizer_spec.remove_extra_whitespaces");
+  BpeConfig config{.alphabet = BpeConfig::Alphabet::kCharacters};
+  config.source = model.source;
+  config.byte_fallback = model.byte_fallback;
+  config.unk_id = model.unk_id;
+  config.fuse_unk = true;
+  config.eos_id = model.eos_id;
+  config.strip_first_space = model.add_dummy_prefix;
+  const std::string blank(kMetaspace);
+  if (model.add_dummy_prefix) config.steps.push_back({TextStep::Kind::kPrepend, blank});
+  if (model.escape_whitespaces) config.steps.push_back({TextStep::Kind::kReplace, " ", blank});
+  for (size_t at = 0; at < model.pieces.size(); ++at) {
+    const UnigramPiece& piece = model.pieces[at];
+    const auto id = static_cast<int32_t>(at);
+    config.tokens.push_back(piece.text);
+    config.scores.push_back(piece.score);
+    const bool special = piece.type == PieceType::kControl || piece.type == PieceType::kUnknown;
+    if (special || piece.type == PieceType::kUserDefined) {
+      config.added.push_back({.text = piece.text, .id = id, .special = special});
+    }
+    if (special || piece.type == PieceType::kByte || piece.type == PieceType::kUnused) {
+      config.unmerged.push_back(id);
+    }
+  }
+  for (const AddedToken& token : model.added) {
+    if (token.id < 0 || token.id >= static_cast<int64_t>(kMaxPieces)) {
+      return InvalidFile({.file = model.source},
+                         absl::StrCat("added token ", token.id, " has an id out of range"));
+    }
+    const auto at = static_cast<size_t>(token.id);
+    if (at >= config.tokens.size()) {
+      config.tokens.resize(at + 1);
+      config.scores.resize(at + 1);
+    }
+    config.tokens[at] = token.text;
+    const auto same = std::find_if(config.added.begin(), config.added.end(),
+                                   [&](const AddedToken& one) { return one.id == token.id; });
+    if (same != config.added.end()) {
+      *same = token;
+    } else {
+      config.added.push_back(token);
+    }
+  }
+  return config;
+}
 
 }  // namespace
 
 absl::StatusOr<UnigramConfig> ParseSpieceModel(std::string_view contents, std::string source) {
-  return Reader(std::move(source)).Read(contents);
+  Reader reader(source);
+  LECTERN_ASSIGN_OR_RETURN(UnigramConfig config, reader.Read(contents));
+  if (!reader.is_bpe()) return config;
+  return UnsupportedFile({source, "key", "trainer_spec.model_type"},
+                         "'BPE' is not known to this build");
+}
+
+absl::StatusOr<std::unique_ptr<Tokenizer>> NewTokenizerFromSpiece(std::string_view contents,
+                                                                  std::string source,
+                                                                  std::vector<AddedToken> added,
+                                                                  int32_t eos_id) {
+  Reader reader(std::move(source));
+  LECTERN_ASSIGN_OR_RETURN(UnigramConfig config, reader.Read(contents));
+  config.added = std::move(added);
+  if (eos_id >= 0) config.eos_id = eos_id;
+  if (!reader.is_bpe()) return NewUnigram(std::move(config));
+  LECTERN_ASSIGN_OR_RETURN(BpeConfig bpe, ToBpe(config));
+  return NewBpe(std::move(bpe));
 }
 
 }  // namespace lectern

@@ -52,26 +52,28 @@ absl::Status AddFromList(std::string_view contents, const std::string& source,
   return absl::OkStatus();
 }
 
-// The names under which folders hold SentencePiece models of type unigram.
-constexpr std::string_view kSpiece = "spiece.model";
-constexpr std::string_view kFairseqSpiece = "sentencepiece.bpe.model";
+// XLM-RoBERTa's SentencePiece model, whose ids are fairseq's.
+constexpr char kFairseqSpiece[] = "sentencepiece.bpe.model";
 
-absl::StatusOr<std::unique_ptr<Tokenizer>> LoadSpiece(const fs::path& folder, std::string_view file,
+absl::StatusOr<std::unique_ptr<Tokenizer>> LoadSpiece(const fs::path& folder, const char* name,
                                                       int32_t eos_id) {
-  const std::string path = folder / file;
+  const std::string path = folder / name;
   LECTERN_ASSIGN_OR_RETURN(const std::string contents, ReadFile(path, kMaxTokenizerFileBytes));
-  LECTERN_ASSIGN_OR_RETURN(UnigramConfig config, file == kFairseqSpiece
-                                                     ? ParseFairseqSpieceModel(contents, path)
-                                                     : ParseSpieceModel(contents, path));
   const std::string settings_path = folder / "tokenizer_config.json";
   const std::string list_path = folder / "added_tokens.json";
   LECTERN_ASSIGN_OR_RETURN(const std::string settings,
                            ReadFileIfThere(settings_path, kMaxConfigJsonBytes));
   LECTERN_ASSIGN_OR_RETURN(const std::string list, ReadFileIfThere(list_path, kMaxConfigJsonBytes));
-  LECTERN_RETURN_IF_ERROR(AddFromSettings(settings, settings_path, config.added));
-  if (config.added.empty()) LECTERN_RETURN_IF_ERROR(AddFromList(list, list_path, config.added));
-  if (eos_id >= 0) config.eos_id = eos_id;
-  return NewUnigram(std::move(config));
+  std::vector<AddedToken> added;
+  LECTERN_RETURN_IF_ERROR(AddFromSettings(settings, settings_path, added));
+  if (added.empty()) LECTERN_RETURN_IF_ERROR(AddFromList(list, list_path, added));
+  if (name == std::string_view(kFairseqSpiece)) {
+    LECTERN_ASSIGN_OR_RETURN(UnigramConfig config, ParseFairseqSpieceModel(contents, path));
+    config.added.insert(config.added.end(), added.begin(), added.end());
+    if (eos_id >= 0) config.eos_id = eos_id;
+    return NewUnigram(std::move(config));
+  }
+  return NewTokenizerFromSpiece(contents, path, std::move(added), eos_id);
 }
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> LoadVocabTxt(const fs::path& folder, int32_t eos_id) {
@@ -94,10 +96,10 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> LoadVocabJson(const fs::path& folder,
                            ReadFile(folder / "merges.txt", kMaxTokenizerFileBytes));
   LECTERN_ASSIGN_OR_RETURN(const std::string settings,
                            ReadFileIfThere(settings_path, kMaxConfigJsonBytes));
-  LECTERN_ASSIGN_OR_RETURN(ByteLevelBpeConfig config,
+  LECTERN_ASSIGN_OR_RETURN(BpeConfig config,
                            ParseVocabJson(contents, path, merges, settings, settings_path));
   config.eos_id = eos_id;
-  return NewByteLevelBpe(std::move(config));
+  return NewBpe(std::move(config));
 }
 
 }  // namespace
@@ -117,8 +119,8 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> NewTokenizerFromJson(std::string_view
     return NewWordPiece(std::move(config));
   }
   // Older BPE files do not name their type; ReadBpeJson refuses anything else.
-  LECTERN_ASSIGN_OR_RETURN(ByteLevelBpeConfig config, ReadBpeJson(root, source, eos_id));
-  return NewByteLevelBpe(std::move(config));
+  LECTERN_ASSIGN_OR_RETURN(BpeConfig config, ReadBpeJson(root, source, eos_id));
+  return NewBpe(std::move(config));
 }
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizerFolder(const std::string& folder,
@@ -131,14 +133,14 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizerFolder(const std::string
     LECTERN_ASSIGN_OR_RETURN(const std::string contents, ReadFile(file, kMaxTokenizerFileBytes));
     return NewTokenizerFromJson(contents, file, eos_id);
   }
-  for (const std::string_view file : {kSpiece, kFairseqSpiece}) {
-    if (holds(file)) return LoadSpiece(path, file, eos_id);
+  for (const char* name : {"spiece.model", "tokenizer.model", kFairseqSpiece}) {
+    if (holds(name)) return LoadSpiece(path, name, eos_id);
   }
   if (holds("vocab.txt")) return LoadVocabTxt(path, eos_id);
   if (holds("vocab.json") && holds("merges.txt")) return LoadVocabJson(path, eos_id);
   return InvalidFile({.file = folder},
-                     "holds no tokenizer.json, spiece.model, sentencepiece.bpe.model, vocab.txt, "
-                     "or vocab.json with merges.txt");
+                     "holds no tokenizer.json, spiece.model, tokenizer.model, "
+                     "sentencepiece.bpe.model, vocab.txt, or vocab.json with merges.txt");
 }
 
 }  // namespace lectern

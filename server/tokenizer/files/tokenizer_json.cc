@@ -1,5 +1,6 @@
+#include <algorithm>
+#include <iterator>
 #include <nlohmann/json.hpp>
-#include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -7,6 +8,8 @@
 #include "server/formats/strict_json.h"
 #include "server/tokenizer/files/tokenizer_files.h"
 #include "server/tokenizer/files/tokenizer_json_parts.h"
+#include "server/tokenizer/text/metaspace.h"
+#include "server/tokenizer/tokenizer_limits.h"
 
 namespace lectern {
 namespace {
@@ -19,12 +22,18 @@ class Reader {
  public:
   Reader(const json& root, const std::string& source) : root_(root), source_(source) {}
 
-  absl::StatusOr<ByteLevelBpeConfig> Read(int32_t eos_id) {
+  absl::StatusOr<BpeConfig> Read(int32_t eos_id) {
     config_.source = source_;
     config_.eos_id = eos_id;
-    LECTERN_RETURN_IF_ERROR(ReadPreTokenizer());
-    LECTERN_RETURN_IF_ERROR(CheckPostProcessor());
-    LECTERN_RETURN_IF_ERROR(ReadVocabulary());
+    if (const json* normalizer = Child(root_, "normalizer")) {
+      LECTERN_RETURN_IF_ERROR(ReadNormalizer(*normalizer, true));
+    }
+    if (const json* pre = Child(root_, "pre_tokenizer")) {
+      LECTERN_RETURN_IF_ERROR(ReadPreTokenizer(*pre, true));
+    }
+    LECTERN_RETURN_IF_ERROR(ReadPostProcessor(Child(root_, "post_processor")));
+    LECTERN_RETURN_IF_ERROR(ReadDecoder(Child(root_, "decoder")));
+    LECTERN_RETURN_IF_ERROR(ReadModel());
     LECTERN_RETURN_IF_ERROR(ReadMerges());
     LECTERN_RETURN_IF_ERROR(ReadAdded());
     return std::move(config_);
@@ -38,63 +47,201 @@ class Reader {
     return UnknownKind(source_, key, found);
   }
 
-  // Whether a ByteLevel entry divides text into GPT-2's pieces.
-  absl::Status CheckByteLevel(const json& entry, bool* use_regex) const {
-    if (TypeOf(&entry) != "ByteLevel") return Unsupported("pre_tokenizer", TypeOf(&entry));
-    if (Flag(entry, "add_prefix_space", true)) {
-      return Unsupported("pre_tokenizer.add_prefix_space", "true");
+  // The members of a Sequence.
+  absl::StatusOr<const json*> Parts(const json& sequence, const char* key,
+                                    const char* member) const {
+    const json* parts = Child(sequence, member);
+    if (parts == nullptr || !parts->is_array()) {
+      return Invalid(absl::StrCat(key, ".", member), "is not an array");
     }
-    *use_regex = Flag(entry, "use_regex", true);
-    return absl::OkStatus();
+    return parts;
   }
 
-  absl::Status ReadPreTokenizer() {
-    if (const json* normalizer = Child(root_, "normalizer")) {
-      return Unsupported("normalizer", TypeOf(normalizer));
+  absl::Status AddStep(TextStep step) {
+    if (config_.steps.size() >= kMaxNormalizerSteps) {
+      return Invalid("normalizer", absl::StrCat("more than ", kMaxNormalizerSteps, " steps"));
     }
-    const json* pre = Child(root_, "pre_tokenizer");
-    if (pre == nullptr) return Unsupported("pre_tokenizer", "none");
-    bool use_regex = true;
-    if (TypeOf(pre) != "Sequence") {
-      LECTERN_RETURN_IF_ERROR(CheckByteLevel(*pre, &use_regex));
-      config_.pre_tokenizer = use_regex ? PreTokenizer::kGpt2 : PreTokenizer::kNone;
-      return absl::OkStatus();
-    }
-    const json* parts = Child(*pre, "pretokenizers");
-    const bool pair = parts != nullptr && parts->is_array() && parts->size() == 2;
-    if (!pair || TypeOf(&(*parts)[0]) != "Digits" ||
-        !Flag((*parts)[0], "individual_digits", false)) {
-      return Unsupported("pre_tokenizer", "Sequence of other parts than Digits, ByteLevel");
-    }
-    LECTERN_RETURN_IF_ERROR(CheckByteLevel((*parts)[1], &use_regex));
-    if (!use_regex) return Unsupported("pre_tokenizer", "ByteLevel without its pattern");
-    config_.pre_tokenizer = PreTokenizer::kSmolLm;
-    return absl::OkStatus();
-  }
-
-  // ByteLevel only trims offsets, RobertaProcessing adds the special tokens that such a model adds
-  // anyway; any other may add tokens to every text.
-  absl::Status CheckPostProcessor() const {
-    const json* post = Child(root_, "post_processor");
-    if (post == nullptr || TypeOf(post) == "ByteLevel" || TypeOf(post) == "RobertaProcessing")
-      return absl::OkStatus();
-    return Unsupported("post_processor", TypeOf(post));
-  }
-
-  // Options with which other kinds of BPE change words before or during merging.
-  absl::Status CheckPlainModel(const json& model) const {
-    for (const char* key : {"byte_fallback", "ignore_merges"}) {
-      if (Flag(model, key, false)) return Unsupported(absl::StrCat("model.", key), "true");
-    }
-    for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
-      const json* affix = Child(model, key);
-      if (affix != nullptr && *affix != "") {
-        return Unsupported(absl::StrCat("model.", key), "other than empty");
+    // A text grows by at most 10 (compatibility forms) or by the length of a replacement.
+    if (step.kind == TextStep::Kind::kReplace) {
+      growth_ *= std::max<size_t>(1, (step.by.size() + step.text.size() - 1) / step.text.size());
+      if (growth_ > kMaxReplaceGrowth) {
+        return Invalid("normalizer", "a replacement lengthens a text too much");
       }
     }
-    const json* dropout = Child(model, "dropout");
-    if (dropout != nullptr && *dropout != 0) return Unsupported("model.dropout", "other than 0");
+    if (step.kind == TextStep::Kind::kPrepend && step.text.size() > kMaxReplacementBytes) {
+      return Invalid("normalizer.prepend", "is too long");
+    }
+    config_.steps.push_back(std::move(step));
     return absl::OkStatus();
+  }
+
+  absl::Status ReadNormalizer(const json& normalizer, bool may_be_sequence) {
+    using Kind = TextStep::Kind;
+    const std::string type = TypeOf(&normalizer);
+    if (type == "Sequence" && may_be_sequence) {
+      LECTERN_ASSIGN_OR_RETURN(const json* parts, Parts(normalizer, "normalizer", "normalizers"));
+      for (const json& part : *parts) LECTERN_RETURN_IF_ERROR(ReadNormalizer(part, false));
+      return absl::OkStatus();
+    }
+    if (type == "NFC") return AddStep({.kind = Kind::kNfc});
+    if (type == "NFD") return AddStep({.kind = Kind::kNfd});
+    if (type == "NFKC") return AddStep({.kind = Kind::kNfkc});
+    if (type == "NFKD") return AddStep({.kind = Kind::kNfkd});
+    if (type == "Lowercase") return AddStep({.kind = Kind::kLowercase});
+    if (type == "Strip") {
+      return AddStep({.kind = Kind::kStrip,
+                      .left = Flag(normalizer, "strip_left", true),
+                      .right = Flag(normalizer, "strip_right", true)});
+    }
+    if (type == "Prepend") {
+      return AddStep({.kind = Kind::kPrepend, .text = Text(normalizer, "prepend", "")});
+    }
+    if (type == "Replace") {
+      const json* pattern = Child(normalizer, "pattern");
+      const std::string text = pattern == nullptr ? "" : Text(*pattern, "String", "");
+      if (text.empty()) return Unsupported("normalizer.pattern", "other than a String");
+      return AddStep({.kind = Kind::kReplace, .text = text, .by = Text(normalizer, "content", "")});
+    }
+    return Unsupported("normalizer", type);
+  }
+
+  absl::Status AddSplit(SplitRule rule) {
+    if (config_.splits.size() >= kMaxSplitRules) {
+      return Invalid("pre_tokenizer", absl::StrCat("more than ", kMaxSplitRules, " parts"));
+    }
+    config_.splits.push_back(std::move(rule));
+    return absl::OkStatus();
+  }
+
+  absl::Status ReadPreTokenizer(const json& pre, bool may_be_sequence) {
+    const std::string type = TypeOf(&pre);
+    if (type == "Sequence" && may_be_sequence) {
+      LECTERN_ASSIGN_OR_RETURN(const json* parts, Parts(pre, "pre_tokenizer", "pretokenizers"));
+      for (const json& part : *parts) LECTERN_RETURN_IF_ERROR(ReadPreTokenizer(part, false));
+      return absl::OkStatus();
+    }
+    if (type == "Split") return ReadSplit(pre);
+    if (type == "Digits") {
+      SplitRule rule = SingleDigits();
+      if (!Flag(pre, "individual_digits", false)) {
+        rule.behavior = SplitRule::Behavior::kContiguous;
+      }
+      return AddSplit(std::move(rule));
+    }
+    if (type == "Metaspace") return ReadMetaspace(pre);
+    if (type != "ByteLevel") return Unsupported("pre_tokenizer", type);
+    bytes_ = true;
+    if (Flag(pre, "add_prefix_space", true)) {
+      if (!config_.splits.empty()) {
+        return Unsupported("pre_tokenizer.add_prefix_space", "true after other parts");
+      }
+      LECTERN_RETURN_IF_ERROR(AddStep({.kind = TextStep::Kind::kPrependUnless, .text = " "}));
+    }
+    return Flag(pre, "use_regex", true) ? AddSplit(Gpt2Words()) : absl::OkStatus();
+  }
+
+  absl::Status ReadSplit(const json& split) {
+    using Behavior = SplitRule::Behavior;
+    static constexpr std::pair<std::string_view, Behavior> kBehaviors[] = {
+        {"Isolated", Behavior::kIsolated},
+        {"Removed", Behavior::kRemoved},
+        {"MergedWithPrevious", Behavior::kMergedWithPrevious},
+        {"MergedWithNext", Behavior::kMergedWithNext},
+        {"Contiguous", Behavior::kContiguous}};
+    SplitRule rule{.invert = Flag(split, "invert", false)};
+    const json* pattern = Child(split, "pattern");
+    if (pattern == nullptr) return Invalid("pre_tokenizer.pattern", "is missing");
+    rule.literal = Child(*pattern, "String") != nullptr;
+    rule.pattern = Text(*pattern, rule.literal ? "String" : "Regex", "");
+    if (rule.pattern.empty()) return Invalid("pre_tokenizer.pattern", "is empty");
+    const std::string name = Text(split, "behavior", "Isolated");
+    const auto* const behavior = std::find_if(std::begin(kBehaviors), std::end(kBehaviors),
+                                              [&](const auto& one) { return one.first == name; });
+    if (behavior == std::end(kBehaviors)) return Unsupported("pre_tokenizer.behavior", name);
+    rule.behavior = behavior->second;
+    return AddSplit(std::move(rule));
+  }
+
+  absl::Status ReadMetaspace(const json& entry) {
+    using Kind = TextStep::Kind;
+    const std::string blank = Text(entry, "replacement", std::string(kMetaspace));
+    const std::string scheme =
+        Text(entry, "prepend_scheme", Flag(entry, "add_prefix_space", true) ? "always" : "never");
+    if (blank != kMetaspace) return Unsupported("pre_tokenizer.replacement", blank);
+    if (!config_.splits.empty()) return Unsupported("pre_tokenizer", "Metaspace after other parts");
+    LECTERN_RETURN_IF_ERROR(AddStep({.kind = Kind::kReplace, .text = " ", .by = blank}));
+    if (scheme == "always" || scheme == "first") {
+      LECTERN_RETURN_IF_ERROR(
+          AddStep({.kind = scheme == "first" ? Kind::kPrependToInput : Kind::kPrependUnless,
+                   .text = blank}));
+    } else if (scheme != "never") {
+      return Unsupported("pre_tokenizer.prepend_scheme", scheme);
+    }
+    if (!Flag(entry, "split", true)) return absl::OkStatus();
+    return AddSplit(
+        {.pattern = blank, .literal = true, .behavior = SplitRule::Behavior::kMergedWithNext});
+  }
+
+  // ByteLevel only trims offsets; the others add special tokens, of which the first may begin a
+  // sequence.
+  absl::Status ReadPostProcessor(const json* post) {
+    const std::string type = TypeOf(post);
+    if (type == "Sequence") {
+      LECTERN_ASSIGN_OR_RETURN(const json* parts, Parts(*post, "post_processor", "processors"));
+      for (const json& part : *parts) {
+        if (TypeOf(&part) == "Sequence") return Unsupported("post_processor", "nested Sequence");
+        LECTERN_RETURN_IF_ERROR(ReadPostProcessor(&part));
+      }
+      return absl::OkStatus();
+    }
+    if (type == "TemplateProcessing") ReadTemplate(*post);
+    for (const char* known :
+         {"none", "ByteLevel", "RobertaProcessing", "TemplateProcessing", "BertProcessing"}) {
+      if (type == known) return absl::OkStatus();
+    }
+    return Unsupported("post_processor", type);
+  }
+
+  // {"single": [{"SpecialToken": {"id": "<s>"}}, {"Sequence": ...}]}: the text of the begin token.
+  void ReadTemplate(const json& post) {
+    const json* single = Child(post, "single");
+    if (single == nullptr || !single->is_array() || single->empty()) return;
+    const json* token = Child((*single)[0], "SpecialToken");
+    if (token != nullptr) begin_token_ = Text(*token, "id", "");
+  }
+
+  absl::Status ReadDecoder(const json* decoder) {
+    const std::string type = TypeOf(decoder);
+    if (type == "Sequence") {
+      LECTERN_ASSIGN_OR_RETURN(const json* parts, Parts(*decoder, "decoder", "decoders"));
+      for (const json& part : *parts) {
+        if (TypeOf(&part) == "Sequence") return Unsupported("decoder", "nested Sequence");
+        LECTERN_RETURN_IF_ERROR(ReadDecoder(&part));
+      }
+      return absl::OkStatus();
+    }
+    if (type == "ByteLevel") bytes_ = true;
+    if (type == "Metaspace") {
+      config_.strip_first_space =
+          Text(*decoder, "prepend_scheme",
+               Flag(*decoder, "add_prefix_space", true) ? "always" : "never") != "never";
+    }
+    if (type == "Strip") {
+      const bool first_blank = Text(*decoder, "content", "") == " " && Number(*decoder, "start") &&
+                               !Number(*decoder, "stop");
+      if (!first_blank) return Unsupported("decoder", "Strip of other than one blank in front");
+      config_.strip_first_space = true;
+    }
+    for (const char* known :
+         {"none", "ByteLevel", "Metaspace", "Strip", "Replace", "ByteFallback", "Fuse"}) {
+      if (type == known) return absl::OkStatus();
+    }
+    return Unsupported("decoder", type);
+  }
+  // True if the number is 1, false if it is 0 or absent.
+  static bool Number(const json& object, const char* key) {
+    const json* value = Child(object, key);
+    return value != nullptr && *value == 1;
   }
 
   absl::Status SetToken(std::string_view key, const std::string& text, const json& id) {
@@ -110,13 +257,34 @@ class Reader {
     return absl::OkStatus();
   }
 
-  absl::Status ReadVocabulary() {
+  absl::Status ReadModel() {
     const json* model = Child(root_, "model");
     if (model == nullptr) return Invalid("model", "is missing");
     const json* type = Child(*model, "type");
     if (type != nullptr && TypeOf(model) != "BPE") return Unsupported("model.type", TypeOf(model));
-    LECTERN_RETURN_IF_ERROR(CheckPlainModel(*model));
-    const json* vocabulary = Child(*model, "vocab");
+    for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
+      const json* affix = Child(*model, key);
+      if (affix != nullptr && *affix != "") {
+        return Unsupported(absl::StrCat("model.", key), "other than empty");
+      }
+    }
+    const json* dropout = Child(*model, "dropout");
+    if (dropout != nullptr && *dropout != 0) return Unsupported("model.dropout", "other than 0");
+    config_.byte_fallback = Flag(*model, "byte_fallback", false);
+    config_.ignore_merges = Flag(*model, "ignore_merges", false);
+    config_.fuse_unk = Flag(*model, "fuse_unk", false);
+    config_.alphabet = bytes_ ? BpeConfig::Alphabet::kBytes : BpeConfig::Alphabet::kCharacters;
+    LECTERN_RETURN_IF_ERROR(ReadVocabulary(*model));
+    const std::string unknown = Text(*model, "unk_token", "");
+    if (unknown.empty()) return absl::OkStatus();
+    const json* id = Child(*Child(*model, "vocab"), unknown.c_str());
+    if (id == nullptr || !IsId(*id)) return Invalid("model.unk_token", "is no token");
+    config_.unk_id = id->get<int32_t>();
+    return absl::OkStatus();
+  }
+
+  absl::Status ReadVocabulary(const json& model) {
+    const json* vocabulary = Child(model, "vocab");
     if (vocabulary == nullptr || !vocabulary->is_object()) {
       return Invalid("model.vocab", "is not an object");
     }
@@ -134,13 +302,18 @@ class Reader {
   absl::Status ReadMerges() {
     const json* merges = Child(*Child(root_, "model"), "merges");
     if (merges == nullptr || !merges->is_array()) return Invalid("model.merges", "is not an array");
+    config_.merges.reserve(merges->size());
     for (const json& merge : *merges) {
       if (merge.is_string()) {
-        config_.merges.push_back(merge.get<std::string>());
+        const std::string& text = merge.get_ref<const std::string&>();
+        const size_t space = text.find(' ');
+        if (space == std::string::npos) {
+          return Invalid("model.merges", "an entry is not two tokens separated by a space");
+        }
+        config_.merges.push_back({text.substr(0, space), text.substr(space + 1)});
       } else if (merge.is_array() && merge.size() == 2 && merge[0].is_string() &&
                  merge[1].is_string()) {
-        config_.merges.push_back(
-            absl::StrCat(merge[0].get<std::string>(), " ", merge[1].get<std::string>()));
+        config_.merges.push_back({merge[0].get<std::string>(), merge[1].get<std::string>()});
       } else {
         return Invalid("model.merges", "an entry is neither 'left right' nor [left, right]");
       }
@@ -149,39 +322,34 @@ class Reader {
   }
 
   absl::Status ReadAdded() {
-    LECTERN_ASSIGN_OR_RETURN(const std::vector<AddedToken> added, ReadAddedTokens(root_, source_));
-    for (const AddedToken& token : added) {
+    LECTERN_ASSIGN_OR_RETURN(config_.added, ReadAddedTokens(root_, source_));
+    for (const AddedToken& token : config_.added) {
       if (token.id > static_cast<int64_t>(config_.tokens.size()) + 65'536) {
         return Invalid("added_tokens", "an entry lacks its content or a sensible id");
       }
       LECTERN_RETURN_IF_ERROR(SetToken("added_tokens", token.text, token.id));
-      if (token.special) config_.special_ids.push_back(token.id);
+      if (token.text == begin_token_) config_.bos_id = token.id;
     }
-    return FillGaps();
-  }
-
-  // An unused id gets a text to which nothing encodes.
-  absl::Status FillGaps() {
-    for (size_t id = 0; id < config_.tokens.size(); ++id) {
-      if (config_.tokens[id].empty()) config_.tokens[id] = absl::StrCat("\x01unused ", id);
-    }
+    config_.add_bos = config_.bos_id >= 0;
     return absl::OkStatus();
   }
 
   const json& root_;
   const std::string& source_;
-  ByteLevelBpeConfig config_;
+  bool bytes_ = false;  // tokens are written in the alphabet of bytes
+  size_t growth_ = 1;
+  std::string begin_token_;  // what every sequence begins with; empty: nothing
+  BpeConfig config_;
 };
 
 }  // namespace
 
-absl::StatusOr<ByteLevelBpeConfig> ReadBpeJson(const json& root, const std::string& source,
-                                               int32_t eos_id) {
+absl::StatusOr<BpeConfig> ReadBpeJson(const json& root, const std::string& source, int32_t eos_id) {
   return Reader(root, source).Read(eos_id);
 }
 
-absl::StatusOr<ByteLevelBpeConfig> ParseTokenizerJson(std::string_view contents, std::string source,
-                                                      int32_t eos_id) {
+absl::StatusOr<BpeConfig> ParseTokenizerJson(std::string_view contents, std::string source,
+                                             int32_t eos_id) {
   LECTERN_ASSIGN_OR_RETURN(const json root, ParseJsonObject(contents, source));
   return ReadBpeJson(root, source, eos_id);
 }

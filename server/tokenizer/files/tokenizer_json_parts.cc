@@ -52,8 +52,12 @@ absl::StatusOr<std::vector<AddedToken>> ReadAddedTokens(const json& root, std::s
     if (content == nullptr || !content->is_string() || id == nullptr || !IsId(*id)) {
       return InvalidKey(source, "added_tokens", "an entry lacks its content or a sensible id");
     }
-    tokens.push_back(
-        {content->get<std::string>(), id->get<int32_t>(), Flag(token, "special", false)});
+    tokens.push_back({.text = content->get<std::string>(),
+                      .id = id->get<int32_t>(),
+                      .special = Flag(token, "special", false),
+                      .takes_space_before = Flag(token, "lstrip", false),
+                      .takes_space_after = Flag(token, "rstrip", false),
+                      .single_word = Flag(token, "single_word", false)});
   }
   return tokens;
 }

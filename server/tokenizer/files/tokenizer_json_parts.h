@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "server/tokenizer/bpe/byte_level_bpe.h"
+#include "server/tokenizer/bpe/bpe.h"
 #include "server/tokenizer/unigram/unigram.h"
 #include "server/tokenizer/word_piece/word_piece.h"
 
@@ -37,8 +37,8 @@ absl::Status ReadAddedTokensDecoder(const nlohmann::json& settings, std::string_
                                     std::vector<AddedToken>& added);
 
 // A tokenizer.json whose model is of that type.
-absl::StatusOr<ByteLevelBpeConfig> ReadBpeJson(const nlohmann::json& root,
-                                               const std::string& source, int32_t eos_id);
+absl::StatusOr<BpeConfig> ReadBpeJson(const nlohmann::json& root, const std::string& source,
+                                      int32_t eos_id);
 absl::StatusOr<UnigramConfig> ReadUnigramJson(const nlohmann::json& root, const std::string& source,
                                               int32_t eos_id);
 absl::StatusOr<WordPieceConfig> ReadWordPieceJson(const nlohmann::json& root,

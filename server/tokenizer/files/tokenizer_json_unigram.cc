@@ -3,8 +3,8 @@
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "server/tokenizer/files/tokenizer_json_parts.h"
+#include "server/tokenizer/text/byte_piece.h"
 #include "server/tokenizer/tokenizer_limits.h"
-#include "server/tokenizer/unigram/unigram_decoder.h"
 #include "server/tokenizer/unigram/unigram_text.h"
 
 namespace lectern {

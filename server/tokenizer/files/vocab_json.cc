@@ -31,10 +31,9 @@ json MergesOf(std::string_view contents) {
 
 }  // namespace
 
-absl::StatusOr<ByteLevelBpeConfig> ParseVocabJson(std::string_view vocabulary, std::string source,
-                                                  std::string_view merges,
-                                                  std::string_view settings_json,
-                                                  std::string settings_source) {
+absl::StatusOr<BpeConfig> ParseVocabJson(std::string_view vocabulary, std::string source,
+                                         std::string_view merges, std::string_view settings_json,
+                                         std::string settings_source) {
   LECTERN_ASSIGN_OR_RETURN(json tokens, ParseJsonObject(vocabulary, source));
   std::vector<AddedToken> added;
   bool prefix_space = false;

@@ -18,6 +18,26 @@ AlignedText::AlignedText(std::string_view original, size_t base) {
   }
 }
 
+AlignedText AlignedText::OfBytes(std::string_view original) {
+  AlignedText text;
+  text.Reserve(original.size());
+  for (size_t at = 0; at < original.size();) {
+    const std::string_view rest = original.substr(at);
+    const size_t good = Utf8ValidPrefix(rest);
+    text.text_ += rest.substr(0, good);
+    for (const size_t end = at + good; at < end; ++at) {
+      text.begin_.push_back(static_cast<uint32_t>(at));
+      text.end_.push_back(static_cast<uint32_t>(at + 1));
+    }
+    if (good == rest.size()) break;
+    const auto length = static_cast<uint32_t>(Utf8IllFormedLength(original.substr(at)));
+    const auto begin = static_cast<uint32_t>(at);
+    text.Append("\xef\xbf\xbd", begin, begin + length);
+    at += length;
+  }
+  return text;
+}
+
 void AlignedText::Reserve(size_t bytes) {
   text_.reserve(bytes);
   begin_.reserve(bytes);

@@ -15,6 +15,8 @@ class AlignedText {
   // `original` made well-formed: each maximal ill-formed part becomes U+FFFD. `base` is its
   // offset in the text to which ranges refer.
   explicit AlignedText(std::string_view original, size_t base = 0);
+  // Likewise, but each byte of a well-formed part is its own range.
+  static AlignedText OfBytes(std::string_view original);
 
   const std::string& text() const { return text_; }
   size_t size() const { return text_.size(); }

@@ -11,10 +11,14 @@ bool IsSpace(char32_t c);
 // Categories Cc, Cf, Cs and Co. Unassigned characters (Cn) are not included: they change with
 // every version of Unicode.
 bool IsControl(char32_t c);
+// Categories M*.
+bool IsMark(char32_t c);
 // Category Mn.
 bool IsNonspacingMark(char32_t c);
 // Categories P*.
 bool IsPunctuation(char32_t c);
+// Letters, marks, numbers and connectors such as the underscore: \w of regular expressions.
+bool IsWord(char32_t c);
 // Lower case without context: one character, except that U+0130 becomes two.
 std::u32string Lower(char32_t c);
 // Canonical decomposition of one character, not reordered.

@@ -13,6 +13,7 @@
 #include "base/status_macros.h"
 #include "base/utf8.h"
 #include "server/tokenizer/added_tokens.h"
+#include "server/tokenizer/text/byte_piece.h"
 #include "server/tokenizer/text/piece_trie.h"
 #include "server/tokenizer/tokenizer_limits.h"
 #include "server/tokenizer/unigram/charsmap.h"

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "server/tokenizer/added_tokens.h"
 #include "server/tokenizer/tokenizer.h"
 
 namespace lectern {
@@ -26,14 +27,6 @@ struct UnigramPiece {
   std::string text;
   double score = 0;
   PieceType type = PieceType::kNormal;
-};
-
-// A token in addition to the pieces, matched in the original text before anything else: a special
-// one on request, any other always. Its id may be that of a piece of the same text.
-struct AddedToken {
-  std::string text;
-  int32_t id = -1;
-  bool special = true;
 };
 
 // How Hugging Face's fast tokenizers normalise and divide text, according to tokenizer.json.

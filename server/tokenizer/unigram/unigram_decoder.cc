@@ -1,23 +1,9 @@
 #include "server/tokenizer/unigram/unigram_decoder.h"
 
+#include "server/tokenizer/text/byte_piece.h"
 #include "server/tokenizer/unigram/unigram_text.h"
 
 namespace lectern {
-
-int ByteOfPiece(std::string_view text) {
-  if (text.size() != 6 || !text.starts_with("<0x") || text[5] != '>') return -1;
-  int value = 0;
-  for (const char c : text.substr(3, 2)) {
-    if (c >= '0' && c <= '9') {
-      value = value * 16 + (c - '0');
-    } else if (c >= 'A' && c <= 'F') {
-      value = value * 16 + (c - 'A' + 10);
-    } else {
-      return -1;
-    }
-  }
-  return value;
-}
 
 std::string UnigramDecoder::Append(int32_t id) {
   if (id < 0 || id >= static_cast<int32_t>(pieces_.pieces.size())) return "";

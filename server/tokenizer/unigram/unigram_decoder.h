@@ -39,7 +39,4 @@ class UnigramDecoder : public StreamDecoder {
   bool has_text_ = false;
 };
 
-// The byte that a piece "<0x41>" represents, or -1.
-int ByteOfPiece(std::string_view text);
-
 }  // namespace lectern

@@ -4,13 +4,12 @@
 #include <vector>
 
 #include "server/tokenizer/text/aligned_text.h"
+#include "server/tokenizer/text/metaspace.h"
 #include "server/tokenizer/text/piece_trie.h"
 #include "server/tokenizer/unigram/charsmap.h"
 #include "server/tokenizer/unigram/unigram.h"
 
 namespace lectern {
-
-inline constexpr std::string_view kMetaspace = "\xe2\x96\x81";  // U+2581
 
 // SentencePiece's normalisation of one text. `user_defined` pieces stay as they are.
 AlignedText NormalizeForPieces(const AlignedText& text, const UnigramConfig& rules,

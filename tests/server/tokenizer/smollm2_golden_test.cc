@@ -8,7 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include "server/formats/gguf.h"
-#include "server/tokenizer/bpe/byte_level_bpe.h"
+#include "server/tokenizer/bpe/bpe.h"
 #include "server/tokenizer/files/tokenizer_files.h"
 #include "tests/testing/golden.h"
 
@@ -43,7 +43,7 @@ class SmolLm2GoldenTest : public testing::Test {
     ASSERT_TRUE(file.ok()) << file.status();
     auto config = ReadGgufTokenizer(**file);
     ASSERT_TRUE(config.ok()) << config.status();
-    auto tokenizer = NewByteLevelBpe(*std::move(config));
+    auto tokenizer = NewBpe(*std::move(config));
     ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
     tokenizer_ = *std::move(tokenizer);
   }

@@ -47,9 +47,8 @@ json SmallJson() {
 }
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> Build(const std::string& contents, int32_t eos = 258) {
-  LECTERN_ASSIGN_OR_RETURN(ByteLevelBpeConfig config,
-                           ParseTokenizerJson(contents, "small.json", eos));
-  return NewByteLevelBpe(std::move(config));
+  LECTERN_ASSIGN_OR_RETURN(BpeConfig config, ParseTokenizerJson(contents, "small.json", eos));
+  return NewBpe(std::move(config));
 }
 
 TEST(TokenizerJsonTest, MergesInEitherSpelling) {
@@ -70,18 +69,18 @@ TEST(TokenizerJsonTest, PreTokenizersAreTold) {
   const auto kind = [&] {
     const auto config = ParseTokenizerJson(root.dump(), "small.json", -1);
     EXPECT_TRUE(config.ok()) << config.status();
-    return config.ok() ? config->pre_tokenizer : PreTokenizer::kNone;
+    return config.ok() ? config->splits : std::vector<SplitRule>();
   };
-  EXPECT_EQ(kind(), PreTokenizer::kGpt2);
+  EXPECT_EQ(kind(), std::vector<SplitRule>{Gpt2Words()});
   root["post_processor"] = {{"type", "RobertaProcessing"}, {"trim_offsets", true}};
-  EXPECT_EQ(kind(), PreTokenizer::kGpt2);
+  EXPECT_EQ(kind(), std::vector<SplitRule>{Gpt2Words()});
   root["post_processor"] = {{"type", "ByteLevel"}, {"trim_offsets", false}};
   root["pre_tokenizer"]["use_regex"] = false;
-  EXPECT_EQ(kind(), PreTokenizer::kNone);
+  EXPECT_EQ(kind(), std::vector<SplitRule>{});
   root["pre_tokenizer"] = json::parse(R"({"type": "Sequence", "pretokenizers": [
     {"type": "Digits", "individual_digits": true},
     {"type": "ByteLevel", "add_prefix_space": false, "use_regex": true}]})");
-  EXPECT_EQ(kind(), PreTokenizer::kSmolLm);
+  EXPECT_EQ(kind(), (std::vector<SplitRule>{SingleDigits(), Gpt2Words()}));
 }
 
 struct Mutation {
@@ -93,23 +92,34 @@ struct Mutation {
 
 TEST(TokenizerJsonTest, DamagedFilesAreRefusedByName) {
   const std::vector<Mutation> mutations = {
-      {kUnsupported, "'normalizer'", "NFC",
+      {kUnsupported, "'normalizer'", "BertNormalizer",
        [](json& j) {
-         j["normalizer"] = {{"type", "NFC"}};
+         j["normalizer"] = {{"type", "BertNormalizer"}};
        }},
-      {kUnsupported, "'pre_tokenizer'", "none", [](json& j) { j.erase("pre_tokenizer"); }},
-      {kUnsupported, "'pre_tokenizer'", "Split",
+      {kUnsupported, "'normalizer.pattern'", "String",
+       [](json& j) {
+         j["normalizer"] = {{"type", "Replace"}, {"pattern", {{"Regex", "a+"}}}};
+       }},
+      {kInvalid, "'pre_tokenizer.pattern'", "missing",
        [](json& j) { j["pre_tokenizer"]["type"] = "Split"; }},
-      {kUnsupported, "'pre_tokenizer'", "none", [](json& j) { j["pre_tokenizer"] = 7; }},
-      {kUnsupported, "'pre_tokenizer.add_prefix_space'", "true",
-       [](json& j) { j["pre_tokenizer"]["add_prefix_space"] = true; }},
-      {kUnsupported, "'post_processor'", "TemplateProcessing",
+      {kInvalid, "tokenizer", "pattern does not compile",
        [](json& j) {
-         j["post_processor"] = {{"type", "TemplateProcessing"}};
+         j["pre_tokenizer"] = {{"type", "Split"}, {"pattern", {{"Regex", "(a"}}}};
        }},
+      {kUnsupported, "'pre_tokenizer.behavior'", "Shredded",
+       [](json& j) {
+         j["pre_tokenizer"] = {
+             {"type", "Split"}, {"pattern", {{"String", "a"}}}, {"behavior", "Shredded"}};
+       }},
+      {kUnsupported, "'pre_tokenizer'", "none", [](json& j) { j["pre_tokenizer"] = 7; }},
+      {kUnsupported, "'post_processor'", "Template",
+       [](json& j) {
+         j["post_processor"] = {{"type", "Template"}};
+       }},
+      {kUnsupported, "'decoder'", "CTC", [](json& j) { j["decoder"]["type"] = "CTC"; }},
+      {kInvalid, "'model.unk_token'", "no token",
+       [](json& j) { j["model"]["unk_token"] = "<unk>"; }},
       {kUnsupported, "'model.type'", "Unigram", [](json& j) { j["model"]["type"] = "Unigram"; }},
-      {kUnsupported, "'model.byte_fallback'", "true",
-       [](json& j) { j["model"]["byte_fallback"] = true; }},
       {kUnsupported, "'model.end_of_word_suffix'", "empty",
        [](json& j) { j["model"]["end_of_word_suffix"] = "</w>"; }},
       {kUnsupported, "'model.dropout'", "0", [](json& j) { j["model"]["dropout"] = 0.1; }},
@@ -131,7 +141,7 @@ TEST(TokenizerJsonTest, DamagedFilesAreRefusedByName) {
          j["model"]["merges"][0] = {"a", "b", "c"};
        }},
       {kInvalid, "merge 1", "does not have", [](json& j) { j["model"]["merges"][1] = "ab zz"; }},
-      {kInvalid, "merge 0", "space", [](json& j) { j["model"]["merges"][0] = ""; }},
+      {kInvalid, "'model.merges'", "space", [](json& j) { j["model"]["merges"][0] = ""; }},
       {kInvalid, "'added_tokens'", "not an array", [](json& j) { j["added_tokens"] = 3; }},
       {kInvalid, "'added_tokens'", "lacks", [](json& j) { j["added_tokens"][0] = "x"; }},
       {kInvalid, "'added_tokens'", "lacks",
@@ -210,8 +220,7 @@ GgufParts SmallGguf() {
   return parts;
 }
 
-absl::StatusOr<ByteLevelBpeConfig> ReadGguf(const test::TempFolder& folder,
-                                            const GgufParts& parts) {
+absl::StatusOr<BpeConfig> ReadGguf(const test::TempFolder& folder, const GgufParts& parts) {
   LECTERN_ASSIGN_OR_RETURN(const auto file,
                            GgufFile::Open(folder.Write("small.gguf", parts.Encode())));
   return ReadGgufTokenizer(*file);
@@ -220,19 +229,24 @@ absl::StatusOr<ByteLevelBpeConfig> ReadGguf(const test::TempFolder& folder,
 TEST(GgufTokenizerTest, ReadsEveryKey) {
   const test::TempFolder folder;
   GgufParts parts = SmallGguf();
-  parts.Set("tokenizer.ggml.bos_token_id", U32(2));
-  parts.Set("tokenizer.ggml.add_bos_token", Le<uint32_t>(7) + std::string(1, '\1'));
   const auto config = ReadGguf(folder, parts);
   ASSERT_TRUE(config.ok()) << config.status();
   EXPECT_EQ(config->tokens, (std::vector<std::string>{"a", "b", "ab", "<|end|>"}));
-  EXPECT_EQ(config->merges, std::vector<std::string>{"a b"});
-  EXPECT_EQ(config->special_ids, std::vector<int32_t>{3});
+  ASSERT_EQ(config->merges.size(), 1u);
+  EXPECT_EQ(config->merges[0].left, "a");
+  EXPECT_EQ(config->merges[0].right, "b");
+  ASSERT_EQ(config->added.size(), 1u);
+  EXPECT_EQ(config->added[0].text, "<|end|>");
+  EXPECT_EQ(config->added[0].id, 3);
+  EXPECT_TRUE(config->added[0].special);
   EXPECT_EQ(config->eos_id, 3);
-  EXPECT_EQ(config->bos_id, 2);
-  EXPECT_TRUE(config->add_bos);
-  EXPECT_EQ(config->pre_tokenizer, PreTokenizer::kSmolLm);
+  EXPECT_EQ(config->splits, (std::vector<SplitRule>{SingleDigits(), Gpt2Words()}));
   parts.Set("tokenizer.ggml.pre", Text("gpt-2"));
-  EXPECT_EQ(ReadGguf(folder, parts)->pre_tokenizer, PreTokenizer::kGpt2);
+  EXPECT_EQ(ReadGguf(folder, parts)->splits, std::vector<SplitRule>{Gpt2Words()});
+  // A token that the user defined is found in every text.
+  parts.Set("tokenizer.ggml.token_type",
+            ArrayOf(5, 4, Le<int32_t>(1) + Le<int32_t>(1) + Le<int32_t>(1) + Le<int32_t>(4)));
+  EXPECT_FALSE(ReadGguf(folder, parts)->added.at(0).special);
 }
 
 TEST(GgufTokenizerTest, DamagedMetadataIsRefusedByName) {
@@ -246,9 +260,10 @@ TEST(GgufTokenizerTest, DamagedMetadataIsRefusedByName) {
     test::ExpectRefused(ReadGguf(folder, parts).status(), code, folder.path("small.gguf"),
                         prefix + key, why);
   };
-  expect(kUnsupported, "model", "llama", Text("llama"));
+  expect(kUnsupported, "model", "t5", Text("t5"));
+
   expect(kInvalid, "model", "", "");
-  expect(kUnsupported, "pre", "qwen2", Text("qwen2"));
+  expect(kUnsupported, "pre", "nonesuch", Text("nonesuch"));
   expect(kUnsupported, "pre", "\\x1b", Text("\x1b[31m"));
   expect(kInvalid, "tokens", "missing", "");
   expect(kInvalid, "tokens", "another type", U32(1));
@@ -256,8 +271,6 @@ TEST(GgufTokenizerTest, DamagedMetadataIsRefusedByName) {
   expect(kInvalid, "token_type", "missing", "");
   expect(kInvalid, "token_type", "1 entries for 4", ArrayOf(5, 1, Le<int32_t>(1)));
   expect(kInvalid, "eos_token_id", "4 is not a token", U32(4));
-  expect(kInvalid, "bos_token_id", "-1 is not a token", I32(-1));
-  expect(kInvalid, "add_bos_token", "another type", U32(1));
 }
 
 }  // namespace

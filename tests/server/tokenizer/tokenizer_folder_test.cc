@@ -119,8 +119,6 @@ TEST(TokenizerFolderTest, VocabJsonAndMerges) {
     test::ExpectRefused(LoadTokenizerFolder(folder.path(), -1).status(), code, folder.path(file),
                         named, "");
   };
-  expect("tokenizer_config.json", R"({"add_prefix_space": true})", absl::StatusCode::kUnimplemented,
-         "vocab.json", "add_prefix_space");
   expect("tokenizer_config.json", "[]", kInvalid, "tokenizer_config.json", "not an object");
   folder.Write("tokenizer_config.json", "{}");
   expect("merges.txt", "a b c\n", kInvalid, "vocab.json", "merge");

@@ -5,7 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "server/model/prompt/model_prompt.h"
-#include "server/tokenizer/bpe/byte_level_bpe.h"
+#include "server/tokenizer/bpe/bpe.h"
 
 namespace lectern {
 namespace {
@@ -14,19 +14,18 @@ using testing::ElementsAre;
 
 // Every byte is a token, "ab" is one, and the texts given are special.
 std::unique_ptr<Tokenizer> MakeTokenizer(const std::vector<std::string>& special) {
-  ByteLevelBpeConfig config;
+  BpeConfig config;
   config.source = "test";
-  config.pre_tokenizer = PreTokenizer::kNone;
   for (char c = '!'; c <= '~'; ++c) config.tokens.emplace_back(1, c);
   config.tokens.push_back("Ġ");
   config.tokens.push_back("Ċ");
   config.tokens.push_back("ab");
-  config.merges = {"a b"};
+  config.merges = {{"a", "b"}};
   for (const std::string& text : special) {
-    config.special_ids.push_back(static_cast<int32_t>(config.tokens.size()));
+    config.added.push_back({.text = text, .id = static_cast<int32_t>(config.tokens.size())});
     config.tokens.push_back(text);
   }
-  auto tokenizer = NewByteLevelBpe(std::move(config));
+  auto tokenizer = NewBpe(std::move(config));
   EXPECT_TRUE(tokenizer.ok()) << tokenizer.status();
   return *std::move(tokenizer);
 }
