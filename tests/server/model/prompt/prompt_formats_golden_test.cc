@@ -2,15 +2,20 @@
 // case and for every format of formats.json.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <set>
 #include <sstream>
 
 #include "absl/strings/str_replace.h"
+#include "server/formats/tensor_source.h"
+#include "server/model/loading/model_loader.h"
 #include "server/model/prompt/chat_settings.h"
 #include "server/model/prompt/chat_template.h"
+#include "server/model/prompt/prompt.h"
 #include "tests/testing/golden.h"
 
 namespace lectern::test {
@@ -135,6 +140,83 @@ TEST_P(PromptCaseTest, Text) {
     EXPECT_EQ((format->bos ? settings->bos_token : "") + frame.before + c.user + frame.after,
               prompt.at("text").get<std::string>())
         << prompt.at("name");
+  }
+}
+
+// `path` is the case's folder or one of its GGUF files.
+void ExpectPromptIds(const json& expected, const fs::path& folder, const std::string& path,
+                     const std::vector<int32_t>& end_ids) {
+  SCOPED_TRACE(path);
+  const auto model = LoadModel(
+      {.name = "m", .path = path, .numerics = ModelLoadOptions::Numerics::kF32, .threads = 1});
+  ASSERT_TRUE(model.ok()) << model.status();
+  const ModelInfo& info = (*model)->info();
+  EXPECT_EQ(info.end_ids, end_ids) << info.prompt_format;
+  EXPECT_FALSE(info.prompt_format_guessed) << info.prompt_format_reason;
+  const json& chat = expected.at("chat");
+  if (chat.is_null()) {
+    EXPECT_EQ(info.prompt_format, "completion");
+    return;
+  }
+  const std::string jinja = JinjaOf(folder);
+  const auto format = RecogniseChatTemplate(jinja);
+  ASSERT_TRUE(format.has_value());
+  EXPECT_EQ(info.prompt_format, format->name);
+  const Tokenizer& tokenizer = (*model)->tokenizer();
+  const json& bos = expected.at("bos");
+  const int32_t bos_id = bos.at("rule") == "none" ? -1 : bos.at("id").get<int32_t>();
+  const std::vector<int32_t> prefix = (*model)->PromptPrefix();
+  if (bos_id >= 0) {
+    EXPECT_EQ(prefix.at(0), bos_id);
+    EXPECT_EQ(std::ranges::count(prefix, bos_id), 1) << "begin of sequence is written once";
+  }
+  // The suffix follows the document, so it begins with no word boundary.
+  const int32_t boundary = tokenizer.FindToken("\u2581");
+  if (boundary >= 0) {
+    EXPECT_NE((*model)->PromptSuffix("Why?").ids.at(0), boundary);
+  }
+  const auto settings = ReadChatSettings(folder, tokenizer.vocab_size());
+  for (const json& prompt : chat.at("prompts")) {
+    if (!IsServed(prompt, jinja)) continue;
+    const Conversation c = ConversationOf(prompt.at("messages"));
+    const PromptFrame frame = FrameOf(*format, c.system, settings->eos_token);
+    const PromptPart parts[] = {
+        {frame.before, /*parse_special=*/true}, {c.user}, {frame.after, /*parse_special=*/true}};
+    EXPECT_EQ(WithBos(EncodeParts(tokenizer, parts).ids, bos_id),
+              prompt.at("prompt_ids").get<std::vector<int32_t>>())
+        << prompt.at("name");
+  }
+}
+
+TEST_P(PromptCaseTest, IdsAndEndTokensOfTheFolder) {
+  const fs::path folder = Folder() / GetParam();
+  if (!fs::exists(folder / "model.safetensors") &&
+      !fs::exists(folder / "model.safetensors.index.json")) {
+    return;  // its weights are in the GGUF file alone
+  }
+  ExpectPromptIds(expected_, folder, folder, expected_.at("end_token_ids"));
+}
+
+// True for one file whose tensors are of types that this build reads.
+bool IsReadable(const json& gguf) {
+  if (gguf.at("files").size() != 1) return false;
+  if (!gguf.contains("types")) return true;  // F32
+  std::set<std::string_view> readable;
+  for (int i = 0; ToString(static_cast<TensorType>(i)) != "unknown"; ++i) {
+    readable.insert(ToString(static_cast<TensorType>(i)));
+  }
+  const auto types = gguf.at("types").items();
+  return std::all_of(types.begin(), types.end(),
+                     [&](const auto& type) { return readable.contains(type.key()); });
+}
+
+TEST_P(PromptCaseTest, IdsAndEndTokensOfGgufFiles) {
+  const fs::path folder = Folder() / GetParam();
+  if (!expected_.contains("gguf")) return;
+  for (const auto& [kind, gguf] : expected_.at("gguf").items()) {
+    if (!gguf.is_object() || !IsReadable(gguf)) continue;
+    ExpectPromptIds(expected_, folder, folder / gguf.at("files").at(0).get<std::string>(),
+                    gguf.at("end_token_ids"));
   }
 }
 
