@@ -280,6 +280,7 @@ LaunchStatus RotateAndWriteKv(const KvPageLayout& layout, std::byte* const* page
   if (rows.qkv == nullptr && count > 0) return LaunchStatus::kBadArgument;
   if (LaunchStatus status = CheckWrite(writer, context); !Ok(status)) return status;
   if (count == 0) return LaunchStatus::kOk;
+  if (rows.rope != nullptr) rows.rope->Prepare(position, count);
   const float scale = HadamardScale(rows.hadamard);
   WriteRows(writer, context, [&](int64_t row) {
     float* const first = rows.qkv + row * rows.stride;

@@ -4,6 +4,7 @@
 #include <bit>
 #include <cmath>
 #include <limits>
+#include <thread>
 #include <vector>
 
 #include "kernels/ffn/silu_mul.h"
@@ -226,6 +227,25 @@ TEST_P(RopeTest, MatchesDouble) {
         ASSERT_NEAR(x[row * stride + c], exact, 3 * kUnit * (std::fabs(a) + std::fabs(b)));
       }
     }
+  }
+}
+
+// Threads that ask for the same positions first get the same table.
+TEST(RopeTableTest, IsComputedOnceForAllThreads) {
+  const std::vector<double> inverse = InverseFrequencies(64, 10000.0);
+  const RopeTable table(64, inverse, 1, int64_t{1} << 20);
+  std::vector<const float*> seen(3);
+  std::vector<std::thread> threads;
+  for (const float*& row : seen) {
+    threads.emplace_back([&] { row = table.sin(1'000'000); });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(seen[0], seen[1]);
+  EXPECT_EQ(seen[0], seen[2]);
+  for (int i = 0; i < 32; ++i) {
+    EXPECT_EQ(seen[0][i], static_cast<float>(std::sin(1e6 * inverse[i])));
+    EXPECT_EQ(table.cos((1 << 20) - 1)[i],
+              static_cast<float>(std::cos(((1 << 20) - 1) * inverse[i])));
   }
 }
 
