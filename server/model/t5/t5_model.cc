@@ -40,7 +40,8 @@ T5Model::T5Model(T5Parts parts)
   info_.page_bytes = layout_.PageBytes();
   info_.default_policy = AttentionPolicy::Exact();
   info_.ffn_units = config_.intermediate;
-  if (tokenizer_->eos_id() >= 0) info_.end_ids = {tokenizer_->eos_id()};
+  // Tests of the forward pass have no tokenizer.
+  if (tokenizer_ != nullptr && tokenizer_->eos_id() >= 0) info_.end_ids = {tokenizer_->eos_id()};
   info_.fingerprint = Sha256Hex(absl::StrCat(
       parts.weights_hash, "\n", info_.numerics, "\n", kernels::ToString(execution_.isa), "\n",
       parts.lower_case ? "lower case" : "as written", "\n", kPageVersion));
