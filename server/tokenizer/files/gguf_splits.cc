@@ -68,11 +68,11 @@ Table MakeTable() {
        "command-r"},
       {.splits = {SingleDigits(), Gpt2Words()}});
   add({"llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "lfm2"},
-      {.splits = {Words(R"(\p{N}{1,3})")}, .ignore_merges = true});
+      {.splits = {Words(R"(\p{N}{1,3})")}, .ignore_merges = true, .add_bos = true});
   add({"dbrx", "smaug-bpe"}, {.splits = {Words(R"(\p{N}{1,3})")}});
   add({"qwen2", "deepseek-r1-qwen"}, {.splits = {Words(R"(\p{N})")}, .nfc = true});
   add({"stablelm2", "megrez"}, {.splits = {Words(R"(\p{N})")}});
-  add({"tekken"}, {.splits = {CasedWords(R"(\p{N})", "")}, .ignore_merges = true});
+  add({"tekken"}, {.splits = {CasedWords(R"(\p{N})", "")}, .ignore_merges = true, .add_bos = true});
   add({"gpt-4o", "llama4"},
       {.splits = {CasedWords(R"(\p{N}{1,3})", R"((?i:'s|'t|'re|'ve|'m|'ll|'d)?)")}});
   add({"deepseek-coder"}, {.splits = DeepSeekCoder()});

@@ -13,6 +13,7 @@ struct GgufPreTokenizer {
   std::vector<SplitRule> splits;
   bool ignore_merges = false;  // BpeConfig::ignore_merges
   bool nfc = false;            // the family's tokenizer.json normalises to NFC
+  bool add_bos = false;        // BpeConfig::add_bos of a file that does not say
 };
 
 // Null if the name is not known.

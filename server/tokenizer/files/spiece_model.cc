@@ -20,6 +20,7 @@ class Reader {
   explicit Reader(std::string source) { config_.source = std::move(source); }
 
   bool is_bpe() const { return is_bpe_; }
+  int32_t bos_id() const { return bos_id_; }
 
   absl::StatusOr<UnigramConfig> Read(std::string_view contents) {
     config_.eos_id = 2;  // the defaults of the format
@@ -137,6 +138,7 @@ class Reader {
             return Invalid(absl::StrCat("trainer_spec.", kNames[reader.field() - 41]),
                            "is no token id");
           }
+          if (reader.field() == 41) bos_id_ = *id;
           if (reader.field() == 42) config_.eos_id = *id;
           if (reader.field() == 43) config_.pad_id = *id;
           break;
@@ -200,10 +202,11 @@ class Reader {
 
   UnigramConfig config_;
   bool is_bpe_ = false;
+  int32_t bos_id_ = 1;  // the default of the format
 };
 
 // A model of type BPE: the same pieces, merged by score.
-absl::StatusOr<BpeConfig> ToBpe(const UnigramConfig& model) {
+absl::StatusOr<BpeConfig> ToBpe(const UnigramConfig& model, bool legacy) {
   const auto unsupported = [&](std::string_view key) {
     return UnsupportedFile({model.source, "key", key}, "is not supported in a model of type BPE");
   };
@@ -218,8 +221,11 @@ absl::StatusOr<BpeConfig> ToBpe(const UnigramConfig& model) {
   config.eos_id = model.eos_id;
   config.strip_first_space = model.add_dummy_prefix;
   const std::string blank(kMetaspace);
-  if (model.add_dummy_prefix) config.steps.push_back({TextStep::Kind::kPrepend, blank});
-  if (model.escape_whitespaces) config.steps.push_back({TextStep::Kind::kReplace, " ", blank});
+  const TextStep prefix{legacy ? TextStep::Kind::kPrepend : TextStep::Kind::kPrependToInput, blank};
+  const TextStep escape{TextStep::Kind::kReplace, " ", blank};
+  if (model.add_dummy_prefix && legacy) config.steps.push_back(prefix);
+  if (model.escape_whitespaces) config.steps.push_back(escape);
+  if (model.add_dummy_prefix && !legacy) config.steps.push_back(prefix);
   for (size_t at = 0; at < model.pieces.size(); ++at) {
     const UnigramPiece& piece = model.pieces[at];
     const auto id = static_cast<int32_t>(at);
@@ -267,14 +273,16 @@ absl::StatusOr<UnigramConfig> ParseSpieceModel(std::string_view contents, std::s
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> NewTokenizerFromSpiece(std::string_view contents,
                                                                   std::string source,
-                                                                  std::vector<AddedToken> added,
+                                                                  SpieceSettings settings,
                                                                   int32_t eos_id) {
   Reader reader(std::move(source));
   LECTERN_ASSIGN_OR_RETURN(UnigramConfig config, reader.Read(contents));
-  config.added = std::move(added);
+  config.added = std::move(settings.added);
   if (eos_id >= 0) config.eos_id = eos_id;
   if (!reader.is_bpe()) return NewUnigram(std::move(config));
-  LECTERN_ASSIGN_OR_RETURN(BpeConfig bpe, ToBpe(config));
+  LECTERN_ASSIGN_OR_RETURN(BpeConfig bpe, ToBpe(config, settings.legacy));
+  bpe.bos_id = reader.bos_id();
+  bpe.add_bos = settings.add_bos && bpe.bos_id >= 0;
   return NewBpe(std::move(bpe));
 }
 

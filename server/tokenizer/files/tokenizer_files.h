@@ -34,11 +34,21 @@ absl::StatusOr<UnigramConfig> ParseSpieceModel(std::string_view contents, std::s
 absl::StatusOr<UnigramConfig> ParseFairseqSpieceModel(std::string_view contents,
                                                       std::string source);
 
-// The tokenizer of a SentencePiece model of type unigram or BPE, with the tokens that its folder
-// adds. With `eos_id` below 0 the model's own end token is used.
+// Settings of a folder about its SentencePiece model, from tokenizer_config.json or
+// added_tokens.json.
+struct SpieceSettings {
+  std::vector<AddedToken> added;
+  // Both concern models of type BPE: Tokenizer::adds_bos, if the model has a begin token; and
+  // whether every text between special tokens begins a word, rather than the first alone.
+  bool add_bos = true;
+  bool legacy = true;
+};
+
+// The tokenizer of a SentencePiece model of type unigram or BPE. With `eos_id` below 0 the model's
+// own end token is used.
 absl::StatusOr<std::unique_ptr<Tokenizer>> NewTokenizerFromSpiece(std::string_view contents,
                                                                   std::string source,
-                                                                  std::vector<AddedToken> added,
+                                                                  SpieceSettings settings,
                                                                   int32_t eos_id);
 
 // Reads the contents of a vocab.txt and of its folder's tokenizer_config.json (empty: none), with
@@ -60,8 +70,8 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> NewTokenizerFromJson(std::string_view
                                                                 std::string source, int32_t eos_id);
 
 // Reads the tokenizer of a model folder: tokenizer.json, else spiece.model, tokenizer.model or
-// sentencepiece.bpe.model, else vocab.txt, else vocab.json and merges.txt (all but the first with
-// the folder's tokenizer_config.json). INVALID_ARGUMENT if it holds none.
+// sentencepiece.bpe.model, else vocab.txt, else vocab.json and merges.txt, each with the folder's
+// tokenizer_config.json. INVALID_ARGUMENT if it holds none.
 absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizerFolder(const std::string& folder,
                                                                int32_t eos_id);
 

@@ -9,6 +9,7 @@
 #include "server/formats/strict_json.h"
 #include "server/tokenizer/files/tokenizer_files.h"
 #include "server/tokenizer/files/tokenizer_json_parts.h"
+#include "server/tokenizer/files/tokenizer_settings.h"
 
 namespace lectern {
 namespace {
@@ -34,10 +35,12 @@ absl::StatusOr<std::string> ReadFileIfThere(const std::string& path, size_t limi
 
 // The settings of tokenizer_config.json.
 absl::Status AddFromSettings(std::string_view contents, const std::string& source,
-                             std::vector<AddedToken>& added) {
+                             SpieceSettings& settings) {
   if (contents.empty()) return absl::OkStatus();
-  LECTERN_ASSIGN_OR_RETURN(const json settings, ParseJsonObject(contents, source));
-  return ReadAddedTokensDecoder(settings, source, added);
+  LECTERN_ASSIGN_OR_RETURN(const json root, ParseJsonObject(contents, source));
+  settings.add_bos = Flag(root, "add_bos_token", true);
+  settings.legacy = Flag(root, "legacy", true);
+  return ReadAddedTokensDecoder(root, source, settings.added);
 }
 
 // added_tokens.json: {"<extra_id_0>": 32099, ...}
@@ -61,11 +64,12 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> LoadSpiece(const fs::path& folder, co
   LECTERN_ASSIGN_OR_RETURN(const std::string contents, ReadFile(path, kMaxTokenizerFileBytes));
   const std::string settings_path = folder / "tokenizer_config.json";
   const std::string list_path = folder / "added_tokens.json";
-  LECTERN_ASSIGN_OR_RETURN(const std::string settings,
+  LECTERN_ASSIGN_OR_RETURN(const std::string settings_json,
                            ReadFileIfThere(settings_path, kMaxConfigJsonBytes));
   LECTERN_ASSIGN_OR_RETURN(const std::string list, ReadFileIfThere(list_path, kMaxConfigJsonBytes));
-  std::vector<AddedToken> added;
-  LECTERN_RETURN_IF_ERROR(AddFromSettings(settings, settings_path, added));
+  SpieceSettings settings;
+  LECTERN_RETURN_IF_ERROR(AddFromSettings(settings_json, settings_path, settings));
+  std::vector<AddedToken>& added = settings.added;
   if (added.empty()) LECTERN_RETURN_IF_ERROR(AddFromList(list, list_path, added));
   if (name == std::string_view(kFairseqSpiece)) {
     LECTERN_ASSIGN_OR_RETURN(UnigramConfig config, ParseFairseqSpieceModel(contents, path));
@@ -73,7 +77,7 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> LoadSpiece(const fs::path& folder, co
     if (eos_id >= 0) config.eos_id = eos_id;
     return NewUnigram(std::move(config));
   }
-  return NewTokenizerFromSpiece(contents, path, std::move(added), eos_id);
+  return NewTokenizerFromSpiece(contents, path, std::move(settings), eos_id);
 }
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> LoadVocabTxt(const fs::path& folder, int32_t eos_id) {
@@ -102,12 +106,8 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> LoadVocabJson(const fs::path& folder,
   return NewBpe(std::move(config));
 }
 
-}  // namespace
-
-absl::StatusOr<std::unique_ptr<Tokenizer>> NewTokenizerFromJson(std::string_view contents,
-                                                                std::string source,
-                                                                int32_t eos_id) {
-  LECTERN_ASSIGN_OR_RETURN(const json root, ParseJsonObject(contents, source));
+absl::StatusOr<std::unique_ptr<Tokenizer>> NewTokenizer(const json& root, const std::string& source,
+                                                        int32_t eos_id) {
   const json* model = Child(root, "model");
   const std::string type = TypeOf(model);
   if (type == "Unigram") {
@@ -123,16 +123,36 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> NewTokenizerFromJson(std::string_view
   return NewBpe(std::move(config));
 }
 
+absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizerJson(const fs::path& folder,
+                                                             int32_t eos_id) {
+  const std::string path = folder / "tokenizer.json";
+  const std::string settings_path = folder / "tokenizer_config.json";
+  LECTERN_ASSIGN_OR_RETURN(const std::string contents, ReadFile(path, kMaxTokenizerFileBytes));
+  LECTERN_ASSIGN_OR_RETURN(const std::string settings_json,
+                           ReadFileIfThere(settings_path, kMaxTokenizerFileBytes));
+  LECTERN_ASSIGN_OR_RETURN(json root, ParseJsonObject(contents, path));
+  if (!settings_json.empty()) {
+    LECTERN_ASSIGN_OR_RETURN(const json settings, ParseJsonObject(settings_json, settings_path));
+    LECTERN_RETURN_IF_ERROR(ApplySettings(settings, settings_path, root));
+  }
+  return NewTokenizer(root, path, eos_id);
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Tokenizer>> NewTokenizerFromJson(std::string_view contents,
+                                                                std::string source,
+                                                                int32_t eos_id) {
+  LECTERN_ASSIGN_OR_RETURN(const json root, ParseJsonObject(contents, source));
+  return NewTokenizer(root, source, eos_id);
+}
+
 absl::StatusOr<std::unique_ptr<Tokenizer>> LoadTokenizerFolder(const std::string& folder,
                                                                int32_t eos_id) {
   const fs::path path = folder;
   std::error_code error;
   const auto holds = [&](std::string_view name) { return fs::exists(path / name, error); };
-  if (holds("tokenizer.json")) {
-    const std::string file = path / "tokenizer.json";
-    LECTERN_ASSIGN_OR_RETURN(const std::string contents, ReadFile(file, kMaxTokenizerFileBytes));
-    return NewTokenizerFromJson(contents, file, eos_id);
-  }
+  if (holds("tokenizer.json")) return LoadTokenizerJson(path, eos_id);
   for (const char* name : {"spiece.model", "tokenizer.model", kFairseqSpiece}) {
     if (holds(name)) return LoadSpiece(path, name, eos_id);
   }

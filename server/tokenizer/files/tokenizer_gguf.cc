@@ -66,6 +66,7 @@ absl::Status ReadByteLevel(const GgufFile& file, BpeConfig& config) {
   LECTERN_ASSIGN_OR_RETURN(const GgufPreTokenizer* pre, PreTokenizerOf(file));
   config.splits = pre->splits;
   config.ignore_merges = pre->ignore_merges;
+  config.add_bos = pre->add_bos;
   if (pre->nfc) config.steps = {{.kind = TextStep::Kind::kNfc}};
   // An empty array may be left out of the file: then every byte is a separate token.
   const std::string key = "tokenizer.ggml.merges";
@@ -90,6 +91,7 @@ absl::Status ReadSentencePiece(const GgufFile& file, const std::vector<int64_t>&
   config.alphabet = BpeConfig::Alphabet::kCharacters;
   config.byte_fallback = true;
   config.fuse_unk = true;
+  config.add_bos = true;
   LECTERN_ASSIGN_OR_RETURN(config.scores, GetArray<double>(file, "tokenizer.ggml.scores"));
   for (size_t id = 0; id < types.size(); ++id) {
     if (types[id] == kUnknown || types[id] == kControl || types[id] == kUnused ||
@@ -155,9 +157,8 @@ absl::StatusOr<BpeConfig> ReadGgufTokenizer(const GgufFile& file) {
                            TokenId(file, "tokenizer.ggml.eos_token_id", config.tokens.size()));
   LECTERN_ASSIGN_OR_RETURN(config.bos_id,
                            TokenId(file, "tokenizer.ggml.bos_token_id", config.tokens.size()));
-  // SentencePiece models begin every sequence unless the file says otherwise.
   LECTERN_ASSIGN_OR_RETURN(config.add_bos, GetBool(file, "tokenizer.ggml.add_bos_token",
-                                                   sentence_piece && config.bos_id >= 0));
+                                                   config.add_bos && config.bos_id >= 0));
   return config;
 }
 

@@ -73,6 +73,9 @@ absl::Status ReadAddedTokensDecoder(const json& settings, std::string_view sourc
     AddedToken one;
     one.text = Text(token, "content", "");
     one.special = Flag(token, "special", false);
+    one.takes_space_before = Flag(token, "lstrip", false);
+    one.takes_space_after = Flag(token, "rstrip", false);
+    one.single_word = Flag(token, "single_word", false);
     if (!absl::SimpleAtoi(key, &one.id) || one.id < 0 || one.text.empty()) {
       return InvalidKey(source, "added_tokens_decoder",
                         "an entry lacks its content or a sensible id");

@@ -5,19 +5,13 @@
 #include "server/formats/strict_json.h"
 #include "server/tokenizer/files/tokenizer_files.h"
 #include "server/tokenizer/files/tokenizer_json_parts.h"
+#include "server/tokenizer/files/tokenizer_settings.h"
 #include "server/tokenizer/tokenizer_limits.h"
 
 namespace lectern {
 namespace {
 
 using nlohmann::json;
-
-// The text of "unk_token" and similar keys: a string, or an object with the string as its content.
-std::string TokenText(const json& settings, const char* key, const char* otherwise) {
-  const json* value = Child(settings, key);
-  if (value == nullptr) return otherwise;
-  return value->is_object() ? Text(*value, "content", otherwise) : Text(settings, key, otherwise);
-}
 
 absl::Status ReadSettings(const json& settings, const std::string& source,
                           WordPieceConfig& config) {

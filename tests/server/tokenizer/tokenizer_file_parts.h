@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "server/tokenizer/bpe/byte_alphabet.h"
 #include "tests/server/formats/model_files.h"
 
 namespace lectern::test {
@@ -46,6 +47,66 @@ inline std::string SpieceTrainer() {
 inline std::string SpieceModel() {
   return SpiecePieces() + BytesField(2, SpieceTrainer()) +
          BytesField(3, BytesField(1, "identity") + NumberField(3, 1) + NumberField(5, 1));
+}
+
+// SpiecePieces() as a model of type BPE, with <bos> in place of <pad>.
+inline std::string SpieceBpeModel() {
+  std::string pieces = SpiecePieces();
+  pieces.replace(pieces.find("<pad>"), 5, "<bos>");
+  return pieces + BytesField(2, NumberField(3, 2) + NumberField(41, 0) + NumberField(42, 1)) +
+         BytesField(3, BytesField(1, "identity") + NumberField(3, 1) + NumberField(4, 0) +
+                           NumberField(5, 1));
+}
+
+// BPE over characters, as of Llama 2: <unk> <s> </s>, 256 bytes, then _ a b _a ab _ab and a token
+// that is not special.
+inline nlohmann::json CharacterBpeJson() {
+  nlohmann::json root = nlohmann::json::parse(R"({
+    "added_tokens": [{"id": 0, "content": "<unk>", "special": true},
+                     {"id": 1, "content": "<s>", "special": true},
+                     {"id": 2, "content": "</s>", "special": true, "rstrip": true},
+                     {"id": 265, "content": "<t>", "special": false, "single_word": true}],
+    "normalizer": {"type": "Sequence", "normalizers": [
+        {"type": "Prepend", "prepend": "\u2581"},
+        {"type": "Replace", "pattern": {"String": " "}, "content": "\u2581"}]},
+    "pre_tokenizer": null,
+    "post_processor": {"type": "TemplateProcessing",
+        "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}},
+                   {"Sequence": {"id": "A", "type_id": 0}}],
+        "special_tokens": {"<s>": {"id": "<s>", "ids": [1], "tokens": ["<s>"]}}},
+    "decoder": {"type": "Sequence", "decoders": [
+        {"type": "Replace", "pattern": {"String": "\u2581"}, "content": " "},
+        {"type": "ByteFallback"}, {"type": "Fuse"},
+        {"type": "Strip", "content": " ", "start": 1, "stop": 0}]},
+    "model": {"type": "BPE", "unk_token": "<unk>", "fuse_unk": true, "byte_fallback": true,
+              "vocab": {"<unk>": 0, "<s>": 1, "</s>": 2, "\u2581": 259, "a": 260, "b": 261,
+                        "\u2581a": 262, "ab": 263, "\u2581ab": 264},
+              "merges": [["\u2581", "a"], ["a", "b"], ["\u2581a", "b"]]}})");
+  for (int byte = 0; byte < 256; ++byte) {
+    constexpr char kDigits[] = "0123456789ABCDEF";
+    const std::string token = {'<', '0', 'x', kDigits[byte / 16], kDigits[byte % 16], '>'};
+    root["model"]["vocab"][token] = 3 + byte;
+  }
+  return root;
+}
+
+// BPE over bytes, as of Llama 3: the bytes, then "ab" and two added tokens.
+inline nlohmann::json ByteBpeJson() {
+  nlohmann::json root = nlohmann::json::parse(R"({
+    "added_tokens": [{"id": 257, "content": "<|end|>", "special": true},
+                     {"id": 258, "content": "<t>", "special": false, "lstrip": true}],
+    "normalizer": {"type": "NFC"},
+    "pre_tokenizer": {"type": "Sequence", "pretokenizers": [
+        {"type": "Split", "pattern": {"Regex": "(?i:'s|'t)|\\p{L}+|\\p{N}{1,3}|\\s+(?!\\S)|\\s+"},
+         "behavior": "Isolated", "invert": false},
+        {"type": "Digits", "individual_digits": true},
+        {"type": "ByteLevel", "add_prefix_space": false, "use_regex": false}]},
+    "post_processor": {"type": "ByteLevel"},
+    "decoder": {"type": "ByteLevel"},
+    "model": {"type": "BPE", "ignore_merges": true, "vocab": {}, "merges": ["a b"]}})");
+  for (int byte = 0; byte < 256; ++byte) root["model"]["vocab"][ByteAlphabet()[byte]] = byte;
+  root["model"]["vocab"]["ab"] = 256;
+  return root;
 }
 
 inline nlohmann::json UnigramJson() {
