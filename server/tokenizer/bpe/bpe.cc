@@ -7,6 +7,7 @@
 #include <unordered_map>
 #include <utility>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
 #include "base/error_details.h"
 #include "base/status_macros.h"
@@ -74,7 +75,7 @@ class Bpe : public Tokenizer {
   int32_t bos_id() const override { return config_.bos_id; }
   bool adds_bos() const override { return config_.add_bos; }
   int32_t FindToken(std::string_view text) const override {
-    const auto found = ids_.find(std::string(text));
+    const auto found = ids_.find(text);
     return found == ids_.end() ? -1 : found->second;
   }
 
@@ -237,13 +238,16 @@ class Bpe : public Tokenizer {
 
   absl::Status ReadMerges() {
     merges_.Reserve(config_.merges.size());
+    std::string text;
     for (size_t rank = 0; rank < config_.merges.size(); ++rank) {
       const auto& [left, right] = config_.merges[rank];
       const auto unknown = [&](const std::string& why) {
         return Bad(config_, absl::StrCat("merge ", rank, ": ", why));
       };
       if (left.empty() || right.empty()) return unknown("one side is empty");
-      const auto l = ids_.find(left), r = ids_.find(right), both = ids_.find(left + right);
+      text = left;
+      text += right;
+      const auto l = ids_.find(left), r = ids_.find(right), both = ids_.find(text);
       if (l == ids_.end() || r == ids_.end() || both == ids_.end()) {
         return unknown("names a token that the vocabulary does not have");
       }
@@ -478,7 +482,7 @@ class Bpe : public Tokenizer {
   AddedTokens all_added_, plain_added_;
   std::array<int32_t, 256> byte_ids_;
   size_t longest_token_ = 0;
-  std::unordered_map<std::string, int32_t> ids_;
+  absl::flat_hash_map<std::string_view, int32_t> ids_;  // of config_.tokens
   BpeMerges merges_;
   PreTokenize cutter_;
 };

@@ -3,8 +3,9 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <unordered_map>
 #include <vector>
+
+#include "absl/container/flat_hash_map.h"
 
 namespace lectern {
 
@@ -34,7 +35,7 @@ class BpeMerges {
   };
   const Merge* Find(int32_t left, int32_t right) const;
 
-  std::unordered_map<uint64_t, Merge> merges_;
+  absl::flat_hash_map<uint64_t, Merge> merges_;
 };
 
 }  // namespace lectern

@@ -16,7 +16,7 @@ namespace lectern {
 // One division: `Split` of tokenizer.json. Each rule divides the pieces of the one before, and
 // look-around sees only the piece.
 struct SplitRule {
-  // What becomes of a match; the text between matches is always a piece or more.
+  // Decides what becomes of a match; the text between matches is always a piece or more.
   enum class Behavior {
     kIsolated,            // a piece
     kRemoved,             // left out
