@@ -1,6 +1,8 @@
 #include "server/tokenizer/bpe/pre_tokenize.h"
 
+#include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "server/tokenizer/tokenizer_limits.h"
 
 namespace lectern {
 namespace {
@@ -83,6 +85,11 @@ absl::StatusOr<PreTokenize> PreTokenize::Create(const std::vector<SplitRule>& ru
   for (const SplitRule& rule : rules) {
     Rule& made = cutter.rules_.emplace_back(Rule{rule, nullptr});
     if (rule.pattern.empty()) return absl::InvalidArgumentError("a pattern is empty");
+    if (rule.pattern.size() > kMaxPatternBytes) {
+      return absl::InvalidArgumentError(absl::StrCat("a pattern of ", rule.pattern.size(),
+                                                     " bytes; at most ", kMaxPatternBytes,
+                                                     " are allowed"));
+    }
     if (rule.literal) continue;
     LECTERN_ASSIGN_OR_RETURN(made.regex, Regex::Create(rule.pattern));
   }

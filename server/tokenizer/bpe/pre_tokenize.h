@@ -39,7 +39,7 @@ SplitRule SingleDigits();
 // Immutable, thread-safe.
 class PreTokenize {
  public:
-  // Regex::Create's errors.
+  // Regex::Create's errors, also for an empty pattern or one of more than kMaxPatternBytes.
   static absl::StatusOr<PreTokenize> Create(const std::vector<SplitRule>& rules);
 
   // Calls `piece(begin, end)` for the pieces of `text` (well-formed UTF-8), which ascend.

@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "server/tokenizer/tokenizer_limits.h"
 
 namespace lectern {
 namespace {
@@ -59,10 +58,6 @@ Regex::Regex(std::unique_ptr<Code> code) : code_(std::move(code)) {}
 Regex::~Regex() = default;
 
 absl::StatusOr<std::unique_ptr<const Regex>> Regex::Create(std::string_view pattern) {
-  if (pattern.size() > kMaxPatternBytes) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "a pattern of ", pattern.size(), " bytes; at most ", kMaxPatternBytes, " are allowed"));
-  }
   const std::string text = WithUnicodeSpaces(pattern);
   auto code = std::make_unique<Code>();
   int error = 0;

@@ -14,7 +14,7 @@ class Regex {
  public:
   // A pattern as tokenizer.json has it. White space (\s) means Unicode's White_Space, as in Rust
   // and Python: PCRE2's \s lacks U+0085. INVALID_ARGUMENT with PCRE2's message and the position in
-  // the pattern if it does not compile; it may have at most kMaxPatternBytes.
+  // the pattern if it does not compile.
   static absl::StatusOr<std::unique_ptr<const Regex>> Create(std::string_view pattern);
   ~Regex();
   Regex(const Regex&) = delete;
