@@ -38,6 +38,12 @@ The text must be UTF-8; `-` reads standard input. The same text always has the s
 only once. The attention flags choose the policy under which it is read first.
 )";
 
+constexpr char kCountNotes[] =
+    R"(
+Says whether the text would be read whole or in chunks. It must fit into one message of the server
+(4 MiB by default).
+)";
+
 constexpr char kAskNotes[] =
     R"(
 The answer is printed as it is generated, followed by the sentences that the question attended to,
@@ -54,6 +60,7 @@ std::vector<flags::Command> Commands() {
   return {
       {"upload", "FILE|-", "upload a UTF-8 text for reading; prints its id", kUploadNotes},
       {"ask", "DOCUMENT QUESTION", "ask a question about an uploaded document", kAskNotes},
+      {"count", "FILE|-", "count the tokens of a UTF-8 text without uploading it", kCountNotes},
       {"documents", "", "list the documents stored on the server"},
       {"delete", "DOCUMENT", "delete a document"},
       {"models", "", "list the models loaded by the server"},
@@ -133,7 +140,7 @@ void AddDocumentFlags(flags::Table& table, CliOptions& o) {
               "also write a page with the answer and its evidence in the document"}},
             kAsk);
   table.Add({{"model", flags::Text(&o.model, "NAME"), "use this model", "the server's default"}},
-            {"upload", "ask", "documents"});
+            {"upload", "ask", "count", "documents"});
   table.Add({{"title", TextTo([&o](const std::string& v) { o.upload.set_title(v); }, "TEXT"),
               "title of the document", "the file's name"},
              {"ttl",

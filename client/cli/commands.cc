@@ -75,6 +75,7 @@ class Runner {
   absl::Status WriteReport(std::optional<std::string_view> text) const;
   absl::Status Documents();
   absl::Status Delete();
+  absl::Status Count(std::string_view text);
   absl::Status Models();
   absl::Status Status();
   // Waits while the server is loading; fails if it is draining.
@@ -300,6 +301,15 @@ absl::Status Runner::Delete() {
   return absl::OkStatus();
 }
 
+absl::Status Runner::Count(std::string_view text) {
+  lectern::v1::CountTokensRequest request;
+  request.set_text(std::string(text));
+  request.set_model(options_.model);
+  LECTERN_ASSIGN_OR_RETURN(const auto count, client_.CountTokens(request, Call()));
+  Print(options_.json ? JsonLine(count) : CountText(count));
+  return absl::OkStatus();
+}
+
 absl::Status Runner::Models() {
   LECTERN_ASSIGN_OR_RETURN(const auto models, client_.ListModels(Call()));
   for (const auto& model : models.models()) {
@@ -337,8 +347,9 @@ absl::Status Runner::WaitUntilServing() {
 }
 
 int Runner::Run() {
-  const bool sends_text = options_.command == "upload" || !options_.file.empty();
-  const std::string& path = options_.command == "upload" ? options_.words[0] : options_.file;
+  const bool names_text = options_.command == "upload" || options_.command == "count";
+  const bool sends_text = names_text || !options_.file.empty();
+  const std::string& path = names_text ? options_.words[0] : options_.file;
   Text text;
   if (sends_text) {
     auto read = Text::Read(path);
@@ -369,6 +380,7 @@ int Runner::Run() {
         WriteReport(sends_text ? std::optional(text.bytes()) : std::nullopt);
     return written.ok() ? kExitOk : UsageError(written);
   }
+  if (options_.command == "count") return Report(Count(text.bytes()));
   if (options_.command == "documents") return Report(Documents());
   if (options_.command == "delete") return Report(Delete());
   return Report(Models());

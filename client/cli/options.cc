@@ -12,7 +12,9 @@ absl::Status Wrong(const std::string& message) { return absl::InvalidArgumentErr
 
 absl::Status CheckWords(const CliOptions& options) {
   size_t expected = 0;
-  if (options.command == "upload" || options.command == "delete") expected = 1;
+  if (options.command == "upload" || options.command == "delete" || options.command == "count") {
+    expected = 1;
+  }
   if (options.command == "ask") {
     expected = (options.file.empty() ? 1 : 0) + (options.questions.empty() ? 1 : 0);
   }

@@ -135,6 +135,15 @@ std::string DocumentLine(const lectern::v1::Document& document) {
                          Quote(document.title()));
 }
 
+std::string CountText(const lectern::v1::CountTokensResponse& count) {
+  const std::string reading = count.reading() == lectern::v1::READING_CHUNKS
+                                  ? absl::StrCat("in ", WithCommas(count.chunks()), " chunks")
+                                  : "whole";
+  return absl::StrCat(WithCommas(count.tokens()), " tokens of ", Printable(count.model()),
+                      ": read ", reading, " (whole up to ", WithCommas(count.chunk_tokens()),
+                      " tokens; context length ", WithCommas(count.context_length()), ")\n");
+}
+
 std::string ModelText(const lectern::v1::ModelInfo& model) {
   return absl::StrFormat(
       "%s\n  %s, %s parameters, %s %s, computed in %s, %s in memory\n"

@@ -30,6 +30,9 @@ std::string NullScoreText(const lectern::v1::Answer& answer);
 std::string AnswerFooter(const lectern::v1::Answer& answer);
 
 std::string DocumentLine(const lectern::v1::Document& document);
+// "1,234 tokens of MODEL: read whole (whole up to 2,000 tokens; context length 8,192)" and a
+// line feed.
+std::string CountText(const lectern::v1::CountTokensResponse& count);
 std::string ModelText(const lectern::v1::ModelInfo& model);
 std::string StatusText(const lectern::v1::ServerStatus& status);
 // "SERVING", "LOADING", ...

@@ -123,6 +123,12 @@ absl::StatusOr<lectern::v1::DeleteDocumentResponse> Client::DeleteDocument(
       channels_->any(), &DocumentQA::Stub::DeleteDocument, request, options, id);
 }
 
+absl::StatusOr<lectern::v1::CountTokensResponse> Client::CountTokens(
+    const lectern::v1::CountTokensRequest& request, const CallOptions& options) {
+  return Call<lectern::v1::CountTokensResponse>(channels_->any(), &DocumentQA::Stub::CountTokens,
+                                                request, options, request.document_id());
+}
+
 absl::StatusOr<lectern::v1::ListModelsResponse> Client::ListModels(const CallOptions& options) {
   return Call<lectern::v1::ListModelsResponse>(channels_->any(), &DocumentQA::Stub::ListModels,
                                                lectern::v1::ListModelsRequest(), options);

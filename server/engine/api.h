@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -231,6 +232,27 @@ class Upload {
   // already stored is reported at once. If an error is returned, the sink is not called.
   virtual absl::StatusOr<std::shared_ptr<Job>> Finish(std::shared_ptr<UploadSink> sink) = 0;
 };
+
+// A text whose tokens are counted: a stored document or `text`, exactly one of them.
+struct CountOptions {
+  std::string document_id;
+  std::optional<std::string> text;
+  std::string model;  // empty: the document's, or the default one for a text
+  std::string owner;  // AskOptions::owner
+  absl::Time deadline = absl::InfiniteFuture();
+};
+
+// How a document was read, or how a text would be read under ReadingMode::kAuto.
+struct TokenCount {
+  std::string model;
+  uint64_t tokens = 0;  // of the text alone
+  ReadingMode reading = ReadingMode::kWhole;
+  uint32_t chunks = 1;
+  uint64_t chunk_tokens = 0;  // kAuto reads up to this many tokens whole
+  uint64_t context_length = 0;
+};
+
+using CountDone = std::function<void(const absl::StatusOr<TokenCount>&)>;
 
 struct DocumentPage {
   std::vector<DocumentInfo> documents;  // by id

@@ -13,6 +13,7 @@
 #include "server/engine/documents/document_size.h"
 #include "server/engine/documents/document_store.h"
 #include "server/engine/documents/kv_allocator.h"
+#include "server/engine/documents/token_counter.h"
 #include "server/engine/documents/upload_job.h"
 #include "server/engine/fault_points.h"
 #include "server/engine/kv_cache/page_pool.h"
@@ -43,7 +44,8 @@ class EngineImpl : public Engine {
         scheduler_(clock, metrics, queue_, options.prefill_slice_tokens),
         allocator_(&pool_, &store_, &scheduler_),
         prefill_(clock, metrics, &store_, &allocator_, &scheduler_),
-        uploads_(std::make_shared<UploadBudget>(options.upload_bytes)) {
+        uploads_(std::make_shared<UploadBudget>(options.upload_bytes)),
+        counter_(clock) {
     metrics_->SetQueueCapacity(options.limits.queue.waiting);
     for (const auto& model : models_) {
       const absl::Status reserved =
@@ -116,6 +118,23 @@ class EngineImpl : public Engine {
     return job;
   }
 
+  absl::StatusOr<std::shared_ptr<Job>> CountTokens(CountOptions options, CountDone done) override {
+    LECTERN_RETURN_IF_ERROR(queue_->CheckOpen());
+    if (!options.document_id.empty() == options.text.has_value()) {
+      return ViolationsError({{"source", "must be either document_id or text"}});
+    }
+    if (!options.text) return CountDocument(options, done);
+    LECTERN_ASSIGN_OR_RETURN(auto model, FindModel(models_, options.model, "model"));
+    LECTERN_RETURN_IF_ERROR(CheckText(*options.text, options_.limits));
+    const uint64_t bytes = options.text->size();
+    LECTERN_RETURN_IF_ERROR(TakeBytes(*uploads_, bytes));
+    return counter_.Count(std::move(model), *std::move(options.text), options.deadline,
+                          [budget = uploads_, bytes, done = std::move(done)](const auto& count) {
+                            budget->Return(bytes);
+                            done(count);
+                          });
+  }
+
   const std::vector<std::shared_ptr<const Model>>& models() const override { return models_; }
   const EngineLimits& limits() const override { return options_.limits; }
 
@@ -133,6 +152,7 @@ class EngineImpl : public Engine {
 
   void Stop() override {
     queue_->Close();
+    counter_.Stop();
     stopping_ = true;
     queue_->Wake();
     if (worker_.joinable()) worker_.join();
@@ -142,6 +162,29 @@ class EngineImpl : public Engine {
   EngineParts Parts() {
     return {clock_,      metrics_,    &store_,      &prefill_,
             &allocator_, &scheduler_, queue_.get(), options_.no_evidence_threshold};
+  }
+
+  // Reports how a stored document was read.
+  absl::StatusOr<std::shared_ptr<Job>> CountDocument(const CountOptions& options,
+                                                     const CountDone& done) const {
+    LECTERN_ASSIGN_OR_RETURN(const DocumentInfo document,
+                             store_.Get(options.document_id, options.owner));
+    LECTERN_RETURN_IF_ERROR(CheckReader(options.model, document.model));
+    LECTERN_ASSIGN_OR_RETURN(const auto model, FindModel(models_, document.model, "model"));
+    done(TokenCount{.model = document.model,
+                    .tokens = document.tokens,
+                    .reading = document.reading,
+                    .chunks = document.chunks,
+                    .chunk_tokens = ChunkTokens(model->info()),
+                    .context_length = static_cast<uint64_t>(model->info().context_length)});
+    return std::make_shared<EndedJob>();
+  }
+
+  // Refuses a model other than the one that read the document.
+  absl::Status CheckReader(const std::string& model, const std::string& reader) const {
+    if (model.empty() || model == reader) return absl::OkStatus();
+    LECTERN_RETURN_IF_ERROR(FindModel(models_, model, "model").status());
+    return ViolationsError({{"model", absl::StrCat("the document was read by model ", reader)}});
   }
 
   // Refuses an upload that can never be held by its declared size, before its bytes arrive.
@@ -182,12 +225,7 @@ class EngineImpl : public Engine {
     }
     LECTERN_ASSIGN_OR_RETURN(lease, store_.Use(options.document_id, options.owner));
     model = lease.model();
-    if (!options.model.empty() && options.model != model->info().name) {
-      LECTERN_RETURN_IF_ERROR(FindModel(models_, options.model, "model").status());
-      return ViolationsError(
-          {{"model", absl::StrCat("the document was read by model ", model->info().name)}});
-    }
-    return absl::OkStatus();
+    return CheckReader(options.model, model->info().name);
   }
 
   void Work() {
@@ -214,6 +252,7 @@ class EngineImpl : public Engine {
   KvAllocator allocator_;
   DocumentPrefill prefill_;
   const std::shared_ptr<UploadBudget> uploads_;
+  TokenCounter counter_;
   std::atomic<bool> stopping_{false};
   std::thread worker_;
 };

@@ -67,6 +67,12 @@ class Engine {
   virtual absl::StatusOr<std::shared_ptr<Job>> Ask(AskOptions options,
                                                    std::shared_ptr<AskSink> sink) = 0;
 
+  // Counts tokens without storing or computing anything. `done` is called once, possibly before
+  // this returns; it is not called if an error is returned: bad fields, an unknown document or
+  // model, or too many texts waiting (UPLOAD_BUFFER).
+  virtual absl::StatusOr<std::shared_ptr<Job>> CountTokens(CountOptions options,
+                                                           CountDone done) = 0;
+
   virtual const std::vector<std::shared_ptr<const Model>>& models() const = 0;
   virtual const EngineLimits& limits() const = 0;
   virtual EngineStatus status() const = 0;

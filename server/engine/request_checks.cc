@@ -38,6 +38,12 @@ class Checker {
     Require(std::abs(*threshold) <= kMost, "no_answer_threshold", "must be -1e6 to 1e6");
   }
 
+  void CheckText(std::string field, const std::string& text, const EngineLimits& limits) {
+    Require(!text.empty() && text.size() <= limits.max_document_bytes && IsValidUtf8(text),
+            std::move(field),
+            absl::StrCat("must be 1 to ", limits.max_document_bytes, " bytes of UTF-8"));
+  }
+
   void CheckStops(const std::vector<std::string>& stops, const EngineLimits& limits) {
     Require(stops.size() <= limits.max_stop_strings, "stop",
             absl::StrCat("must be at most ", limits.max_stop_strings, " strings"));
@@ -87,6 +93,12 @@ absl::Status CheckUpload(const UploadOptions& options, const EngineLimits& limit
   return check.Result();
 }
 
+absl::Status CheckText(const std::string& text, const EngineLimits& limits) {
+  Checker check;
+  check.CheckText("text", text, limits);
+  return check.Result();
+}
+
 absl::Status CheckAsk(const AskOptions& options, const EngineLimits& limits,
                       const ModelInfo& model) {
   Checker check;
@@ -94,12 +106,7 @@ absl::Status CheckAsk(const AskOptions& options, const EngineLimits& limits,
                     IsValidUtf8(options.question),
                 "question",
                 absl::StrCat("must be 1 to ", limits.max_question_bytes, " bytes of UTF-8"));
-  if (options.inline_text) {
-    check.Require(
-        !options.inline_text->empty() && options.inline_text->size() <= limits.max_document_bytes &&
-            IsValidUtf8(*options.inline_text),
-        "inline_text", absl::StrCat("must be 1 to ", limits.max_document_bytes, " bytes of UTF-8"));
-  }
+  if (options.inline_text) check.CheckText("inline_text", *options.inline_text, limits);
   check.Require(options.max_new_tokens <= limits.max_new_tokens, "max_new_tokens",
                 absl::StrCat("must be at most ", limits.max_new_tokens));
   check.Require(options.max_evidence_spans <= limits.max_evidence_spans, "max_evidence_spans",

@@ -18,6 +18,8 @@ absl::Status ViolationsError(const std::vector<FieldViolation>& violations);
 
 absl::Status CheckUpload(const UploadOptions& options, const EngineLimits& limits,
                          const ModelInfo& model);
+// A text whose tokens are to be counted.
+absl::Status CheckText(const std::string& text, const EngineLimits& limits);
 absl::Status CheckAsk(const AskOptions& options, const EngineLimits& limits,
                       const ModelInfo& model);
 

@@ -211,6 +211,10 @@ TEST_F(CliTest, OtherCommands) {
   EXPECT_THAT(out_, HasSubstr("doc-c"));
   EXPECT_EQ(Run({"delete", "doc-a"}), kExitOk);
   EXPECT_EQ(out_, "deleted, 1,234,567 bytes freed\n");
+  EXPECT_EQ(Run({"count", WriteFile("five!"), "--model=large"}), kExitOk);
+  EXPECT_EQ(out_,
+            "5 tokens of large: read in 3 chunks (whole up to 2,000 tokens; context length "
+            "8,192)\n");
   EXPECT_EQ(Run({"models"}), kExitOk);
   EXPECT_THAT(out_, HasSubstr("  finds no answer above a score difference of 0.5\n"));
   EXPECT_THAT(out_, HasSubstr("  prompt format: chatml (recognised in FILE)\n"));

@@ -147,6 +147,18 @@ class FakeDocumentQa final : public lectern::v1::DocumentQA::Service {
     return grpc::Status::OK;
   }
 
+  grpc::Status CountTokens(grpc::ServerContext*, const lectern::v1::CountTokensRequest* request,
+                           lectern::v1::CountTokensResponse* response) override {
+    if (request->document_id() == "gone") return {grpc::StatusCode::NOT_FOUND, "no such document"};
+    response->set_model(request->model().empty() ? "small" : request->model());
+    response->set_tokens(request->text().size());
+    response->set_reading(lectern::v1::READING_CHUNKS);
+    response->set_chunks(3);
+    response->set_chunk_tokens(2000);
+    response->set_context_length(8192);
+    return grpc::Status::OK;
+  }
+
   grpc::Status ListModels(grpc::ServerContext*, const lectern::v1::ListModelsRequest*,
                           lectern::v1::ListModelsResponse* response) override {
     lectern::v1::ModelInfo* model = response->add_models();

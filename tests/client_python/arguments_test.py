@@ -95,6 +95,11 @@ def test_documents(client, server):
     with pytest.raises(NotFoundError) as caught:
         client.document(second)
     assert caught.value.reason == "DOCUMENT_NOT_FOUND" and caught.value.details.request_id == "req-1"
+    count = client.count_tokens(text="five!")
+    assert (count.model, count.tokens, count.reading, count.chunks) == ("tiny", 5, "chunks", 2)
+    assert client.count_tokens(first, model="large").model == "large"
+    with pytest.raises(TypeError):
+        client.count_tokens()
     assert [(model.name, model.kind) for model in client.models()] == [("tiny", "generative")]
     status = client.status()
     assert status.state == "draining" and status.uptime == 3 and status.limits.max_top_k == 9

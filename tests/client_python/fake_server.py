@@ -181,6 +181,13 @@ class FakeServer(document_qa_pb2_grpc.DocumentQAServicer):
         del self.documents[request.id]
         return document_pb2.DeleteDocumentResponse(freed_bytes=5)
 
+    def CountTokens(self, request, context):
+        self._began(context)
+        source = request.text or request.document_id
+        return document_pb2.CountTokensResponse(
+            model=request.model or "tiny", tokens=len(source), chunk_tokens=2000,
+            context_length=8192, reading=document_pb2.READING_CHUNKS, chunks=2)
+
     def ListModels(self, request, context):
         self.model_lists += 1
         return server_pb2.ListModelsResponse(models=[

@@ -24,13 +24,17 @@ DocumentOptions KeepAs(const UploadOptions& options, absl::Duration default_ttl)
   return {.owner = options.owner, .title = options.title, .pinned = options.pinned, .ttl = ttl};
 }
 
-// The job of a document that is already stored.
-class EndedJob : public Job {
- public:
-  void Cancel() override {}
-};
-
 }  // namespace
+
+absl::Status TakeBytes(UploadBudget& budget, uint64_t bytes) {
+  if (budget.Take(bytes)) return absl::OkStatus();
+  return MakeError(absl::StatusCode::kResourceExhausted,
+                   absl::StrCat("too many uploads arrive at once (", budget.limit(),
+                                " bytes are set aside for them)"),
+                   {.reason = "UPLOAD_BUFFER",
+                    .metadata = {{"limit", absl::StrCat(budget.limit())}},
+                    .retry_after = absl::Seconds(1)});
+}
 
 UploadJob::UploadJob(const EngineParts& parts, UploadOptions options,
                      std::shared_ptr<const Model> model, std::string text, std::string sha256,
@@ -139,14 +143,8 @@ absl::Status IncomingUpload::Append(std::string_view bytes) {
     parts_.metrics->Rejected(AdmissionReason::kInvalid);
     failed_ =
         ViolationsError({{"data", absl::StrCat("is not UTF-8 at byte ", utf8_.valid_bytes())}});
-  } else if (!budget_->Take(bytes.size())) {
+  } else if (failed_ = TakeBytes(*budget_, bytes.size()); !failed_.ok()) {
     parts_.metrics->Rejected(AdmissionReason::kKvExhausted);
-    failed_ = MakeError(absl::StatusCode::kResourceExhausted,
-                        absl::StrCat("too many uploads arrive at once (", budget_->limit(),
-                                     " bytes are set aside for them)"),
-                        {.reason = "UPLOAD_BUFFER",
-                         .metadata = {{"limit", absl::StrCat(budget_->limit())}},
-                         .retry_after = absl::Seconds(1)});
   } else {
     if (text_.empty()) {
       // The size is only a claim of the client, so no more than the budget can still hand out.

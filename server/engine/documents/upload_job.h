@@ -36,6 +36,15 @@ class UploadBudget {
   std::atomic<uint64_t> used_{0};
 };
 
+// Takes `bytes`, or returns RESOURCE_EXHAUSTED (UPLOAD_BUFFER).
+absl::Status TakeBytes(UploadBudget& budget, uint64_t bytes);
+
+// The job of a request that has ended already.
+class EndedJob : public Job {
+ public:
+  void Cancel() override {}
+};
+
 class UploadJob : public QueuedJob {
  public:
   UploadJob(const EngineParts& parts, UploadOptions options, std::shared_ptr<const Model> model,

@@ -198,6 +198,14 @@ absl::StatusOr<AskOptions> FromProto(const v1::AskRequest& request) {
   return options;
 }
 
+CountOptions FromProto(const v1::CountTokensRequest& request) {
+  CountOptions options;
+  options.document_id = request.document_id();
+  if (request.has_text()) options.text = request.text();
+  options.model = request.model();
+  return options;
+}
+
 google::protobuf::Duration ToProto(absl::Duration duration) {
   google::protobuf::Duration proto;
   const timespec time = absl::ToTimespec(duration);
@@ -250,6 +258,17 @@ v1::Document ToProto(const DocumentInfo& document) {
   proto.set_reading(ToProto(document.reading));
   for (const AttentionPolicy& policy : document.read_under)
     *proto.add_read_under() = ToProto(policy);
+  return proto;
+}
+
+v1::CountTokensResponse ToProto(const TokenCount& count) {
+  v1::CountTokensResponse proto;
+  proto.set_model(count.model);
+  proto.set_tokens(count.tokens);
+  proto.set_reading(ToProto(count.reading));
+  proto.set_chunks(count.chunks);
+  proto.set_chunk_tokens(count.chunk_tokens);
+  proto.set_context_length(count.context_length);
   return proto;
 }
 

@@ -17,12 +17,14 @@ namespace lectern {
 // INVALID_ARGUMENT with all violations.
 absl::StatusOr<UploadOptions> FromProto(const v1::UploadMetadata& metadata);
 absl::StatusOr<AskOptions> FromProto(const v1::AskRequest& request);
+CountOptions FromProto(const v1::CountTokensRequest& request);
 
 google::protobuf::Duration ToProto(absl::Duration duration);
 google::protobuf::Timestamp ToProto(absl::Time time);
 v1::AttentionPolicy ToProto(const AttentionPolicy& policy);
 v1::Document ToProto(const DocumentInfo& document);
 v1::Answer ToProto(const Answer& answer);
+v1::CountTokensResponse ToProto(const TokenCount& count);
 v1::ModelInfo ToProto(const ModelInfo& model);
 v1::Limits ToProto(const EngineLimits& limits);
 

@@ -9,6 +9,7 @@
 #include "server/rpc/document_qa/ask_call.h"
 #include "server/rpc/document_qa/ask_many_call.h"
 #include "server/rpc/document_qa/convert.h"
+#include "server/rpc/document_qa/count_tokens_call.h"
 #include "server/rpc/document_qa/unary_call.h"
 #include "server/rpc/document_qa/upload_call.h"
 
@@ -82,6 +83,12 @@ class DocumentQaService final : public v1::DocumentQA::CallbackService {
                    if (freed.ok()) response->set_freed_bytes(*freed);
                    return freed.status();
                  });
+  }
+
+  grpc::ServerUnaryReactor* CountTokens(grpc::CallbackServerContext* context,
+                                        const v1::CountTokensRequest* request,
+                                        v1::CountTokensResponse* response) override {
+    return StartCountTokens(environment_, *serving_, context, *request, *response);
   }
 
   grpc::ServerUnaryReactor* ListModels(grpc::CallbackServerContext* context,

@@ -58,6 +58,10 @@ class FakeEngine : public Engine {
     if (on_ask) on_ask(std::move(sink));
     return job;
   }
+  absl::StatusOr<std::shared_ptr<Job>> CountTokens(CountOptions, CountDone done) override {
+    done(TokenCount{});
+    return job;
+  }
   const std::vector<std::shared_ptr<const Model>>& models() const override { return models_; }
   const EngineLimits& limits() const override { return limits_; }
   EngineStatus status() const override { return {}; }

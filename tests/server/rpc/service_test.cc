@@ -232,6 +232,31 @@ TEST_F(ServiceTest, UploadStreamsOutOfOrderAreRefused) {
   EXPECT_EQ(run({metadata, data}), StatusCode::OK);
 }
 
+TEST_F(ServiceTest, CountsTokensOfATextAndNamesBadFields) {
+  Serve();
+  v1::CountTokensRequest request;
+  v1::CountTokensResponse response;
+  request.set_text(std::string(5000, 'a'));
+  {
+    grpc::ClientContext context;
+    const grpc::Status status = stub_->CountTokens(&context, request, &response);
+    ASSERT_TRUE(status.ok()) << status.error_message();
+    EXPECT_FALSE(context.GetServerInitialMetadata().empty());
+  }
+  EXPECT_EQ(response.model(), "fake");
+  EXPECT_EQ(response.tokens(), 5000u);
+  EXPECT_EQ(response.reading(), v1::READING_CHUNKS);
+  EXPECT_EQ(response.chunks(), (5000 + response.chunk_tokens() - 1) / response.chunk_tokens());
+  EXPECT_EQ(response.context_length(), static_cast<uint64_t>(model_->info().context_length));
+  request.set_text("");
+  grpc::ClientContext context;
+  const grpc::Status status = stub_->CountTokens(&context, request, &response);
+  EXPECT_EQ(status.error_code(), StatusCode::INVALID_ARGUMENT);
+  EXPECT_THAT(status.error_message(), testing::HasSubstr("text"));
+  StopServer();
+  EXPECT_THAT(metrics_.Render(), testing::HasSubstr("lectern.v1.DocumentQA/CountTokens"));
+}
+
 TEST_F(ServiceTest, UnknownEnumValuesAreNamed) {
   Serve();
   v1::AskRequest request = Inline("q");

@@ -109,6 +109,10 @@ class Client {
   absl::StatusOr<lectern::v1::DeleteDocumentResponse> DeleteDocument(const std::string& id,
                                                                      const CallOptions& options);
 
+  // Counts the tokens of a text, which must fit into one message, or of a stored document.
+  absl::StatusOr<lectern::v1::CountTokensResponse> CountTokens(
+      const lectern::v1::CountTokensRequest& request, const CallOptions& options);
+
   absl::StatusOr<lectern::v1::ListModelsResponse> ListModels(const CallOptions& options);
 
   // Also works while the server is loading or draining.

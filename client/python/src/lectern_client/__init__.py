@@ -18,7 +18,7 @@ from .errors import (AbortedError, CallCancelledError, DeadlineExceededError, De
                      UnauthenticatedError, UnavailableError)
 from .events import Event, Progress, Queued, Reply, Retry, Text, UploadEvent
 from .records import (Answer, AttentionPolicy, Document, Evidence, Exactness, Limits, ModelInfo,
-                      ServerStatus, Timings, Usage)
+                      ServerStatus, Timings, TokenCount, Usage)
 from .requests import AskSettings, UploadSettings
 from .retries import RetryPolicy
 from .source import Source
@@ -30,5 +30,5 @@ __all__ = [
     "FailedPreconditionError", "FieldViolation", "InvalidArgumentError", "LecternError", "Limits",
     "ModelInfo", "NotFoundError", "PermissionDeniedError", "Progress", "Queued", "Reply",
     "ResourceExhaustedError", "Retry", "RetryPolicy", "ServerStatus", "Source", "Text", "Timings",
-    "UnauthenticatedError", "UnavailableError", "UploadEvent", "UploadSettings", "Usage",
+    "TokenCount", "UnauthenticatedError", "UnavailableError", "UploadEvent", "UploadSettings", "Usage",
 ]

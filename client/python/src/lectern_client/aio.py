@@ -12,7 +12,7 @@ from .calls import AskManyRun, AskRun, Calls, make_targets
 from .errors import cancelled
 from .events import Event, Reply
 from .progress import ProgressOption, observer
-from .records import Answer, Document, ModelInfo, ServerStatus
+from .records import Answer, Document, ModelInfo, ServerStatus, TokenCount
 from .requests import AskSettings, UploadSettings
 from .retries import RetryPolicy
 
@@ -133,6 +133,12 @@ class AsyncClient:
     async def delete(self, document: Document | str) -> int:
         """Deletes a document and returns the number of bytes freed immediately."""
         return await self._calls.delete(document)
+
+    async def count_tokens(self, document: Document | str | None = None, *, text: str | None = None,
+                           model: str = "") -> TokenCount:
+        """Counts the tokens of a document (or its id) or of `text`, and says how it is read. A text is
+        not stored."""
+        return await self._calls.count_tokens(document, text, model)
 
     async def models(self) -> list[ModelInfo]:
         """Returns the loaded models; the first is the default."""

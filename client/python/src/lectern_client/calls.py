@@ -15,7 +15,7 @@ from ._proto.lectern.v1 import ask_pb2, document_pb2, server_pb2
 from .channels import Targets, read_security
 from .errors import LecternError
 from .events import Event, Reply, Text, UploadEvent, from_progress, from_queued
-from .records import Answer, Document, ModelInfo, ServerStatus, record
+from .records import Answer, Document, ModelInfo, ServerStatus, TokenCount, record
 from .requests import make_ask_request, make_upload_metadata
 from .retries import RetryPolicy
 from .session import CallOptions, Delivery, Session, source_of
@@ -88,6 +88,17 @@ class Calls:
         request = document_pb2.DeleteDocumentRequest(id=document_id)
         session = self._session(document_id=document_id)
         return int((await session.unary("DeleteDocument", request)).freed_bytes)
+
+    async def count_tokens(self, document: Document | str | None, text: str | None,
+                           model: str) -> TokenCount:
+        document_id, _ = self._about(document, text)
+        request = document_pb2.CountTokensRequest(model=model)
+        if text is not None:
+            request.text = text
+        else:
+            request.document_id = document_id
+        session = self._session(document_id=document_id)
+        return record(TokenCount, await session.unary("CountTokens", request))
 
     async def models(self) -> list[ModelInfo]:
         found = await self._session().unary("ListModels", server_pb2.ListModelsRequest())

@@ -11,7 +11,7 @@ from .calls import AskManyRun, AskRun, Calls, make_targets
 from .errors import cancelled
 from .events import Event, Reply
 from .progress import ProgressOption, observer
-from .records import Answer, Document, ModelInfo, ServerStatus
+from .records import Answer, Document, ModelInfo, ServerStatus, TokenCount
 from .requests import AskSettings, UploadSettings
 from .retries import RetryPolicy
 from .transport import next_of, run
@@ -158,6 +158,12 @@ class Client:
     def delete(self, document: Document | str) -> int:
         """Deletes a document and returns the number of bytes freed immediately."""
         return run(self._calls.delete(document))
+
+    def count_tokens(self, document: Document | str | None = None, *, text: str | None = None,
+                     model: str = "") -> TokenCount:
+        """Counts the tokens of a document (or its id) or of `text`, and says how it is read. A text is
+        not stored."""
+        return run(self._calls.count_tokens(document, text, model))
 
     def models(self) -> list[ModelInfo]:
         """Returns the loaded models; the first is the default."""

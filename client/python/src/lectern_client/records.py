@@ -53,6 +53,20 @@ class Document:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenCount:
+    """The tokens of a text, and how it is read: "whole" or in "chunks"."""
+
+    model: str
+    tokens: int
+    reading: str
+    chunks: int
+    """Parts that are read independently; 1: read whole."""
+    chunk_tokens: int
+    """Texts of up to this many tokens are read whole by default."""
+    context_length: int
+
+
+@dataclass(frozen=True, slots=True)
 class Evidence:
     """Whole sentences of the document that the question attended to: bytes `start` to `end` (one past
     the last) of the original text, which are `text`. `attention` is their share of the question's
@@ -193,7 +207,8 @@ class ServerStatus:
 RECORDS: dict[str, type] = {
     "AttentionPolicy": AttentionPolicy, "Document": Document, "EvidenceSpan": Evidence,
     "Exactness": Exactness, "Usage": Usage, "Timings": Timings, "Answer": Answer,
-    "ModelInfo": ModelInfo, "Limits": Limits, "ServerStatus": ServerStatus,
+    "ModelInfo": ModelInfo, "Limits": Limits, "CountTokensResponse": TokenCount,
+    "ServerStatus": ServerStatus,
 }
 """The dataclasses, by the name of the message that they are made from."""
 

@@ -18,7 +18,8 @@ Result = TypeVar("Result")
 
 _RESPONSES: dict[str, type[Message]] = {
     each.__name__: each for each in (
-        ask_pb2.AskManyResponse, ask_pb2.AskResponse, document_pb2.DeleteDocumentResponse,
+        ask_pb2.AskManyResponse, ask_pb2.AskResponse, document_pb2.CountTokensResponse,
+        document_pb2.DeleteDocumentResponse,
         document_pb2.Document, document_pb2.ListDocumentsResponse,
         document_pb2.UploadDocumentResponse, server_pb2.ListModelsResponse, server_pb2.ServerStatus)
 }
