@@ -1,10 +1,12 @@
 // lectern-server: flags -> options -> server -> exit code.
 #include <cstdio>
+#include <iostream>
 #include <string>
 #include <vector>
 
 #include "base/allocator.h"
 #include "base/log.h"
+#include "server/app/check.h"
 #include "server/app/options.h"
 #include "server/app/server.h"
 #include "server/app/shutdown.h"
@@ -25,6 +27,7 @@ int main(int argc, char** argv) {
     std::printf("lectern-server %s\n", lectern::kVersion);
     return 0;
   }
+  if (options->check) return lectern::RunCheck(*options, std::cin, std::cout, std::cerr);
   lectern::InitLogging(options->log.json, options->log.level);
   lectern::ShutdownSignals signals;
   return lectern::RunServer(*options, signals);

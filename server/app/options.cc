@@ -162,6 +162,19 @@ void AddModelFlags(flags::Table& table, Options& o) {
   });
 }
 
+void AddCheckFlags(flags::Table& table, Options& o) {
+  table.Add({
+      {"check", flags::SwitchTo([&o] { o.check = true; }),
+       "describe the models and say whether they would be served, without loading their weights; "
+       "exit status 0, or 3 if one would not be served"},
+      {"json", flags::SwitchTo([&o] { o.json = true; }),
+       "with --check: print one JSON object a line"},
+      {"encode", flags::SwitchTo([&o] { o.encode = true; }),
+       "with --check: read one JSON string a line from standard input and print the token ids that "
+       "it has as the text of a document, one JSON array a line"},
+  });
+}
+
 void AddListenFlags(flags::Table& table, Options& o) {
   ConnectionOptions& c = o.connections;
   table.Add({
@@ -285,6 +298,7 @@ flags::Table FlagsOf(Options& options) {
        .refuses_repetition = true});
   AddModelFlags(table, options);
   AddModelSettingFlags(table, options);
+  AddCheckFlags(table, options);
   AddListenFlags(table, options);
   AddDocumentFlags(table, options.engine);
   AddAnswerFlags(table, options.engine);
@@ -311,6 +325,15 @@ absl::Status CheckModelSettings(const Options& options) {
     if (!known)
       return Wrong(absl::StrCat("--", flag, "=", model, "=...: no --model has this name"));
   }
+  return absl::OkStatus();
+}
+
+// --json and --encode say how --check works.
+absl::Status CheckCheck(const Options& options) {
+  if (options.json && !options.check) return Wrong("--json: needs --check");
+  if (options.encode && !options.check) return Wrong("--encode: needs --check");
+  if (options.encode && options.json) return Wrong("--encode: excludes --json");
+  if (options.encode && options.models.size() > 1) return Wrong("--encode: takes one --model");
   return absl::OkStatus();
 }
 
@@ -346,6 +369,7 @@ absl::StatusOr<Options> ParseOptions(const std::vector<std::string>& arguments) 
     return Wrong(absl::StrCat("--default_max_new_tokens=", limits.default_max_new_tokens,
                               ": must not exceed --max_new_tokens=", limits.max_new_tokens));
   }
+  LECTERN_RETURN_IF_ERROR(CheckCheck(options));
   LECTERN_RETURN_IF_ERROR(CheckModelSettings(options));
   LECTERN_RETURN_IF_ERROR(CheckDevice(options));
   LECTERN_RETURN_IF_ERROR(CheckSecurity(options));

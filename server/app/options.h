@@ -63,6 +63,9 @@ struct Options {
   bool reflection = true;
   absl::Duration drain_timeout = absl::Seconds(30);
   absl::Duration lame_duck = absl::ZeroDuration();
+  bool check = false;   // describe the models instead of serving (server/app/check.h)
+  bool json = false;    // with check: as JSON
+  bool encode = false;  // with check: encode standard input
   bool help = false;
   bool version = false;
 };

@@ -170,7 +170,7 @@ absl::Status PlaceTensors(std::string_view data, uint64_t alignment, const std::
     if (info.offset > data.size() || info.bytes > data.size() - info.offset) {
       return InvalidFile(tensor, absl::StrCat("its ", info.bytes, " bytes at offset ", info.offset,
                                               " pass the end of the file (", data.size(),
-                                              " bytes of tensor data)"));
+                                              " bytes of tensor data); is the download complete?"));
     }
     if (info.offset < end) {
       return InvalidFile(tensor, absl::StrCat("overlaps tensor '", Printable(previous), "'"));

@@ -67,6 +67,7 @@ struct Entry {
   std::string name;
   TensorView view = {};
   bool readable = false;
+  absl::string_view dtype = {};
   uint64_t begin = 0;
   uint64_t end = 0;
 };
@@ -126,6 +127,7 @@ absl::StatusOr<Entry> ReadEntry(const std::string& name, const json& value,
                                             " bytes, dtype and shape take ", bytes));
   }
   entry.readable = dtype->type.has_value();
+  entry.dtype = {dtype->name.data(), dtype->name.size()};
   entry.view.type = dtype->type.value_or(TensorType::kF32);
   return entry;
 }
@@ -153,8 +155,8 @@ absl::Status PlaceEntries(std::string_view data, const std::string& path,
                                               ": begins at ", entry.begin, " instead of ", end));
     }
     if (entry.end > data.size()) {
-      return InvalidFile(
-          tensor, absl::StrCat("data_offsets end at ", entry.end, " of ", data.size(), " bytes"));
+      return InvalidFile(tensor, absl::StrCat("data_offsets end at ", entry.end, " of ",
+                                              data.size(), " bytes; is the download complete?"));
     }
     entry.view.bytes = data.substr(entry.begin, entry.end - entry.begin);
     end = entry.end;
@@ -243,8 +245,10 @@ absl::Status SafetensorsSource::AddShard(const std::string& path, Belongs belong
     if (!belongs(entry.name)) return InvalidFile(tensor, "is not in the index as of this shard");
     ++found_;
     if (!entry.readable) {
-      if (ignore_other_types_) continue;
-      return InvalidFile(tensor, "dtype is not supported; F32, F16 and BF16 are");
+      // Buffers of integers are no weights; floats of another width are.
+      if (ignore_other_types_ && !absl::StartsWith(entry.dtype, "F")) continue;
+      return UnsupportedFile(
+          tensor, absl::StrCat("dtype ", entry.dtype, " is not supported; F32, F16 and BF16 are"));
     }
     tensors_.Add(std::move(entry.name), std::move(entry.view));
   }

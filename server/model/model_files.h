@@ -35,4 +35,14 @@ ModelInfo InfoOfFiles(const ModelLoadOptions& options, std::string format,
 // ModelSettings::context_length of an encoder whose own is `own`. INVALID_ARGUMENT if it is larger.
 absl::StatusOr<int64_t> ContextLengthOf(const ModelLoadOptions& options, int64_t own);
 
+// A model that has been read but not loaded.
+struct ModelDescription {
+  ModelInfo info;  // without fingerprint; weight_bytes is EstimateWeightBytes()
+  std::shared_ptr<const Tokenizer> tokenizer;
+};
+
+// The memory that a model's weights take with `numerics`, which are not kAuto: the bytes of fp32;
+// of the blocks of the file; or of int8 with a scale for each row.
+uint64_t EstimateWeightBytes(const TensorSource& source, ModelLoadOptions::Numerics numerics);
+
 }  // namespace lectern

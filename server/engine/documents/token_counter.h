@@ -1,4 +1,4 @@
-// Counts the tokens of texts on a thread of its own, so that neither the engine's worker nor the
+// Counts the tokens of texts on its own thread, so that neither the engine's worker nor the
 // caller waits for a long text.
 #pragma once
 

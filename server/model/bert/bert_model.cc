@@ -9,6 +9,20 @@
 
 namespace lectern {
 
+void DescribeBert(const BertConfig& config, const LinearForm& form, ModelInfo& info) {
+  info.family = std::string(config.family->model_type);
+  info.kind = ModelKind::kExtractive;
+  info.numerics = form.name();
+  info.kv_cache = "none";
+  info.context_length = config.context_length;
+  info.vocabulary = config.vocab;
+  info.layers = static_cast<int>(config.layers);
+  info.page_tokens = kernels::kPageTokens;
+  info.page_bytes = 64;  // nothing is kept
+  info.default_policy = AttentionPolicy::Exact();
+  info.ffn_units = config.intermediate;
+}
+
 BertModel::BertModel(BertParts parts)
     : config_(std::move(parts.config)),
       weights_(std::move(parts.weights)),
@@ -17,18 +31,8 @@ BertModel::BertModel(BertParts parts)
       sep_(parts.sep),
       execution_(parts.execution),
       info_(std::move(parts.info)) {
-  info_.family = std::string(config_.family->model_type);
-  info_.kind = ModelKind::kExtractive;
-  info_.numerics = weights_->form().name();
-  info_.kv_cache = "none";
+  DescribeBert(config_, weights_->form(), info_);
   info_.weight_bytes = weights_->bytes();
-  info_.context_length = config_.context_length;
-  info_.vocabulary = config_.vocab;
-  info_.layers = static_cast<int>(config_.layers);
-  info_.page_tokens = kernels::kPageTokens;
-  info_.page_bytes = 64;  // nothing is kept
-  info_.default_policy = AttentionPolicy::Exact();
-  info_.ffn_units = config_.intermediate;
   info_.fingerprint = Sha256Hex(absl::StrCat(parts.weights_hash, "\n", info_.numerics, "\n",
                                              kernels::ToString(execution_.isa)));
 }

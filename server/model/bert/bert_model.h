@@ -49,4 +49,8 @@ class BertModel : public Model {
   ModelInfo info_;
 };
 
+// Fills in what does not depend on the weights: all of ModelInfo but weight_bytes and fingerprint,
+// and what the files say (InfoOfFiles, DescribePrompt).
+void DescribeBert(const BertConfig& config, const LinearForm& form, ModelInfo& info);
+
 }  // namespace lectern

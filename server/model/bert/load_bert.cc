@@ -28,13 +28,17 @@ absl::StatusOr<int32_t> SpecialId(const Tokenizer& tokenizer, std::string_view t
   return InvalidFile(part, "has no row in the embedding table");
 }
 
-}  // namespace
+// A folder's contents but its weights, which are still to be loaded from `source`.
+struct BertFiles {
+  BertParts parts;
+  std::unique_ptr<TensorSource> source;
+};
 
-absl::StatusOr<std::shared_ptr<const Model>> LoadBertFolder(const ModelLoadOptions& options,
-                                                            bool encoder_alone) {
+absl::StatusOr<BertFiles> OpenBertFolder(const ModelLoadOptions& options, bool encoder_alone) {
   const std::filesystem::path folder = options.path;
   const std::string config_path = folder / "config.json";
-  BertParts parts;
+  BertFiles files;
+  BertParts& parts = files.parts;
   LECTERN_ASSIGN_OR_RETURN(const std::string config_json, ReadTextFile(config_path));
   LECTERN_ASSIGN_OR_RETURN(parts.config, ReadBertConfig(config_json, config_path));
   LECTERN_ASSIGN_OR_RETURN(parts.config.context_length,
@@ -48,17 +52,36 @@ absl::StatusOr<std::shared_ptr<const Model>> LoadBertFolder(const ModelLoadOptio
   const int64_t rows = parts.config.vocab;
   LECTERN_ASSIGN_OR_RETURN(parts.cls, SpecialId(*parts.tokenizer, family.cls, rows, options.path));
   LECTERN_ASSIGN_OR_RETURN(parts.sep, SpecialId(*parts.tokenizer, family.sep, rows, options.path));
-  LECTERN_ASSIGN_OR_RETURN(auto source, OpenSafetensors(folder, /*ignore_other_types=*/true));
-  LECTERN_ASSIGN_OR_RETURN(const LinearForm form,
-                           LinearForm::Of(options.numerics, options.threads, options.device.get()));
-  parts.info = InfoOfFiles(options, "safetensors", *source);
+  LECTERN_ASSIGN_OR_RETURN(files.source, OpenSafetensors(folder, /*ignore_other_types=*/true));
+  parts.info = InfoOfFiles(options, "safetensors", *files.source);
   parts.info.no_answer_threshold =
       NoAnswerThreshold(options.settings, options.path, parts.config.trained_from);
   parts.execution.num_threads = options.threads;
   parts.execution.isa = options.isa;
-  LECTERN_ASSIGN_OR_RETURN(parts.weights_hash, HashFiles(ModelFilesOf(folder)));
-  LECTERN_ASSIGN_OR_RETURN(parts.weights, BertWeights::Load(parts.config, std::move(source), form));
+  return files;
+}
+
+}  // namespace
+
+absl::StatusOr<std::shared_ptr<const Model>> LoadBertFolder(const ModelLoadOptions& options,
+                                                            bool encoder_alone) {
+  LECTERN_ASSIGN_OR_RETURN(BertFiles files, OpenBertFolder(options, encoder_alone));
+  BertParts& parts = files.parts;
+  LECTERN_ASSIGN_OR_RETURN(const LinearForm form,
+                           LinearForm::Of(options.numerics, options.threads, options.device.get()));
+  LECTERN_ASSIGN_OR_RETURN(parts.weights_hash, HashFiles(ModelFilesOf(options.path)));
+  LECTERN_ASSIGN_OR_RETURN(parts.weights,
+                           BertWeights::Load(parts.config, std::move(files.source), form));
   return std::make_shared<const BertModel>(std::move(parts));
+}
+
+absl::StatusOr<ModelDescription> DescribeBertFolder(const ModelLoadOptions& options) {
+  LECTERN_ASSIGN_OR_RETURN(BertFiles files, OpenBertFolder(options, /*encoder_alone=*/false));
+  const LinearForm form = LinearForm::Described(options.numerics, options.threads);
+  ModelInfo info = std::move(files.parts.info);
+  DescribeBert(files.parts.config, form, info);
+  info.weight_bytes = EstimateWeightBytes(*files.source, form.numerics);
+  return ModelDescription{std::move(info), std::move(files.parts.tokenizer)};
 }
 
 }  // namespace lectern

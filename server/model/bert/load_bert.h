@@ -6,6 +6,7 @@
 #include "absl/status/statusor.h"
 #include "server/model/load_options.h"
 #include "server/model/model.h"
+#include "server/model/model_files.h"
 
 namespace lectern {
 
@@ -13,5 +14,9 @@ namespace lectern {
 // `encoder_alone` is set: then ForwardSlice::encoded is its only output.
 absl::StatusOr<std::shared_ptr<const Model>> LoadBertFolder(const ModelLoadOptions& options,
                                                             bool encoder_alone = false);
+
+// Reads the folder as LoadBertFolder does, but for the weights. The shapes of tensors are not
+// checked.
+absl::StatusOr<ModelDescription> DescribeBertFolder(const ModelLoadOptions& options);
 
 }  // namespace lectern

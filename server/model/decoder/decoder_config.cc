@@ -64,7 +64,22 @@ absl::Status FinishDecoderConfig(std::string_view file, int64_t context_length,
 
 absl::Status CheckDecoderArchitecture(const GgufFile& file) {
   constexpr char kKey[] = "general.architecture";
+  const std::string kind =
+      file.Has("general.type") ? file.GetString("general.type").value_or("") : "";
+  if (kind == "adapter") {
+    return UnsupportedFile({.file = file.path()},
+                           "is an adapter (LoRA), not a model; merge it into its base model");
+  }
+  if (kind == "imatrix" || file.GetString(kKey).value_or("") == "imatrix") {
+    return UnsupportedFile({.file = file.path()},
+                           "is an importance matrix (imatrix) for quantisation, not a model");
+  }
   LECTERN_ASSIGN_OR_RETURN(const std::string architecture, file.GetString(kKey));
+  if (kind == "mmproj" || architecture == "clip") {
+    return UnsupportedFile({.file = file.path()},
+                           "is a vision projector (mmproj), not a language model; give the GGUF "
+                           "file of the model itself");
+  }
   if (FindFamilyByArchitecture(architecture) != nullptr) return absl::OkStatus();
   return UnsupportedFile(
       {.file = file.path(), .kind = "key", .name = kKey},

@@ -38,6 +38,18 @@ std::vector<kernels::RopeTable> TablesOf(const DecoderConfig& config) {
 
 }  // namespace
 
+void DescribeDecoder(const DecoderConfig& config, const LinearForm& form, ModelInfo& info) {
+  info.family = config.family;
+  info.numerics = form.name();
+  info.kv_cache = form.kv_name();
+  info.context_length = config.context_length;
+  info.ffn_units = config.intermediate;
+  info.vocabulary = config.vocab;
+  info.layers = static_cast<int>(config.layers);
+  info.page_tokens = kernels::kPageTokens;
+  info.page_bytes = LayoutOf(config, form).PageBytes();
+}
+
 DecoderModel::DecoderModel(DecoderParts parts)
     : config_(std::move(parts.config)),
       weights_(std::move(parts.weights)),
@@ -47,16 +59,8 @@ DecoderModel::DecoderModel(DecoderParts parts)
       layout_(LayoutOf(config_, weights_->form())),
       ropes_(TablesOf(config_)),
       info_(std::move(parts.info)) {
-  info_.family = config_.family;
-  info_.numerics = weights_->form().name();
-  info_.kv_cache = weights_->form().kv_name();
+  DescribeDecoder(config_, weights_->form(), info_);
   info_.weight_bytes = weights_->bytes();
-  info_.context_length = config_.context_length;
-  info_.ffn_units = config_.intermediate;
-  info_.vocabulary = config_.vocab;
-  info_.layers = static_cast<int>(config_.layers);
-  info_.page_tokens = kernels::kPageTokens;
-  info_.page_bytes = layout_.PageBytes();
   info_.fingerprint = Fingerprint(parts.weights_hash);
 }
 

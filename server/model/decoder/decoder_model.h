@@ -68,4 +68,8 @@ class DecoderModel : public Model {
   ModelInfo info_;
 };
 
+// Fills in what does not depend on the weights: all of ModelInfo but weight_bytes and fingerprint,
+// and what the files say (InfoOfFiles, DescribePrompt).
+void DescribeDecoder(const DecoderConfig& config, const LinearForm& form, ModelInfo& info);
+
 }  // namespace lectern

@@ -115,6 +115,21 @@ absl::StatusOr<std::shared_ptr<const Model>> Load(const ModelLoadOptions& option
                    std::move(digest), execution});
 }
 
+absl::StatusOr<ModelDescription> Describe(const ModelLoadOptions& options, DecoderFiles files) {
+  const DecoderConfig& config = files.config;
+  const LinearForm form =
+      LinearForm::Described(ResolveNumerics(options, files.tensors), options.threads);
+  LECTERN_ASSIGN_OR_RETURN(std::unique_ptr<Tokenizer> tokenizer, files.load_tokenizer());
+  ModelInfo info = InfoOfFiles(options, files.format, *files.source);
+  info.default_policy = options.default_policy;
+  DescribePrompt(ChooseModelPrompt(files.chat, options.settings.prompt_format, *tokenizer,
+                                   config.bos, config.end_ids),
+                 info);
+  DescribeDecoder(config, form, info);
+  info.weight_bytes = EstimateWeightBytes(*files.source, form.numerics);
+  return ModelDescription{std::move(info), std::move(tokenizer)};
+}
+
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<const Model>> LoadDecoderGguf(const ModelLoadOptions& options) {
@@ -125,6 +140,16 @@ absl::StatusOr<std::shared_ptr<const Model>> LoadDecoderGguf(const ModelLoadOpti
 absl::StatusOr<std::shared_ptr<const Model>> LoadDecoderFolder(const ModelLoadOptions& options) {
   LECTERN_ASSIGN_OR_RETURN(DecoderFiles files, OpenFolder(options));
   return Load(options, std::move(files));
+}
+
+absl::StatusOr<ModelDescription> DescribeDecoderGguf(const ModelLoadOptions& options) {
+  LECTERN_ASSIGN_OR_RETURN(DecoderFiles files, OpenGguf(options));
+  return Describe(options, std::move(files));
+}
+
+absl::StatusOr<ModelDescription> DescribeDecoderFolder(const ModelLoadOptions& options) {
+  LECTERN_ASSIGN_OR_RETURN(DecoderFiles files, OpenFolder(options));
+  return Describe(options, std::move(files));
 }
 
 }  // namespace lectern

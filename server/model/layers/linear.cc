@@ -16,12 +16,16 @@ namespace lectern {
 using kernels::LinearInput;
 using Numerics = ModelLoadOptions::Numerics;
 
-absl::StatusOr<LinearForm> LinearForm::Of(Numerics numerics, int threads, Int8Device* device) {
+LinearForm LinearForm::Described(Numerics numerics, int threads, Int8Device* device) {
   if (numerics == Numerics::kAuto) numerics = Numerics::kInt8Rotated;
-  LinearForm form{.numerics = numerics,
-                  .rotated = numerics == Numerics::kInt8Rotated,
-                  .threads = threads,
-                  .device = device};
+  return {.numerics = numerics,
+          .rotated = numerics == Numerics::kInt8Rotated,
+          .threads = threads,
+          .device = device};
+}
+
+absl::StatusOr<LinearForm> LinearForm::Of(Numerics numerics, int threads, Int8Device* device) {
+  LinearForm form = Described(numerics, threads, device);
   if (form.is_f32()) {
     LECTERN_ASSIGN_OR_RETURN(form.product, LoadF32Product());
   }

@@ -42,6 +42,9 @@ struct LinearForm {
   // Loads what the numerics need; kAuto becomes kInt8Rotated.
   static absl::StatusOr<LinearForm> Of(ModelLoadOptions::Numerics numerics, int threads,
                                        Int8Device* device = nullptr);
+  // Loads nothing: describes how a model would compute, and cannot compute.
+  static LinearForm Described(ModelLoadOptions::Numerics numerics, int threads,
+                              Int8Device* device = nullptr);
   bool is_f32() const { return numerics == ModelLoadOptions::Numerics::kF32; }
   const char* name() const;  // ModelInfo::numerics
   // Keys and values have the precision of activations.

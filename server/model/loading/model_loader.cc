@@ -13,13 +13,16 @@
 #include "base/status_macros.h"
 #include "server/formats/config_reader.h"
 #include "server/formats/file_error.h"
+#include "server/formats/gguf.h"
 #include "server/formats/strict_json.h"
 #include "server/model/bert/bert_family.h"
 #include "server/model/bert/load_bert.h"
 #include "server/model/decoder/families/decoder_family.h"
 #include "server/model/decoder/load_decoder.h"
+#include "server/model/loading/model_path.h"
 #include "server/model/model_files.h"
 #include "server/model/t5/load_t5.h"
+#include "server/tokenizer/files/tokenizer_files.h"
 
 namespace lectern {
 namespace {
@@ -82,12 +85,29 @@ absl::Status CheckSettings(const ModelLoadOptions& options, std::string_view typ
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::shared_ptr<const Model>> Load(const ModelLoadOptions& options) {
-  LECTERN_RETURN_IF_ERROR(CheckOptions(options));
+// The functions that make a Result of each kind of files.
+template <typename Result>
+struct Readers {
+  using Read = absl::StatusOr<Result> (*)(const ModelLoadOptions& options);
+  Read gguf;
+  Read decoder;
+  Read t5;
+  Read bert;
+};
+
+using LoadedModel = std::shared_ptr<const Model>;
+constexpr Readers<LoadedModel> kLoad = {
+    LoadDecoderGguf, LoadDecoderFolder, LoadT5Folder,
+    [](const ModelLoadOptions& options) { return LoadBertFolder(options); }};
+constexpr Readers<ModelDescription> kDescribe = {DescribeDecoderGguf, DescribeDecoderFolder,
+                                                 DescribeT5Folder, DescribeBertFolder};
+
+template <typename Result>
+absl::StatusOr<Result> Read(const ModelLoadOptions& options, const Readers<Result>& readers) {
   std::error_code error;
   if (!fs::is_directory(options.path, error)) {
     LECTERN_RETURN_IF_ERROR(CheckSettings(options, "llama"));
-    return LoadDecoderGguf(options);
+    return readers.gguf(options);
   }
   if (options.numerics == ModelLoadOptions::Numerics::kBlocks) {
     return absl::UnimplementedError(
@@ -96,25 +116,60 @@ absl::StatusOr<std::shared_ptr<const Model>> Load(const ModelLoadOptions& option
   LECTERN_ASSIGN_OR_RETURN(const std::string type, ModelTypeOf(options.path));
   LECTERN_RETURN_IF_ERROR(CheckModelType(options.path, type));
   LECTERN_RETURN_IF_ERROR(CheckSettings(options, type));
-  if (type == kT5) return LoadT5Folder(options);
-  if (FindBertFamily(type) != nullptr) return LoadBertFolder(options);
-  return LoadDecoderFolder(options);
+  if (type == kT5) return readers.t5(options);
+  if (FindBertFamily(type) != nullptr) return readers.bert(options);
+  return readers.decoder(options);
+}
+
+// Runs `work`, and turns exceptions of the standard library into errors.
+template <typename Result, typename Work>
+absl::StatusOr<Result> Guarded(const std::string& path, const Work& work) {
+  try {
+    return work();
+  } catch (const std::bad_alloc&) {
+    return absl::ResourceExhaustedError(absl::StrCat(path, ": out of memory"));
+  } catch (const fs::filesystem_error& error) {
+    return absl::InvalidArgumentError(absl::StrCat(path, ": ", error.code().message()));
+  }
+}
+
+template <typename Result>
+absl::StatusOr<Result> Resolve(const ModelLoadOptions& options, const Readers<Result>& readers) {
+  return Guarded<Result>(options.path, [&]() -> absl::StatusOr<Result> {
+    ModelLoadOptions chosen = options;
+    if (options.device != nullptr && options.numerics == ModelLoadOptions::Numerics::kAuto) {
+      chosen.numerics = ModelLoadOptions::Numerics::kInt8Rotated;
+    }
+    LECTERN_RETURN_IF_ERROR(CheckOptions(chosen));
+    LECTERN_ASSIGN_OR_RETURN(chosen.path, ResolveModelPath(options.path));
+    return Read(chosen, readers);
+  });
 }
 
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<const Model>> LoadModel(const ModelLoadOptions& options) {
-  ModelLoadOptions chosen = options;
-  if (options.device != nullptr && options.numerics == ModelLoadOptions::Numerics::kAuto) {
-    chosen.numerics = ModelLoadOptions::Numerics::kInt8Rotated;
-  }
-  try {
-    return Load(chosen);
-  } catch (const std::bad_alloc&) {
-    return absl::ResourceExhaustedError(absl::StrCat(options.path, ": out of memory"));
-  } catch (const fs::filesystem_error& error) {
-    return absl::InvalidArgumentError(absl::StrCat(options.path, ": ", error.code().message()));
-  }
+  return Resolve(options, kLoad);
+}
+
+absl::StatusOr<ModelDescription> DescribeModel(const ModelLoadOptions& options) {
+  return Resolve(options, kDescribe);
+}
+
+absl::StatusOr<std::shared_ptr<const Tokenizer>> LoadModelTokenizer(
+    const ModelLoadOptions& options) {
+  using Result = std::shared_ptr<const Tokenizer>;
+  return Guarded<Result>(options.path, [&]() -> absl::StatusOr<Result> {
+    LECTERN_ASSIGN_OR_RETURN(const std::string path, ResolveModelPath(options.path));
+    std::error_code error;
+    if (fs::is_directory(path, error)) {
+      LECTERN_ASSIGN_OR_RETURN(ModelDescription description, DescribeModel(options));
+      return std::move(description.tokenizer);
+    }
+    LECTERN_ASSIGN_OR_RETURN(const auto file, GgufFile::Open(path));
+    LECTERN_ASSIGN_OR_RETURN(auto tokenizer, LoadTokenizerGguf(*file));
+    return Result(std::move(tokenizer));
+  });
 }
 
 }  // namespace lectern

@@ -6,10 +6,15 @@
 #include "absl/status/statusor.h"
 #include "server/model/load_options.h"
 #include "server/model/model.h"
+#include "server/model/model_files.h"
 
 namespace lectern {
 
 // Errors are LoadModel's.
 absl::StatusOr<std::shared_ptr<const Model>> LoadT5Folder(const ModelLoadOptions& options);
+
+// Reads the folder as LoadT5Folder does, but for the weights. The shapes of tensors are not
+// checked.
+absl::StatusOr<ModelDescription> DescribeT5Folder(const ModelLoadOptions& options);
 
 }  // namespace lectern

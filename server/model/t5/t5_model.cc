@@ -21,6 +21,23 @@ kernels::KvPageLayout LayoutOf(const T5Config& config, const LinearForm& form) {
 
 }  // namespace
 
+void DescribeT5(const T5Config& config, const LinearForm& form, const Tokenizer* tokenizer,
+                ModelInfo& info) {
+  info.family = "t5";
+  info.kind = ModelKind::kSeq2Seq;
+  info.numerics = form.name();
+  info.kv_cache = form.kv_name();
+  info.context_length = config.context_length;
+  info.vocabulary = config.vocab;
+  info.layers = static_cast<int>(config.encoder_layers + 2 * config.decoder_layers);
+  info.page_tokens = kernels::kPageTokens;
+  info.page_bytes = LayoutOf(config, form).PageBytes();
+  info.default_policy = AttentionPolicy::Exact();
+  info.ffn_units = config.intermediate;
+  // Tests of the forward pass have no tokenizer.
+  if (tokenizer != nullptr && tokenizer->eos_id() >= 0) info.end_ids = {tokenizer->eos_id()};
+}
+
 T5Model::T5Model(T5Parts parts)
     : config_(std::move(parts.config)),
       weights_(std::move(parts.weights)),
@@ -28,20 +45,8 @@ T5Model::T5Model(T5Parts parts)
       execution_(parts.execution),
       layout_(LayoutOf(config_, weights_->form())),
       info_(std::move(parts.info)) {
-  info_.family = "t5";
-  info_.kind = ModelKind::kSeq2Seq;
-  info_.numerics = weights_->form().name();
-  info_.kv_cache = weights_->form().kv_name();
+  DescribeT5(config_, weights_->form(), tokenizer_.get(), info_);
   info_.weight_bytes = weights_->bytes();
-  info_.context_length = config_.context_length;
-  info_.vocabulary = config_.vocab;
-  info_.layers = static_cast<int>(config_.encoder_layers + 2 * config_.decoder_layers);
-  info_.page_tokens = kernels::kPageTokens;
-  info_.page_bytes = layout_.PageBytes();
-  info_.default_policy = AttentionPolicy::Exact();
-  info_.ffn_units = config_.intermediate;
-  // Tests of the forward pass have no tokenizer.
-  if (tokenizer_ != nullptr && tokenizer_->eos_id() >= 0) info_.end_ids = {tokenizer_->eos_id()};
   info_.fingerprint = Sha256Hex(absl::StrCat(
       parts.weights_hash, "\n", info_.numerics, "\n", kernels::ToString(execution_.isa), "\n",
       parts.lower_case ? "lower case" : "as written", "\n", kPageVersion));

@@ -48,4 +48,9 @@ class T5Model : public Model {
   ModelInfo info_;
 };
 
+// Fills in what does not depend on the weights: all of ModelInfo but weight_bytes and fingerprint,
+// and what the files say (InfoOfFiles, DescribePrompt).
+void DescribeT5(const T5Config& config, const LinearForm& form, const Tokenizer* tokenizer,
+                ModelInfo& info);
+
 }  // namespace lectern
