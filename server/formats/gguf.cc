@@ -38,6 +38,22 @@ std::optional<TensorType> TypeFromGgml(uint32_t type) {
       return TensorType::kQ4_K;
     case 14:
       return TensorType::kQ6_K;
+    case 6:
+      return TensorType::kQ5_0;
+    case 7:
+      return TensorType::kQ5_1;
+    case 10:
+      return TensorType::kQ2_K;
+    case 11:
+      return TensorType::kQ3_K;
+    case 13:
+      return TensorType::kQ5_K;
+    case 20:
+      return TensorType::kIQ4_NL;
+    case 23:
+      return TensorType::kIQ4_XS;
+    case 39:
+      return TensorType::kMXFP4;
     case 30:
       return TensorType::kBF16;
     default:
@@ -48,11 +64,9 @@ std::optional<TensorType> TypeFromGgml(uint32_t type) {
 // The names of types that exist but are not supported, only for the error message.
 std::string_view UnreadTypeName(uint32_t type) {
   static constexpr std::pair<uint32_t, std::string_view> kNames[] = {
-      {6, "Q5_0"},   {7, "Q5_1"},    {9, "Q8_1"},     {10, "Q2_K"},   {11, "Q3_K"},
-      {13, "Q5_K"},  {15, "Q8_K"},   {16, "IQ2_XXS"}, {17, "IQ2_XS"}, {18, "IQ3_XXS"},
-      {19, "IQ1_S"}, {20, "IQ4_NL"}, {21, "IQ3_S"},   {22, "IQ2_S"},  {23, "IQ4_XS"},
-      {24, "I8"},    {25, "I16"},    {26, "I32"},     {27, "I64"},    {28, "F64"},
-      {29, "IQ1_M"}, {34, "TQ1_0"},  {35, "TQ2_0"},   {39, "MXFP4"}};
+      {9, "Q8_1"},   {15, "Q8_K"},  {16, "IQ2_XXS"}, {17, "IQ2_XS"}, {18, "IQ3_XXS"}, {19, "IQ1_S"},
+      {21, "IQ3_S"}, {22, "IQ2_S"}, {24, "I8"},      {25, "I16"},    {26, "I32"},     {27, "I64"},
+      {28, "F64"},   {29, "IQ1_M"}, {34, "TQ1_0"},   {35, "TQ2_0"}};
   for (const auto& [number, name] : kNames) {
     if (number == type) return name;
   }
@@ -96,7 +110,8 @@ absl::Status ReadType(ByteReader& reader, const FilePart& tensor, TensorInfo& in
     const std::string_view name = UnreadTypeName(number);
     return InvalidFile(
         tensor, absl::StrCat("type ", number, " (", absl::string_view(name.data(), name.size()),
-                             ") is not supported"));
+                             ") is not supported; F32, F16, BF16, Q8_0, Q4_0, Q4_1, Q5_0, Q5_1, "
+                             "Q2_K to Q6_K, IQ4_NL, IQ4_XS and MXFP4 are"));
   }
   info.view.type = *type;
   const auto block_values = static_cast<uint64_t>(BlockValues(*type));

@@ -24,6 +24,22 @@ TypeFacts Facts(TensorType type) {
       return {"Q4_0", 32, 18};
     case TensorType::kQ4_1:
       return {"Q4_1", 32, 20};
+    case TensorType::kQ5_0:
+      return {"Q5_0", 32, 22};
+    case TensorType::kQ5_1:
+      return {"Q5_1", 32, 24};
+    case TensorType::kQ2_K:
+      return {"Q2_K", 256, 84};
+    case TensorType::kQ3_K:
+      return {"Q3_K", 256, 110};
+    case TensorType::kQ5_K:
+      return {"Q5_K", 256, 176};
+    case TensorType::kIQ4_NL:
+      return {"IQ4_NL", 32, 18};
+    case TensorType::kIQ4_XS:
+      return {"IQ4_XS", 256, 136};
+    case TensorType::kMXFP4:
+      return {"MXFP4", 32, 17};
     case TensorType::kQ4_K:
       return {"Q4_K", 256, 144};
     case TensorType::kQ6_K:

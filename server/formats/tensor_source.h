@@ -13,7 +13,24 @@
 namespace lectern {
 
 // Element and block types. Block types hold 32 or 256 values a block along the last axis.
-enum class TensorType { kF32, kF16, kBF16, kQ8_0, kQ4_0, kQ4_1, kQ4_K, kQ6_K };
+enum class TensorType {
+  kF32,
+  kF16,
+  kBF16,
+  kQ8_0,
+  kQ4_0,
+  kQ4_1,
+  kQ5_0,
+  kQ5_1,
+  kQ2_K,
+  kQ3_K,
+  kQ4_K,
+  kQ5_K,
+  kQ6_K,
+  kIQ4_NL,
+  kIQ4_XS,
+  kMXFP4
+};
 
 std::string_view ToString(TensorType type);
 // Values per block (1 for the plain types) and bytes per block.
@@ -48,19 +65,25 @@ class TensorSource {
 // fit. Non-finite values are passed through.
 absl::Status Dequantize(const TensorView& tensor, int64_t first_row, int64_t rows, float* out);
 
-// A row of a tensor in blocks of 32 as the file holds it: value = scale * code + minimum, scales
-// and minima in half precision.
+// A row of a tensor as codes with a scale for each 32 values: value = scale * code + minimum,
+// scales and minima in half precision.
 struct BlockCodes {
   std::vector<int8_t> codes;      // [cols]
   std::vector<uint16_t> scale;    // [cols / 32]
   std::vector<uint16_t> minimum;  // [cols / 32]; empty with 8 bits
 };
 
-// Bits of a code: 4 (Q4_0, Q4_1) or 8 (Q8_0); 0 for types that are not in blocks of 32.
+// Bits of the smallest codes that hold a type's values without another rounding of the codes: 4
+// (Q4_0, Q4_1, Q4_K) or 8 (all others).
 int BlockCodeBits(TensorType type);
 
-// Reads row `row`. INVALID_ARGUMENT naming the tensor when it is not in blocks of 32, has no such
-// row, or holds a scale whose minimum half precision cannot hold.
-absl::Status ReadBlockCodes(const TensorView& tensor, int64_t row, BlockCodes& out);
+// True if the codes of such a row are those of the file; then at most scales are rounded to half
+// precision (Q4_K). The values of all other types are rounded to 8 bits.
+bool KeepsBlockCodes(TensorType type);
+
+// Reads row `row` as codes of `bits` bits, 8 or BlockCodeBits(). INVALID_ARGUMENT naming the tensor
+// when its rows are no multiple of 32 values, it has no such row, or half precision cannot hold a
+// scale or a minimum.
+absl::Status ReadBlockCodes(const TensorView& tensor, int64_t row, int bits, BlockCodes& out);
 
 }  // namespace lectern

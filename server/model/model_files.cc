@@ -75,7 +75,8 @@ uint64_t EstimateWeightBytes(const TensorSource& source, ModelLoadOptions::Numer
     if (numerics == Numerics::kF32 || !is_matrix) {
       bytes += values * sizeof(float);
     } else if (numerics == Numerics::kBlocks) {
-      bytes += tensor->bytes.size();
+      // A scale for each 32 values, and with 4 bits a minimum.
+      bytes += values / 32 * (BlockCodeBits(tensor->type) == 4 ? 20 : 34);
     } else {
       bytes += values + rows * sizeof(float);
     }

@@ -188,13 +188,12 @@ absl::Status DecoderWeights::Embed(std::span<const int32_t> tokens, float factor
 
 bool AreInBlocks(const DecoderTensors& tensors) {
   const auto fits = [](std::initializer_list<const TensorView*> stack) {
-    return CheckBlockTensors({stack.begin(), stack.size()}).ok();
+    return std::all_of(stack.begin(), stack.end(), [](const TensorView* tensor) {
+      return BlockValues(tensor->type) > 1 && CheckBlockTensors({&tensor, 1}).ok();
+    });
   };
   for (const DecoderLayerTensors& layer : tensors.layers) {
-    if (!fits({layer.q, layer.k, layer.v}) || !fits({layer.o}) || !fits({layer.gate, layer.up}) ||
-        !fits({layer.down})) {
-      return false;
-    }
+    if (!fits({layer.q, layer.k, layer.v, layer.o, layer.gate, layer.up, layer.down})) return false;
   }
   return fits({tensors.output});
 }

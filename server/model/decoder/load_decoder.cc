@@ -3,11 +3,15 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <set>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "base/log.h"
 #include "base/status_macros.h"
 #include "server/formats/gguf.h"
 #include "server/formats/safetensors.h"
@@ -81,6 +85,20 @@ Numerics ResolveNumerics(const ModelLoadOptions& options, const DecoderTensors& 
   return blocks ? Numerics::kBlocks : Numerics::kInt8Rotated;
 }
 
+// Logs which tensor types are rounded again where weights stay in the blocks of the file.
+void LogRounding(const ModelLoadOptions& options, const TensorSource& source) {
+  std::set<std::string_view> rounded;
+  for (const std::string_view name : source.Names()) {
+    const TensorView* const tensor = source.Find(name);
+    if (tensor->shape.size() > 1 && !KeepsBlockCodes(tensor->type)) {
+      rounded.insert(ToString(tensor->type));
+    }
+  }
+  if (rounded.empty()) return;
+  LogInfo("weights of these types are rounded to 8 bits in blocks of 32",
+          {{"model", options.name}, {"types", absl::StrJoin(rounded, ", ")}});
+}
+
 absl::StatusOr<std::shared_ptr<const Model>> Load(const ModelLoadOptions& options,
                                                   DecoderFiles files) {
   const DecoderConfig& config = files.config;
@@ -89,6 +107,7 @@ absl::StatusOr<std::shared_ptr<const Model>> Load(const ModelLoadOptions& option
   LECTERN_ASSIGN_OR_RETURN(const LinearForm form,
                            LinearForm::Of(ResolveNumerics(options, files.tensors), options.threads,
                                           options.device.get()));
+  if (form.numerics == Numerics::kBlocks) LogRounding(options, *files.source);
   std::string digest;
   std::unique_ptr<Tokenizer> tokenizer;
   const LinearLoader::Task others[] = {

@@ -5,8 +5,9 @@
 //   kInt8Rotated  int8 weights and activations (kernels/linear/int8_linear.h). The model is
 //                 rotated, so that no channel of an activation stands out and one scale per row is
 //                 enough (QuaRot, Ashkboos et al. 2024, arXiv 2404.00456).
-//   kBlocks       weights in the blocks of their GGUF file, int8 activations
-//                 (kernels/linear/q4q8_linear.h): no weight is rounded again, nothing is rotated.
+//   kBlocks       weights in blocks of 32, int8 activations (kernels/linear/q4q8_linear.h). Nothing
+//                 is rotated. The codes of a GGUF file are kept where they have 4 or 8 bits and a
+//                 scale for 32 values; other types are rounded to 8 bits (BlockCodes).
 //
 // With int8 activations a row's result depends on that row alone, bit for bit: not on its batch,
 // not on the number of threads. With fp32 the rows are independent of each other too, but the bits

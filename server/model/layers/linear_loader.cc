@@ -135,13 +135,10 @@ void DontNeedRows(const TensorSource& source, const TensorView& tensor, int64_t 
 
 absl::Status CheckBlockTensors(std::span<const TensorView* const> stack) {
   for (const TensorView* tensor : stack) {
-    const int bits = BlockCodeBits(tensor->type);
-    if (bits != 0 && bits == BlockCodeBits(stack[0]->type)) continue;
+    if (tensor->cols() % 32 == 0) continue;
     return absl::UnimplementedError(
-        absl::StrCat("numerics blocks: tensor '", Printable(tensor->name), "' is ",
-                     std::string(ToString(tensor->type)),
-                     bits == 0 ? "; Q4_0, Q4_1 and Q8_0 can stay in the blocks of the file"
-                               : ", of other bits than the tensors it is multiplied with"));
+        absl::StrCat("numerics blocks: tensor '", Printable(tensor->name), "' has rows of ",
+                     tensor->cols(), " values; a multiple of 32 can be in blocks"));
   }
   return absl::OkStatus();
 }
@@ -156,7 +153,9 @@ void LinearLoader::Add(Linear* layer, LinearTensors tensors) {
   const bool mixes =
       form_.rotated && tensors.input_rotation == nullptr && tensors.input_hadamard == 0;
   layer->hadamard_ = mixes ? HadamardBlock(layer->in_) : 1;
-  layer->code_bits_ = BlockCodeBits(tensors.rows[0].weight->type);
+  for (const LinearRows& rows : tensors.rows) {
+    layer->code_bits_ = std::max(layer->code_bits_, BlockCodeBits(rows.weight->type));
+  }
   pending_.push_back({layer, std::move(tensors)});
 }
 
@@ -347,7 +346,7 @@ absl::Status LinearLoader::PackBlocks(const Piece& piece) const {
   int64_t at = piece.begin;
   const auto pack = [&](const LinearRows& rows, int64_t begin, int64_t end) {
     for (int64_t channel = begin; channel < end; ++channel, ++at) {
-      LECTERN_RETURN_IF_ERROR(ReadBlockCodes(*rows.weight, SourceRow(rows, channel), codes));
+      LECTERN_RETURN_IF_ERROR(ReadBlockCodes(*rows.weight, SourceRow(rows, channel), bits, codes));
       const kernels::Q4Q8Channel source{codes.codes.data(), codes.scale.data(),
                                         bits == 4 ? codes.minimum.data() : nullptr};
       LECTERN_RETURN_IF_ERROR(FromKernel(kernels::PackQ4Q8Channel(source, at, n, k, bits, packed),

@@ -93,8 +93,7 @@ class LinearLoader {
   std::vector<Pending> pending_;
 };
 
-// UNIMPLEMENTED naming the first of the stacked tensors that kBlocks cannot take: it is not in
-// blocks, or its codes have other bits than those of the first.
+// UNIMPLEMENTED naming the first of the stacked tensors whose rows cannot be divided into blocks.
 absl::Status CheckBlockTensors(std::span<const TensorView* const> stack);
 
 }  // namespace lectern

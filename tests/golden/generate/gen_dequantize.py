@@ -17,7 +17,9 @@ from gguf import GGML_QUANT_SIZES, GGMLQuantizationType as QT, quants
 from safetensors.numpy import save_file
 
 # The positions of the fp16 numbers in a block.
-HALVES = {QT.Q8_0: [0], QT.Q4_0: [0], QT.Q4_1: [0, 2], QT.Q4_K: [0, 2], QT.Q6_K: [208]}
+HALVES = {QT.Q8_0: [0], QT.Q4_0: [0], QT.Q4_1: [0, 2], QT.Q5_0: [0], QT.Q5_1: [0, 2], QT.Q2_K: [80, 82],
+          QT.Q3_K: [108], QT.Q4_K: [0, 2], QT.Q5_K: [0, 2], QT.Q6_K: [208], QT.IQ4_NL: [0], QT.IQ4_XS: [0],
+          QT.MXFP4: []}
 
 
 def finite_halves(rng, shape):
@@ -43,6 +45,8 @@ def make(rng, kind, rows, cols):
     blocks = rng.integers(0, 256, (rows, cols // block_values, block_bytes), dtype=np.uint8)
     for at in HALVES[kind]:
         blocks[:, :, at:at + 2] = finite_halves(rng, blocks.shape[:2] + (1,)).view(np.uint8)
+    if kind == QT.MXFP4:  # the exponent of the scale; the largest ones are beyond fp32
+        blocks[:, :, 0] = rng.integers(0, 250, blocks.shape[:2], dtype=np.uint8)
     blocks = blocks.reshape(rows, -1)
     return blocks, quants.dequantize(blocks, kind).reshape(rows, cols)
 
@@ -57,7 +61,7 @@ def main():
     out.mkdir(parents=True, exist_ok=True)
     rows, blocks_per_row = (5, 3) if a.shapes == "main" else (7, 2)
     cases = []
-    for kind in (QT.F32, QT.F16, QT.BF16, QT.Q8_0, QT.Q4_0, QT.Q4_1, QT.Q4_K, QT.Q6_K):
+    for kind in (QT.F32, QT.F16, QT.BF16, *HALVES):
         seed = hashlib.sha256(repr((a.seed, kind.name)).encode()).digest()
         rng = np.random.default_rng(np.frombuffer(seed, dtype=np.uint32))
         cols = blocks_per_row * max(GGML_QUANT_SIZES[kind][0], 37 if GGML_QUANT_SIZES[kind][0] == 1 else 1)

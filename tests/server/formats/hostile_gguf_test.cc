@@ -207,7 +207,7 @@ TEST(HostileGgufTest, Tensors) {
       Tensor(
           q, [](Part& t) { t.type = 12; }, "no whole blocks of 256"),
       Tensor(
-          q, [](Part& t) { t.type = 10; }, "type 10 (Q2_K) is not supported"),
+          q, [](Part& t) { t.type = 16; }, "type 16 (IQ2_XXS) is not supported; F32, F16"),
       Tensor(
           q, [](Part& t) { t.type = 4; }, "type 4 (unknown)"),
       Tensor(

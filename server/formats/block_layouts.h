@@ -1,0 +1,48 @@
+// Layouts of quantised blocks with sub-scales or code tables. Each function reads one block
+// (BlockBytes of its type) and writes its BlockValues values. Stateless, thread-safe.
+#pragma once
+
+#include <bit>
+#include <cstdint>
+#include <cstring>
+
+namespace lectern {
+
+static_assert(std::endian::native == std::endian::little, "model files are read in place");
+
+// Branch-free, so that loops over it vectorise; independent of the denormals-are-zero mode.
+inline float HalfToFloat(uint16_t half) {
+  constexpr uint32_t kExponentShift = 112u << 23;  // the biases differ by 127 - 15
+  const uint32_t magnitude = half & 0x7fffu;
+  const uint32_t normal = (magnitude << 13) + kExponentShift;
+  const uint32_t special = normal + kExponentShift;  // infinity and NaN: exponent 31 becomes 255
+  // A subnormal is mantissa * 2^-24, and 2^-24 is the last place of 0.5.
+  const auto subnormal =
+      std::bit_cast<uint32_t>(std::bit_cast<float>(0x3f000000u + magnitude) - 0.5f);
+  uint32_t bits = magnitude >= 0x7c00u ? special : normal;
+  bits = magnitude < 0x0400u ? subnormal : bits;
+  return std::bit_cast<float>(bits | static_cast<uint32_t>(half & 0x8000u) << 16);
+}
+
+inline uint16_t Load16(const uint8_t* bytes) {
+  uint16_t value;
+  std::memcpy(&value, bytes, sizeof(value));
+  return value;
+}
+
+inline float LoadHalf(const uint8_t* bytes) { return HalfToFloat(Load16(bytes)); }
+
+// Scale and minimum of each of the eight sub-blocks of a block of Q4_K or Q5_K:
+// value = scale * code - minimum.
+void SubScalesOf(const uint8_t* block, float* scale, float* minimum);
+
+void DequantizeQ2_K(const uint8_t* block, float* out);
+void DequantizeQ3_K(const uint8_t* block, float* out);
+void DequantizeQ4_K(const uint8_t* block, float* out);
+void DequantizeQ5_K(const uint8_t* block, float* out);
+void DequantizeQ6_K(const uint8_t* block, float* out);
+void DequantizeIQ4_NL(const uint8_t* block, float* out);
+void DequantizeIQ4_XS(const uint8_t* block, float* out);
+void DequantizeMXFP4(const uint8_t* block, float* out);
+
+}  // namespace lectern
