@@ -87,11 +87,11 @@ Numerics ResolveNumerics(const ModelLoadOptions& options, const DecoderTensors& 
 
 // Logs which tensor types are rounded again where weights stay in the blocks of the file.
 void LogRounding(const ModelLoadOptions& options, const TensorSource& source) {
-  std::set<std::string_view> rounded;
+  std::set<std::string> rounded;
   for (const std::string_view name : source.Names()) {
     const TensorView* const tensor = source.Find(name);
     if (tensor->shape.size() > 1 && !KeepsBlockCodes(tensor->type)) {
-      rounded.insert(ToString(tensor->type));
+      rounded.emplace(ToString(tensor->type));
     }
   }
   if (rounded.empty()) return;
