@@ -80,6 +80,10 @@ std::unique_ptr<StreamDecoder> FakeTokenizer::NewStreamDecoder() const {
   return std::make_unique<ByteStream>();
 }
 
+AttentionPolicy FakeModelOptions::Policy() {
+  return {.top_k = 8, .layer_k = {0}, .tail = AttentionPolicy::Tail::kMean};
+}
+
 FakeModel::FakeModel(FakeModelOptions options) : options_(std::move(options)) {
   info_.name = options_.name;
   info_.family = "fake";

@@ -50,13 +50,16 @@ struct FakeModelOptions {
   std::string fingerprint = "fake-fingerprint";
   int64_t context_length = 4096;
   int page_tokens = 16;
-  AttentionPolicy default_policy{.top_k = 8, .layer_k = {0}, .tail = AttentionPolicy::Tail::kMean};
+  AttentionPolicy default_policy = Policy();
   int64_t ffn_units = 0;
   std::vector<int32_t> end_ids = {FakeTokenizer::kEos};
   int32_t end_id = FakeTokenizer::kEos;  // the token with which the model ends an answer
   std::string end_text;
   // The answer to a question about a document. The default names a digest of both.
   std::function<std::string(const std::string& document, const std::string& question)> answer;
+
+ private:
+  static AttentionPolicy Policy();  // top-8 but in layer 0
 };
 
 // Thread-safe.
