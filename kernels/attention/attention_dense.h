@@ -336,9 +336,16 @@ void DenseFold(const AttentionTask& task, float* scratch, DensePartial* total,
     DensePartial& t = total[q];
     const DensePartial& p = part[q];
     if (p.sum.max == -kInfinity) continue;
+    // Exp2(0) is not exactly 1. A row must get the same bits whether its first span is the first of
+    // the task or not.
+    if (t.sum.max == -kInfinity) {
+      for (int c = 0; c < d; ++c) t.out[c] = p.out[c];
+      t.sum = p.sum;
+      continue;
+    }
     const float factor = ExponentFactor(task, s, q);
     const float max = t.sum.max > p.sum.max ? t.sum.max : p.sum.max;
-    const float keep = t.sum.max == -kInfinity ? 0.0f : Exp2Scalar((t.sum.max - max) * factor);
+    const float keep = Exp2Scalar((t.sum.max - max) * factor);
     const float add = Exp2Scalar((p.sum.max - max) * factor);
     for (int c = 0; c < d; ++c) t.out[c] = t.out[c] * keep + p.out[c] * add;
     t.sum = {max, t.sum.sum * keep + p.sum.sum * add};

@@ -17,7 +17,7 @@
 namespace lectern::kernels::internal {
 
 struct AttentionBlock {
-  AttentionTask task;  // over all spans
+  AttentionTask task;  // over all spans that its rows see
   int64_t parts = 1;
 };
 
@@ -27,7 +27,7 @@ struct AttentionPlan {
   std::vector<std::vector<AttentionBlock>> chains;
   bool any_split = false;
   int64_t max_queries = 0;
-  int64_t work = 0;  // scores to compute, roughly
+  int64_t work = 0;  // scores of visible keys, roughly
 };
 
 // How tasks use the bounds of pages before they read keys.
@@ -53,7 +53,9 @@ inline AttentionPlan PlanAttention(std::span<const AttentionArgs> batch, int num
       for (int64_t row = 0; row < args.rows; row += block_rows) {
         AttentionTask task{.args = &args, .kv_head = kv_head, .first_row = row};
         task.rows = std::min(block_rows, args.rows - row);
-        const int64_t end = std::max<int64_t>(0, EndVisible(args, row + task.rows - 1));
+        const int64_t end = EndVisible(args, row + task.rows - 1);
+        const int64_t begin = std::min(FirstVisible(args, row), end);
+        task.first_span = begin / kSpanTokens;
         task.end_span = (end + kSpanTokens - 1) / kSpanTokens;
         task.chunk_pages = chunk_pages;
         task.bounds_pages =
@@ -64,7 +66,7 @@ inline AttentionPlan PlanAttention(std::span<const AttentionArgs> batch, int num
         new_chain = false;
         plan.chains.back().push_back({task, 1});
         plan.max_queries = std::max(plan.max_queries, TaskQueries(task));
-        plan.work += TaskQueries(task) * end;
+        plan.work += TaskQueries(task) * (end - begin);
         ++blocks;
       }
     }
@@ -74,7 +76,7 @@ inline AttentionPlan PlanAttention(std::span<const AttentionArgs> batch, int num
     for (std::vector<AttentionBlock>& chain : plan.chains) {
       AttentionBlock& block = chain.front();
       if (chain.size() > 1 || block.task.args->key_mass != nullptr) continue;
-      block.parts = std::clamp<int64_t>(block.task.end_span, 1, parts);
+      block.parts = std::clamp<int64_t>(SpansOf(block.task), 1, parts);
       plan.any_split |= block.parts > 1;
     }
   }
@@ -106,8 +108,9 @@ inline float* TaskScratch(const AttentionTask& task) {
 // Part `part` of `parts` of a block.
 inline AttentionTask PartOf(const AttentionBlock& block, int64_t part) {
   AttentionTask task = block.task;
-  task.first_span = block.task.end_span * part / block.parts;
-  task.end_span = block.task.end_span * (part + 1) / block.parts;
+  const int64_t spans = SpansOf(block.task);
+  task.end_span = task.first_span + spans * (part + 1) / block.parts;
+  task.first_span += spans * part / block.parts;
   return task;
 }
 

@@ -439,10 +439,6 @@ inline bool OrdinaryKeys(const AttentionTask& task, const PageView& page) {
   return MaskGreater(Floats{} - ToFloats(ordinary), Floats{}) == (1u << kLanes) - 1;
 }
 
-struct PageRange {
-  int64_t first, end;
-};
-
 // The pages that all rows of a task see whole.
 inline PageRange WholePages(const AttentionTask& task) {
   const AttentionArgs& a = *task.args;
@@ -454,12 +450,9 @@ inline PageRange WholePages(const AttentionTask& task) {
 
 // The pages of the spans [first_span, end_span) that any row of the task sees.
 inline PageRange SeenPages(const AttentionTask& task, int64_t first_span, int64_t end_span) {
-  const AttentionArgs& a = *task.args;
-  const int64_t seen_end = EndVisible(a, task.first_row + task.rows - 1);
-  const int64_t seen_first = FirstVisible(a, task.first_row) / kPageTokens;
-  const int64_t last_page = (seen_end + kPageTokens - 1) / kPageTokens;
+  const PageRange seen = VisiblePages(*task.args, task.first_row, task.rows);
   const int64_t first = first_span * kSpanPages, end = end_span * kSpanPages;
-  return {first > seen_first ? first : seen_first, end < last_page ? end : last_page};
+  return {first > seen.first ? first : seen.first, end < seen.end ? end : seen.end};
 }
 
 constexpr int64_t kPagesAhead = 2;

@@ -35,7 +35,8 @@ struct AttentionTask {
   int kv_head = 0;
   int64_t first_row = 0;
   int64_t rows = 0;
-  int64_t first_span = 0;  // keys [first_span * kSpanTokens, end_span * kSpanTokens)
+  // Keys [first_span * kSpanTokens, end_span * kSpanTokens); first_span <= end_span.
+  int64_t first_span = 0;
   int64_t end_span = 0;
   int64_t chunk_pages = 0;    // pages whose scores are held at once
   bool bounds_pages = false;  // looks at the bounds of pages first; rows is 1
@@ -67,6 +68,8 @@ struct DensePartial {
   SoftmaxSum sum;
   float* out;  // [value_dim]
 };
+
+static inline int64_t SpansOf(const AttentionTask& task) { return task.end_span - task.first_span; }
 
 static inline int64_t TaskQueries(const AttentionTask& task) {
   return task.rows * (task.args->num_q_heads / task.args->layout.num_kv_heads);
@@ -136,8 +139,9 @@ struct AttentionOps {
   // Scans the task's keys; candidates[q] with q = row * group + head, initialised by the caller.
   void (*topk_scan)(const AttentionTask& task, const TopKParams& params, bool need_sum,
                     float* scratch, Candidates* candidates);
-  // Writes the outputs of all rows from the candidates, whose spans cover the whole key range, and
-  // leaves the k kept keys in them. key_mass, or null, gets the dense shares of the kept keys.
+  // Writes the outputs of all rows from the candidates, whose spans cover the task's key range
+  // (num_spans of them, or 0 without sums), and leaves the k kept keys in them. key_mass, or null,
+  // gets the dense shares of the kept keys.
   void (*topk_finish)(const AttentionTask& task, const TopKParams& params, int64_t num_spans,
                       float* scratch, Candidates* candidates, float* key_mass);
   // Scans one span (first_span) into partial[q].
@@ -166,6 +170,16 @@ static inline int64_t EndVisible(const AttentionArgs& args, int64_t row) {
 static inline int64_t FirstVisible(const AttentionArgs& args, int64_t row) {
   const int64_t first = args.q_offset + row - args.window + 1;
   return args.window > 0 && first > 0 ? first : 0;
+}
+
+struct PageRange {
+  int64_t first, end;  // empty unless first < end
+};
+
+// The pages that any of `rows` rows from `first_row` on sees through causality and window.
+static inline PageRange VisiblePages(const AttentionArgs& args, int64_t first_row, int64_t rows) {
+  return {FirstVisible(args, first_row) / kPageTokens,
+          (EndVisible(args, first_row + rows - 1) + kPageTokens - 1) / kPageTokens};
 }
 
 }  // namespace lectern::kernels::internal

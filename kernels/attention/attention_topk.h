@@ -98,7 +98,8 @@ inline float Exponentials(Candidates& c, float max, float factor) {
   return SumPairwise(sum);
 }
 
-// One query whose candidates are cut to the k best.
+// One query whose candidates are cut to the k best. s.value_sum holds the values that it sees,
+// summed, if the tail needs them.
 void FinishQuery(const AttentionTask& task, const TopKParams& params, int64_t query,
                  int64_t num_spans, const AttentionScratch& s, Candidates& c, float* key_mass) {
   const AttentionArgs& a = *task.args;
@@ -140,37 +141,57 @@ void FinishQuery(const AttentionTask& task, const TopKParams& params, int64_t qu
   float* weighted = s.values;
   AddKept(task, at, c, tail, weighted);
   if (mean) {
-    float* all_values = s.value_sum;
-    if (!SimplyCausal(a)) {
-      SumVisibleValues(task, s, query, s.Scores(query, 0), s.values + d);
-      all_values = s.values + d;
-    }
-    for (int i = 0; i < d; ++i) weighted[i] += tail * all_values[i];
+    for (int i = 0; i < d; ++i) weighted[i] += tail * s.value_sum[i];
   }
   for (int i = 0; i < d; ++i) out[i] = weighted[i];
   if (mass != nullptr) *mass = share;
 }
+
+// Makes s.value_sum the sum of the values that each query of a task sees, in order of queries.
+class TailSums {
+ public:
+  TailSums(const AttentionTask& task, const AttentionScratch& s)
+      : task_(task), s_(s), simply_causal_(SimplyCausal(*task.args)) {}
+
+  // `dropped`: whether the query keeps fewer keys than it sees; the sum is not needed otherwise.
+  void MoveTo(int64_t query, bool dropped) {
+    const AttentionArgs& a = *task_.args;
+    const int64_t group = a.num_q_heads / a.layout.num_kv_heads;
+    const int64_t row = task_.first_row + query / group;
+    if (!dropped || (row == summed_row_ && a.bias == nullptr)) return;
+    if (simply_causal_) {
+      const int64_t end = EndVisible(a, row);
+      SumValues(task_, HeadLayout(a.layout), summed_end_, end, s_.value_sum);
+      summed_end_ = end;
+    } else {
+      SumVisibleValues(task_, s_, query, s_.Scores(query, 0), s_.value_sum);
+    }
+    summed_row_ = row;
+  }
+
+ private:
+  const AttentionTask& task_;
+  const AttentionScratch& s_;
+  const bool simply_causal_;
+  int64_t summed_row_ = -1;
+  int64_t summed_end_ = 0;
+};
 
 void TopKFinish(const AttentionTask& task, const TopKParams& params, int64_t num_spans,
                 float* scratch, Candidates* candidates, float* key_mass) {
   const AttentionArgs& a = *task.args;
   const AttentionScratch s = CutScratch(task, scratch);
   const KvHeadLayout at = HeadLayout(a.layout);
-  const int64_t group = a.num_q_heads / a.layout.num_kv_heads;
-  const bool sum_values = params.tail == Tail::kMean && SimplyCausal(a);
-  int64_t summed = 0;
   const int64_t queries = TaskQueries(task);
   for (int64_t q = 0; q < queries; ++q) {
     if (candidates[q].count > params.k) Prune(candidates[q], params.k, true);
     PrefetchKeptValues(task, at, candidates[q]);
   }
+  TailSums sums(task, s);
   for (int64_t q = 0; q < queries; ++q) {
-    if (sum_values && q % group == 0) {
-      const int64_t end = EndVisible(a, task.first_row + q / group);
-      SumValues(task, at, summed, end > 0 ? end : 0, s.value_sum);
-      summed = end;
-    }
-    FinishQuery(task, params, q, num_spans, s, candidates[q], key_mass);
+    Candidates& c = candidates[q];
+    sums.MoveTo(q, params.tail == Tail::kMean && c.visible > c.count);
+    FinishQuery(task, params, q, num_spans, s, c, key_mass);
   }
 }
 

@@ -129,14 +129,16 @@ inline void SumValues(const AttentionTask& task, const KvHeadLayout& at, int64_t
   }
 }
 
-// Sums the values that one query sees through window, padding and bias; `scores` is scratch.
+// Sums the values that one query sees through window, padding and bias, page by page of those that
+// its row sees; `scores` is scratch of a page.
 void SumVisibleValues(const AttentionTask& task, const AttentionScratch& s, int64_t query,
                       float* scores, float* sum) {
   const KvHeadLayout at = HeadLayout(task.args->layout);
   const int d = task.args->layout.value_dim;
   for (int c = 0; c < d; ++c) sum[c] = 0;
-  const int64_t last = (task.args->table.num_tokens + kPageTokens - 1) / kPageTokens;
-  for (int64_t p = 0; p < last; ++p) {
+  const int64_t group = task.args->num_q_heads / task.args->layout.num_kv_heads;
+  const PageRange seen = VisiblePages(*task.args, task.first_row + query / group, 1);
+  for (int64_t p = seen.first; p < seen.end; ++p) {
     for (int j = 0; j < kPageTokens; ++j) scores[j] = 0;
     if (MaskScores(task, s, query, p * kPageTokens, scores) == 0) continue;
     const PageView view = ViewPage(task, at, p);

@@ -49,15 +49,17 @@ class DenseCall {
  private:
   struct SplitBlock {
     AttentionTask task;
-    std::vector<PartialStore> spans;
+    std::vector<PartialStore> spans;  // from task.first_span on
   };
 
   void CutSplitBlocks() {
     for (const AttentionBlock& block : TakeSplitBlocks(plan_)) {
-      split_.push_back({block.task, std::vector<PartialStore>(block.task.end_span)});
+      split_.push_back({block.task, std::vector<PartialStore>(SpansOf(block.task))});
     }
     for (SplitBlock& split : split_) {
-      for (int64_t span = 0; span < split.task.end_span; ++span) parts_.push_back({&split, span});
+      for (int64_t span = split.task.first_span; span < split.task.end_span; ++span) {
+        parts_.push_back({&split, span});
+      }
     }
   }
 
@@ -65,10 +67,11 @@ class DenseCall {
     AttentionTask task = split.task;
     task.first_span = span;
     task.end_span = span + 1;
-    split.spans[span].Reset(TaskQueries(task), task.args->layout.value_dim);
+    PartialStore& partial = split.spans[span - split.task.first_span];
+    partial.Reset(TaskQueries(task), task.args->layout.value_dim);
     float* scratch = TaskScratch(task);
     ops_.prepare(task, scratch);
-    ops_.dense_scan(task, scratch, split.spans[span].data());
+    ops_.dense_scan(task, scratch, partial.data());
   }
 
   void FoldSplit(SplitBlock& split) {
@@ -88,17 +91,17 @@ class DenseCall {
     float* scratch = TaskScratch(block);
     ops_.prepare(block, scratch);
     AttentionTask task = block;
-    for (int64_t span = 0; span < block.end_span; ++span) {
+    for (int64_t span = block.first_span; span < block.end_span; ++span) {
       task.first_span = span;
       task.end_span = span + 1;
       // The first span goes straight into the total: folding into nothing would copy it.
-      PartialStore& into = span == 0 ? total : part;
+      PartialStore& into = span == block.first_span ? total : part;
       into.Reset(queries, value_dim);
       ops_.dense_scan(task, scratch, into.data());
-      if (span > 0) ops_.dense_fold(task, scratch, total.data(), part.data());
+      if (span > block.first_span) ops_.dense_fold(task, scratch, total.data(), part.data());
     }
     if (float* key_mass = key_mass_.Of(block); key_mass != nullptr) {
-      for (int64_t span = 0; span < block.end_span; ++span) {
+      for (int64_t span = block.first_span; span < block.end_span; ++span) {
         task.first_span = span;
         ops_.dense_key_mass(task, scratch, total.data(), key_mass);
       }

@@ -132,7 +132,7 @@ class TopKCall {
   void RunChain(const std::vector<AttentionBlock>& chain) {
     static thread_local CandidateStore store;
     for (const AttentionBlock& block : chain) {
-      store.Reset(TaskQueries(block.task), Capacity(params_.k), block.task.end_span);
+      store.Reset(TaskQueries(block.task), Capacity(params_.k), SpansOf(block.task));
       float* scratch = TaskScratch(block.task);
       ops_.prepare(block.task, scratch);
       ops_.topk_scan(block.task, params_, NeedsSums(*block.task.args, params_), scratch,
@@ -147,7 +147,7 @@ class TopKCall {
     CandidateStore& store = part.split->parts[part.number];
     // The first part has room for the candidates of all.
     const int64_t room = part.number == 0 ? block.parts : 1;
-    store.Reset(TaskQueries(task), room * Capacity(params_.k), block.task.end_span);
+    store.Reset(TaskQueries(task), room * Capacity(params_.k), SpansOf(block.task));
     float* scratch = TaskScratch(task);
     ops_.prepare(task, scratch);
     ops_.topk_scan(task, params_, NeedsSums(*task.args, params_), scratch, store.data());
@@ -162,8 +162,8 @@ class TopKCall {
         const Candidates& c = split.parts[p].data()[q];
         std::copy(c.score, c.score + c.count, all[q].score + all[q].count);
         std::copy(c.index, c.index + c.count, all[q].index + all[q].count);
-        std::copy(c.spans, c.spans + (part.end_span - part.first_span),
-                  all[q].spans + part.first_span);
+        std::copy(c.spans, c.spans + SpansOf(part),
+                  all[q].spans + (part.first_span - task.first_span));
         all[q].count += c.count;
         all[q].visible += c.visible;
       }
@@ -176,7 +176,7 @@ class TopKCall {
   void Finish(const AttentionTask& task, float* scratch, Candidates* candidates) {
     const AttentionArgs& args = *task.args;
     const int64_t group = args.num_q_heads / args.layout.num_kv_heads;
-    const int64_t spans = NeedsSums(args, params_) ? task.end_span : 0;
+    const int64_t spans = NeedsSums(args, params_) ? SpansOf(task) : 0;
     const bool want_kept = &args == batch_.data() && (params_.kept_index || params_.kept_weight);
     ops_.topk_finish(task, params_, spans, scratch, candidates, key_mass_.Of(task));
     for (int64_t q = 0; want_kept && q < TaskQueries(task); ++q) {

@@ -215,28 +215,6 @@ TEST_P(AttentionTest, CapsScores) {
   }
 }
 
-// Pages that lie before the window of every row need not be there.
-TEST_P(AttentionTest, ReadsNoPageOutsideTheWindow) {
-  for (const KvType type : {KvType::kF32, KvType::kI8}) {
-    for (const int64_t window : {1, 64, 150}) {
-      Problem p = Problem::Causal(type, 4, 2, 16, 40, 2500, 16);
-      p.window = window;
-      for (const int64_t k : {0, 9}) {
-        Result want = p.Blank(0), got = p.Blank(0);
-        AttentionArgs args = p.Args(&want);
-        ASSERT_TRUE(Ok(TopKAttention({&args, 1}, {.k = k, .tail = Tail::kMean}, Context(2))));
-        std::vector<const std::byte*> pages(args.table.pages,
-                                            args.table.pages + KvPageLayout::PagesFor(p.keys));
-        std::fill_n(pages.begin(), (p.q_offset - window + 1) / kPageTokens, nullptr);
-        args = p.Args(&got);
-        args.table.pages = pages.data();
-        ASSERT_TRUE(Ok(TopKAttention({&args, 1}, {.k = k, .tail = Tail::kMean}, Context(2))));
-        EXPECT_EQ(got, want);
-      }
-    }
-  }
-}
-
 TEST_P(AttentionTest, RowsThatSeeNothingGiveZeros) {
   for (const KvType type : {KvType::kF32, KvType::kI8}) {
     Problem p = Problem::Causal(type, 4, 2, 8, 3, 130, 6);
