@@ -23,7 +23,7 @@ inline void WriteFile(const std::filesystem::path& file, const std::string& cont
   std::ofstream(file, std::ios::binary) << contents;
 }
 
-// What the header says of each tensor, and the tensor's bytes, by name.
+// Maps a tensor's name to its entry in the header and its bytes.
 using TensorMap = std::map<std::string, std::pair<nlohmann::json, std::string>>;
 
 inline TensorMap ReadTensors(const std::filesystem::path& file) {

@@ -129,7 +129,7 @@ absl::Status AboveSnapshots(const std::string& path, const fs::path& snapshots) 
                                   revisions.empty() ? "there is none" : revisions.front()));
 }
 
-// What a folder without usable weights holds instead.
+// Names the other form in which a folder without usable weights holds them.
 absl::Status OtherWeights(const std::string& path, const std::vector<std::string>& names) {
   if (Holds(names, "consolidated.safetensors") ||
       std::any_of(names.begin(), names.end(),
