@@ -110,7 +110,7 @@ INCLUDES = [
     ('server/model/decoder/', ('server/model/decoder/',) + FAMILY),
     ('server/model/t5/', ('server/model/t5/',) + FAMILY),
     ('server/model/bert/', ('server/model/bert/',) + FAMILY),
-    ('server/model/loading/', ('server/model/', 'server/formats/', 'base/', 'kernels/')),
+    ('server/model/loading/', ('server/model/', 'server/formats/', 'server/tokenizer/', 'base/', 'kernels/')),
     ('server/model/', ('server/formats/', 'server/tokenizer/tokenizer.h', 'base/', 'kernels/') + MODEL_ROOT),
     (E + 'text/', (E + 'text/', 'base/')),
     (E + 'kv_cache/', (E + 'kv_cache/',) + ENGINE_API),

@@ -133,7 +133,7 @@ TEST_F(ModelLoaderTest, FingerprintsTellModelsApart) {
 TEST_F(ModelLoaderTest, MissingFiles) {
   EXPECT_EQ(Load("/no/such/model.gguf").status().code(), absl::StatusCode::kNotFound);
   fs::remove(folder_ / "tokenizer.json");
-  ExpectError(absl::StatusCode::kNotFound, "tokenizer.json");
+  ExpectError(absl::StatusCode::kInvalidArgument, "tokenizer.json");
 }
 
 TEST_F(ModelLoaderTest, BadOptions) {

@@ -61,8 +61,8 @@ absl::StatusOr<std::unique_ptr<const Model>> LoadRotatedF32(const std::string& p
   EXPECT_EQ(config.head_dim % weights->qk_hadamard(), 0);
   EXPECT_EQ(config.head_dim / weights->qk_hadamard() % 2, 1) << "queries and keys are not mixed";
   EXPECT_EQ(weights->rotates_stream(), !NormsBranches(config));
-  return std::make_unique<const DecoderModel>(
-      DecoderParts{.config = config, .weights = std::move(weights), .prompt = Prompt(CompletionFormat())});
+  return std::make_unique<const DecoderModel>(DecoderParts{
+      .config = config, .weights = std::move(weights), .prompt = Prompt(CompletionFormat())});
 }
 
 TEST(DecoderRotationTest, IsTheSameFunction) {
