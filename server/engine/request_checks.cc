@@ -34,7 +34,7 @@ class Checker {
     constexpr double kMost = 1e6;
     if (!threshold) return;
     Require(!Samples(model), "no_answer_threshold",
-            absl::StrCat("must not be set: model ", model.name, " is no span reader"));
+            absl::StrCat("must not be set: model ", model.name, " is not a span reader"));
     Require(std::abs(*threshold) <= kMost, "no_answer_threshold", "must be -1e6 to 1e6");
   }
 

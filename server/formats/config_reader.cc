@@ -70,7 +70,7 @@ absl::StatusOr<int32_t> ConfigReader::Token(const std::string& key, int64_t limi
   }
   const json& id = value->is_array() && value->size() == 1 ? (*value)[0] : *value;
   if (!id.is_number_unsigned() || id.get<uint64_t>() >= static_cast<uint64_t>(limit)) {
-    return Invalid(key, absl::StrCat(ShowJson(*value), " is no token id"));
+    return Invalid(key, absl::StrCat(ShowJson(*value), " is not a token id"));
   }
   return id.get<int32_t>();
 }

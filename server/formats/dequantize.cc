@@ -143,7 +143,7 @@ absl::StatusOr<int64_t> RowBytes(const TensorView& tensor, int64_t first_row, in
   const int64_t block_values = BlockValues(tensor.type);
   if (cols % block_values != 0) {
     return Refuse(tensor,
-                  absl::StrCat("rows of ", cols, " values are no whole blocks of ", block_values));
+                  absl::StrCat("rows of ", cols, " values are not whole blocks of ", block_values));
   }
   const int64_t row_bytes = cols / block_values * BlockBytes(tensor.type);
   if (tensor.bytes.size() != static_cast<size_t>(tensor.rows() * row_bytes)) {

@@ -118,7 +118,7 @@ absl::Status ReadType(ByteReader& reader, const FilePart& tensor, TensorInfo& in
   const auto cols = static_cast<uint64_t>(info.view.cols());
   if (cols % block_values != 0) {
     return InvalidFile(
-        tensor, absl::StrCat("rows of ", cols, " values are no whole blocks of ", block_values));
+        tensor, absl::StrCat("rows of ", cols, " values are not whole blocks of ", block_values));
   }
   info.bytes = BlockBytes(*type);
   bool fits = CheckedMultiply(info.bytes, cols / block_values, &info.bytes);

@@ -20,11 +20,11 @@ absl::Status TensorFinder::Find(const std::string& name, const std::vector<int64
   const FilePart part{.file = source_.path(), .kind = "tensor", .name = name};
   *tensor = source_.Find(name);
   if (*tensor == nullptr) {
-    return InvalidFile(part, absl::StrCat("is missing; wanted with shape ", Show(shape)));
+    return InvalidFile(part, absl::StrCat("is missing; expected with shape ", Show(shape)));
   }
   if ((*tensor)->shape != shape) {
     return InvalidFile(
-        part, absl::StrCat("has shape ", Show((*tensor)->shape), "; wanted is ", Show(shape)));
+        part, absl::StrCat("has shape ", Show((*tensor)->shape), " instead of ", Show(shape)));
   }
   used_.insert((*tensor)->name);
   return absl::OkStatus();
@@ -41,7 +41,7 @@ absl::Status TensorFinder::RefuseUnused(std::string_view family,
     if (used_.contains(name) || is_spare) continue;
     return UnsupportedFile(
         {.file = source_.path(), .kind = "tensor", .name = name},
-        absl::StrCat("is not part of a ", std::string(family), " model that this build computes"));
+        absl::StrCat("is not part of a ", std::string(family), " model as the server computes it"));
   }
   return absl::OkStatus();
 }

@@ -28,7 +28,7 @@ absl::StatusOr<const BertFamily*> ReadFamily(const ConfigReader& reader) {
   }
   return reader.Unsupported(
       "model_type",
-      absl::StrCat("'", Printable(type), "' is no supported reader; ", known, " are"));
+      absl::StrCat("'", Printable(type), "' is not a supported reader; ", known, " are"));
 }
 
 // Whether the file holds the question-answering head.

@@ -44,8 +44,9 @@ absl::StatusOr<BertFiles> OpenBertFolder(const ModelLoadOptions& options, bool e
   LECTERN_ASSIGN_OR_RETURN(parts.config.context_length,
                            ContextLengthOf(options, parts.config.context_length));
   if (!parts.config.reads_spans && !encoder_alone) {
-    return UnsupportedFile({.file = config_path, .kind = "key", .name = "architectures"},
-                           "an encoder alone answers no questions; one ForQuestionAnswering does");
+    return UnsupportedFile(
+        {.file = config_path, .kind = "key", .name = "architectures"},
+        "an encoder alone does not answer questions; a ...ForQuestionAnswering model does");
   }
   LECTERN_ASSIGN_OR_RETURN(parts.tokenizer, LoadTokenizerFolder(folder, /*eos_id=*/-1));
   const BertFamily& family = *parts.config.family;

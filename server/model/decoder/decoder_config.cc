@@ -26,7 +26,7 @@ absl::StatusOr<int32_t> Token(const GgufFile& file, const std::string& key, int6
   LECTERN_ASSIGN_OR_RETURN(const int64_t id, file.GetInt(key));
   const FilePart part{.file = file.path(), .kind = "key", .name = key};
   if (id < -1 || id >= kMaxDecoderVocab) {
-    return InvalidFile(part, absl::StrCat(id, " is no token id"));
+    return InvalidFile(part, absl::StrCat(id, " is not a token id"));
   }
   if (id >= vocab) {
     return InvalidFile(part, absl::StrCat(id, " is outside the vocabulary of ", vocab));

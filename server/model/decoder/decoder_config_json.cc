@@ -52,7 +52,7 @@ absl::StatusOr<std::vector<int32_t>> ReadEndIds(const ConfigReader& reader, int6
   const json list = value->is_array() ? *value : json::array({*value});
   for (const json& id : list) {
     if (!id.is_number_unsigned()) {
-      return reader.Invalid(kKey, absl::StrCat(ShowJson(*value), " is no token id"));
+      return reader.Invalid(kKey, absl::StrCat(ShowJson(*value), " is not a token id"));
     }
     if (id.get<uint64_t>() >= static_cast<uint64_t>(vocab)) {
       return reader.Invalid(kKey,

@@ -76,11 +76,11 @@ absl::Status CheckModelType(const fs::path& folder, const std::string& type) {
 absl::Status CheckSettings(const ModelLoadOptions& options, std::string_view type) {
   const auto refuse = [&options](const char* flag, const char* family) {
     return absl::InvalidArgumentError(absl::StrCat(options.path, ": --", flag, "=", options.name,
-                                                   "=...: the model is no ", family));
+                                                   "=...: the model is not a ", family));
   };
   const bool is_reader = FindBertFamily(type) != nullptr, is_t5 = type == kT5;
   if (options.settings.no_answer && !is_reader) return refuse("no_answer", "span reader");
-  if (options.settings.lower_case && !is_t5) return refuse("lower_case", "T5");
+  if (options.settings.lower_case && !is_t5) return refuse("lower_case", "T5 model");
   if (options.settings.prompt_format && !IsDecoder(type)) return refuse("prompt_format", "decoder");
   return absl::OkStatus();
 }

@@ -68,7 +68,7 @@ absl::Status NothingThere(const std::string& path) {
   return absl::NotFoundError(absl::StrCat(
       path,
       ": there is no such file or folder, and models are not downloaded; if this is a name on "
-      "Hugging Face, run 'huggingface-cli download ",
+      "Hugging Face, run 'hf download ",
       path, " --local-dir FOLDER' first"));
 }
 

@@ -39,7 +39,7 @@ void ChooseFormat(const ChatSettings& settings, const std::optional<PromptFormat
   const bool chatml = tokenizer.FindToken("<|im_start|>") >= 0;
   prompt.format = chatml ? *FindPromptFormat("chatml") : CompletionFormat();
   prompt.reason = absl::StrCat("the template in ", settings.template_source, " is not known, and ",
-                               chatml ? "<|im_start|> is a token" : "<|im_start|> is no token");
+                               chatml ? "<|im_start|> is a token" : "<|im_start|> is not a token");
 }
 
 // The text of `id`.

@@ -33,7 +33,7 @@ absl::Status SetMember(const std::string& key, const nlohmann::json& value, cons
     return absl::OkStatus();
   }
   if (key != "bos" && key != "system_in_user_turn") {
-    return InvalidFile({file, "key", key}, "is not one of a prompt format");
+    return InvalidFile({file, "key", key}, "is not a key of a prompt format");
   }
   if (!value.is_boolean()) return InvalidFile({file, "key", key}, "must be true or false");
   if (key == "bos") {

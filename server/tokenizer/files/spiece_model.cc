@@ -28,19 +28,19 @@ class Reader {
     while (model.Next()) {
       switch (model.field()) {
         case 1:
-          if (!model.IsBytes()) return Invalid("pieces", "is no message");
+          if (!model.IsBytes()) return Invalid("pieces", "is not a message");
           LECTERN_RETURN_IF_ERROR(ReadPiece(model.bytes()));
           break;
         case 2:
-          if (!model.IsBytes()) return Invalid("trainer_spec", "is no message");
+          if (!model.IsBytes()) return Invalid("trainer_spec", "is not a message");
           LECTERN_RETURN_IF_ERROR(ReadTrainer(model.bytes()));
           break;
         case 3:
-          if (!model.IsBytes()) return Invalid("normalizer_spec", "is no message");
+          if (!model.IsBytes()) return Invalid("normalizer_spec", "is not a message");
           LECTERN_RETURN_IF_ERROR(ReadNormalizer(model.bytes()));
           break;
         case 5:
-          if (!model.IsBytes()) return Invalid("denormalizer_spec", "is no message");
+          if (!model.IsBytes()) return Invalid("denormalizer_spec", "is not a message");
           LECTERN_RETURN_IF_ERROR(CheckDenormalizer(model.bytes()));
           break;
         default:
@@ -48,7 +48,7 @@ class Reader {
       }
     }
     if (!model.ok()) {
-      return InvalidFile({.file = config_.source}, "breaks off or is no SentencePiece model");
+      return InvalidFile({.file = config_.source}, "breaks off or is not a SentencePiece model");
     }
     if (config_.pieces.empty()) return Invalid("pieces", "there are none");
     // The unknown token is identified by its type; if trainer_spec names another, the type decides,
@@ -66,7 +66,7 @@ class Reader {
   }
   absl::Status Unsupported(std::string_view key, std::string_view found) const {
     return UnsupportedFile({config_.source, "key", key},
-                           absl::StrCat("'", std::string(found), "' is not known to this build"));
+                           absl::StrCat("'", std::string(found), "' is not supported"));
   }
 
   absl::Status ReadPiece(std::string_view bytes) {
@@ -115,7 +115,7 @@ class Reader {
     while (reader.Next()) {
       switch (reader.field()) {
         case 3:
-          if (!reader.IsNumber()) return Invalid("trainer_spec.model_type", "is no number");
+          if (!reader.IsNumber()) return Invalid("trainer_spec.model_type", "is not a number");
           is_bpe_ = reader.number() == 2;
           if (reader.number() != 1 && !is_bpe_) {
             return Unsupported("trainer_spec.model_type", ModelType(reader.number()));
@@ -136,7 +136,7 @@ class Reader {
           const std::optional<int32_t> id = Id(reader);
           if (!id) {
             return Invalid(absl::StrCat("trainer_spec.", kNames[reader.field() - 41]),
-                           "is no token id");
+                           "is not a token id");
           }
           if (reader.field() == 41) bos_id_ = *id;
           if (reader.field() == 42) config_.eos_id = *id;
@@ -145,7 +145,8 @@ class Reader {
         }
         case 44:
           if (!reader.IsBytes() || reader.bytes().size() > kMaxPieceBytes) {
-            return Invalid("trainer_spec.unk_surface", "is no short text");
+            return Invalid("trainer_spec.unk_surface",
+                           absl::StrCat("is not a text of at most ", kMaxPieceBytes, " bytes"));
           }
           config_.unk_surface = reader.bytes();
           break;
@@ -193,7 +194,8 @@ class Reader {
     WireReader reader(bytes);
     while (reader.Next()) {
       if (reader.field() == 2 && reader.IsBytes() && !reader.bytes().empty()) {
-        return Unsupported("denormalizer_spec", "a character map");
+        return UnsupportedFile({config_.source, "key", "denormalizer_spec"},
+                               "a character map is not supported");
       }
     }
     return reader.ok() ? absl::OkStatus()
@@ -267,8 +269,7 @@ absl::StatusOr<UnigramConfig> ParseSpieceModel(std::string_view contents, std::s
   Reader reader(source);
   LECTERN_ASSIGN_OR_RETURN(UnigramConfig config, reader.Read(contents));
   if (!reader.is_bpe()) return config;
-  return UnsupportedFile({source, "key", "trainer_spec.model_type"},
-                         "'BPE' is not known to this build");
+  return UnsupportedFile({source, "key", "trainer_spec.model_type"}, "'BPE' is not supported");
 }
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> NewTokenizerFromSpiece(std::string_view contents,

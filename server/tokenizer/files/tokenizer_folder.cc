@@ -49,7 +49,7 @@ absl::Status AddFromList(std::string_view contents, const std::string& source,
   if (contents.empty()) return absl::OkStatus();
   LECTERN_ASSIGN_OR_RETURN(const json tokens, ParseJsonObject(contents, source));
   for (const auto& [text, id] : tokens.items()) {
-    if (!IsId(id) || text.empty()) return InvalidKey(source, text, "is not given a sensible id");
+    if (!IsId(id) || text.empty()) return InvalidKey(source, text, "has no valid id");
     added.push_back({text, id.get<int32_t>(), true});
   }
   return absl::OkStatus();

@@ -48,7 +48,7 @@ absl::StatusOr<const GgufPreTokenizer*> PreTokenizerOf(const GgufFile& file) {
   if (found != nullptr) return found;
   return UnsupportedFile(
       {file.path(), "key", key},
-      absl::StrCat("pre-tokenizer '", Printable(pre), "' is not known to this build, which knows ",
+      absl::StrCat("pre-tokenizer '", Printable(pre), "' is not supported; supported are ",
                    GgufPreTokenizerNames()));
 }
 
@@ -123,8 +123,7 @@ absl::StatusOr<BpeConfig> ReadGgufTokenizer(const GgufFile& file) {
   if (model != "gpt2" && model != "llama") {
     return UnsupportedFile(
         {file.path(), "key", "tokenizer.ggml.model"},
-        absl::StrCat("tokenizer '", Printable(model),
-                     "' is not known to this build, which knows gpt2 and llama"));
+        absl::StrCat("tokenizer '", Printable(model), "' is not supported; gpt2 and llama are"));
   }
   BpeConfig config;
   config.source = file.path();

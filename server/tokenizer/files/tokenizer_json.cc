@@ -99,7 +99,9 @@ class Reader {
     if (type == "Replace") {
       const json* pattern = Child(normalizer, "pattern");
       const std::string text = pattern == nullptr ? "" : Text(*pattern, "String", "");
-      if (text.empty()) return Unsupported("normalizer.pattern", "other than a String");
+      if (text.empty()) {
+        return UnsupportedKey(source_, "normalizer.pattern", "is supported only as a String");
+      }
       return AddStep({.kind = Kind::kReplace, .text = text, .by = Text(normalizer, "content", "")});
     }
     return Unsupported("normalizer", type);
@@ -133,7 +135,8 @@ class Reader {
     bytes_ = true;
     if (Flag(pre, "add_prefix_space", true)) {
       if (!config_.splits.empty()) {
-        return Unsupported("pre_tokenizer.add_prefix_space", "true after other parts");
+        return UnsupportedKey(source_, "pre_tokenizer.add_prefix_space",
+                              "true is supported only in the first part");
       }
       LECTERN_RETURN_IF_ERROR(AddStep({.kind = TextStep::Kind::kPrependUnless, .text = " "}));
     }
@@ -168,7 +171,10 @@ class Reader {
     const std::string scheme =
         Text(entry, "prepend_scheme", Flag(entry, "add_prefix_space", true) ? "always" : "never");
     if (blank != kMetaspace) return Unsupported("pre_tokenizer.replacement", blank);
-    if (!config_.splits.empty()) return Unsupported("pre_tokenizer", "Metaspace after other parts");
+    if (!config_.splits.empty()) {
+      return UnsupportedKey(source_, "pre_tokenizer",
+                            "Metaspace is supported only as the first part");
+    }
     LECTERN_RETURN_IF_ERROR(AddStep({.kind = Kind::kReplace, .text = " ", .by = blank}));
     if (scheme == "always" || scheme == "first") {
       LECTERN_RETURN_IF_ERROR(
@@ -189,7 +195,9 @@ class Reader {
     if (type == "Sequence") {
       LECTERN_ASSIGN_OR_RETURN(const json* parts, Parts(*post, "post_processor", "processors"));
       for (const json& part : *parts) {
-        if (TypeOf(&part) == "Sequence") return Unsupported("post_processor", "nested Sequence");
+        if (TypeOf(&part) == "Sequence") {
+          return UnsupportedKey(source_, "post_processor", "a nested Sequence is not supported");
+        }
         LECTERN_RETURN_IF_ERROR(ReadPostProcessor(&part));
       }
       return absl::OkStatus();
@@ -215,7 +223,9 @@ class Reader {
     if (type == "Sequence") {
       LECTERN_ASSIGN_OR_RETURN(const json* parts, Parts(*decoder, "decoder", "decoders"));
       for (const json& part : *parts) {
-        if (TypeOf(&part) == "Sequence") return Unsupported("decoder", "nested Sequence");
+        if (TypeOf(&part) == "Sequence") {
+          return UnsupportedKey(source_, "decoder", "a nested Sequence is not supported");
+        }
         LECTERN_RETURN_IF_ERROR(ReadDecoder(&part));
       }
       return absl::OkStatus();
@@ -229,7 +239,10 @@ class Reader {
     if (type == "Strip") {
       const bool first_blank = Text(*decoder, "content", "") == " " && Number(*decoder, "start") &&
                                !Number(*decoder, "stop");
-      if (!first_blank) return Unsupported("decoder", "Strip of other than one blank in front");
+      if (!first_blank) {
+        return UnsupportedKey(source_, "decoder",
+                              "Strip is supported only for one space at the start");
+      }
       config_.strip_first_space = true;
     }
     for (const char* known :
@@ -265,11 +278,14 @@ class Reader {
     for (const char* key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
       const json* affix = Child(*model, key);
       if (affix != nullptr && *affix != "") {
-        return Unsupported(absl::StrCat("model.", key), "other than empty");
+        return UnsupportedKey(source_, absl::StrCat("model.", key),
+                              "is supported only if it is empty");
       }
     }
     const json* dropout = Child(*model, "dropout");
-    if (dropout != nullptr && *dropout != 0) return Unsupported("model.dropout", "other than 0");
+    if (dropout != nullptr && *dropout != 0) {
+      return UnsupportedKey(source_, "model.dropout", "is supported only if it is 0");
+    }
     config_.byte_fallback = Flag(*model, "byte_fallback", false);
     config_.ignore_merges = Flag(*model, "ignore_merges", false);
     config_.fuse_unk = Flag(*model, "fuse_unk", false);
@@ -278,7 +294,7 @@ class Reader {
     const std::string unknown = Text(*model, "unk_token", "");
     if (unknown.empty()) return absl::OkStatus();
     const json* id = Child(*Child(*model, "vocab"), unknown.c_str());
-    if (id == nullptr || !IsId(*id)) return Invalid("model.unk_token", "is no token");
+    if (id == nullptr || !IsId(*id)) return Invalid("model.unk_token", "is not a token");
     config_.unk_id = id->get<int32_t>();
     return absl::OkStatus();
   }
@@ -325,7 +341,7 @@ class Reader {
     LECTERN_ASSIGN_OR_RETURN(config_.added, ReadAddedTokens(root_, source_));
     for (const AddedToken& token : config_.added) {
       if (token.id > static_cast<int64_t>(config_.tokens.size()) + 65'536) {
-        return Invalid("added_tokens", "an entry lacks its content or a sensible id");
+        return Invalid("added_tokens", "an entry lacks its content or a valid id");
       }
       LECTERN_RETURN_IF_ERROR(SetToken("added_tokens", token.text, token.id));
       if (token.text == begin_token_) config_.bos_id = token.id;

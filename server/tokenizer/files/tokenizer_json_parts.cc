@@ -36,9 +36,13 @@ absl::Status InvalidKey(std::string_view source, std::string_view key, std::stri
   return InvalidFile({source, "key", key}, why);
 }
 
+absl::Status UnsupportedKey(std::string_view source, std::string_view key, std::string_view why) {
+  return UnsupportedFile({source, "key", key}, why);
+}
+
 absl::Status UnknownKind(std::string_view source, std::string_view key, const std::string& found) {
   return UnsupportedFile({source, "key", key},
-                         absl::StrCat("'", Printable(found), "' is not known to this build"));
+                         absl::StrCat("'", Printable(found), "' is not supported"));
 }
 
 absl::StatusOr<std::vector<AddedToken>> ReadAddedTokens(const json& root, std::string_view source) {
@@ -50,7 +54,7 @@ absl::StatusOr<std::vector<AddedToken>> ReadAddedTokens(const json& root, std::s
     const json* content = Child(token, "content");
     const json* id = Child(token, "id");
     if (content == nullptr || !content->is_string() || id == nullptr || !IsId(*id)) {
-      return InvalidKey(source, "added_tokens", "an entry lacks its content or a sensible id");
+      return InvalidKey(source, "added_tokens", "an entry lacks its content or a valid id");
     }
     tokens.push_back({.text = content->get<std::string>(),
                       .id = id->get<int32_t>(),
@@ -77,8 +81,7 @@ absl::Status ReadAddedTokensDecoder(const json& settings, std::string_view sourc
     one.takes_space_after = Flag(token, "rstrip", false);
     one.single_word = Flag(token, "single_word", false);
     if (!absl::SimpleAtoi(key, &one.id) || one.id < 0 || one.text.empty()) {
-      return InvalidKey(source, "added_tokens_decoder",
-                        "an entry lacks its content or a sensible id");
+      return InvalidKey(source, "added_tokens_decoder", "an entry lacks its content or a valid id");
     }
     added.push_back(std::move(one));
   }

@@ -24,8 +24,9 @@ bool Flag(const nlohmann::json& object, const char* key, bool otherwise);
 std::string Text(const nlohmann::json& object, const char* key, std::string otherwise);
 bool IsId(const nlohmann::json& id);
 
-// INVALID_ARGUMENT about a key; UNIMPLEMENTED naming the value found there.
+// INVALID_ARGUMENT about a key; UNIMPLEMENTED about one, or naming the value found there.
 absl::Status InvalidKey(std::string_view source, std::string_view key, std::string_view why);
+absl::Status UnsupportedKey(std::string_view source, std::string_view key, std::string_view why);
 absl::Status UnknownKind(std::string_view source, std::string_view key, const std::string& found);
 
 // The entries of "added_tokens".

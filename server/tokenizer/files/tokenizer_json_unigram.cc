@@ -80,7 +80,9 @@ class Reader {
     if (base64.size() > kMaxCharsmapBytes / 3 * 4 + 4) {
       return Invalid(kKey, absl::StrCat("is longer than ", kMaxCharsmapBytes, " bytes"));
     }
-    if (!config_.charsmap.empty()) return Unsupported("normalizer", "Precompiled twice");
+    if (!config_.charsmap.empty()) {
+      return UnsupportedKey(source_, "normalizer", "Precompiled is supported only once");
+    }
     if (!absl::Base64Unescape(base64, &config_.charsmap)) return Invalid(kKey, "is not base64");
     config_.metaspace->steps.push_back({.kind = Step::kCharsmap});
     return absl::OkStatus();
@@ -110,8 +112,8 @@ class Reader {
     const json* parts = Child(*pre, "pretokenizers");
     if (parts == nullptr || !parts->is_array() || parts->size() != 2 ||
         TypeOf(&(*parts)[0]) != "WhitespaceSplit") {
-      return Unsupported("pre_tokenizer",
-                         "Sequence of other parts than WhitespaceSplit, Metaspace");
+      return UnsupportedKey(source_, "pre_tokenizer",
+                            "a Sequence is supported only if it is WhitespaceSplit, Metaspace");
     }
     config_.metaspace->split_at_spaces = true;
     return ReadMetaspace(&(*parts)[1]);
@@ -162,7 +164,7 @@ class Reader {
     }
     const json* unknown = Child(*model, "unk_id");
     if (unknown == nullptr || !IsId(*unknown) || unknown->get<size_t>() >= vocabulary->size()) {
-      return Invalid("model.unk_id", "is missing or no piece");
+      return Invalid("model.unk_id", "is missing or is not the id of a piece");
     }
     config_.unk_id = unknown->get<int32_t>();
     config_.byte_fallback = Flag(*model, "byte_fallback", false);

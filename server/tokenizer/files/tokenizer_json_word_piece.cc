@@ -25,7 +25,10 @@ class Reader {
     LECTERN_ASSIGN_OR_RETURN(const std::vector<AddedToken> added, ReadAddedTokens(root_, source_));
     for (const AddedToken& token : added) {
       LECTERN_RETURN_IF_ERROR(SetToken("added_tokens", token.text, token.id));
-      if (!token.special) return Unsupported("added_tokens", "a token that is not special");
+      if (!token.special) {
+        return UnsupportedKey(source_, "added_tokens",
+                              "a token that is not special is not supported");
+      }
       config_.special_ids.push_back(token.id);
     }
     return std::move(config_);
@@ -94,7 +97,7 @@ class Reader {
     if (config_.unk_id < 0) return Invalid("model.unk_token", "is not in the vocabulary");
     config_.prefix = Text(*model, "continuing_subword_prefix", "##");
     if (const json* chars = Child(*model, "max_input_chars_per_word")) {
-      if (!IsId(*chars)) return Invalid("model.max_input_chars_per_word", "is no sensible number");
+      if (!IsId(*chars)) return Invalid("model.max_input_chars_per_word", "is not a valid number");
       config_.max_word_chars = chars->get<size_t>();
     }
     return absl::OkStatus();

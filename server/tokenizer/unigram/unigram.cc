@@ -143,14 +143,15 @@ class Unigram : public Tokenizer {
       const UnigramPiece& piece = config_.pieces[id];
       LECTERN_RETURN_IF_ERROR(CheckText("piece", id, piece.text));
       if (!(std::abs(piece.score) <= kMaxScore)) {  // nor NaN
-        return Bad(absl::StrCat("the score of piece ", id, " is no number of a sensible size"));
+        return Bad(absl::StrCat("the score of piece ", id, " is not a number of a sensible size"));
       }
       const auto [at, is_new] = seen.emplace(piece.text, id);
       if (!is_new) return Bad(absl::StrCat("piece ", id, " repeats piece ", at->second));
       unknown += piece.type == PieceType::kUnknown;
       if (piece.type != PieceType::kByte) continue;
       const int byte = ByteOfPiece(piece.text);
-      if (byte < 0) return Bad(absl::StrCat("piece ", id, " is no byte as <0x41> is"));
+      if (byte < 0)
+        return Bad(absl::StrCat("piece ", id, " is a byte, but is not spelled like <0x41>"));
       byte_ids_[byte] = static_cast<int32_t>(id);
     }
     if (unknown != 1 || config_.unk_id < 0 || config_.unk_id >= static_cast<int32_t>(n) ||

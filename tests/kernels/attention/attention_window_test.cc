@@ -26,7 +26,7 @@ class AttentionWindowTest : public IsaTest {
     return p;
   }
 
-  // The same rows and keys without the first `count` keys, a multiple of a span.
+  // Drops the first `count` keys, a multiple of a span; rows and other keys stay as they are.
   static Problem WithoutFirstKeys(const Problem& p, int64_t count) {
     Problem rest = p;
     rest.keys -= count;
@@ -106,7 +106,7 @@ TEST_P(AttentionWindowTest, ReadsNoPageOutsideTheWindow) {
 
 INSTANTIATE_TEST_SUITE_P(All, AttentionWindowTest, testing::ValuesIn(AllIsas()), IsaName);
 
-// What a plan costs.
+// The costs of a plan.
 struct PlanCost {
   int64_t scores = 0;  // plan.work
   int64_t spans = 0;   // scanned by all tasks

@@ -201,11 +201,11 @@ TEST(HostileGgufTest, Tensors) {
           },
           "pass the end of the file"),
       Tensor(
-          q, [](Part& t) { t.dims[0] = 33; }, "no whole blocks of 32"),
+          q, [](Part& t) { t.dims[0] = 33; }, "not whole blocks of 32"),
       Tensor(
-          q, [](Part& t) { t.dims[0] = 1; }, "no whole blocks of 32"),
+          q, [](Part& t) { t.dims[0] = 1; }, "not whole blocks of 32"),
       Tensor(
-          q, [](Part& t) { t.type = 12; }, "no whole blocks of 256"),
+          q, [](Part& t) { t.type = 12; }, "not whole blocks of 256"),
       Tensor(
           q, [](Part& t) { t.type = 16; }, "type 16 (IQ2_XXS) is not supported; F32, F16"),
       Tensor(
@@ -236,26 +236,26 @@ TEST(HostileGgufTest, Tensors) {
        "a\\n\\x1b[2J", "type 77"},
       {"missing q",
        [=](GgufParts& p) { std::erase_if(p.tensors, [&](auto& t) { return t.name == q; }); }, q,
-       "is missing; wanted with shape [32, 32]"},
+       "is missing; expected with shape [32, 32]"},
       {"q of other shape",
        [=](GgufParts& p) {
          p.Tensor(q).dims = {32, 16};
        },
-       q, "has shape [16, 32]; wanted is [32, 32]"},
+       q, "has shape [16, 32] instead of [32, 32]"},
       {"one-dimensional q", [=](GgufParts& p) { p.Tensor(q).dims = {1024}; }, q,
        "has shape [1024]"},
       {"k of other shape",
        [](GgufParts& p) {
          p.Tensor("blk.0.attn_k.weight").dims = {32, 8};
        },
-       "blk.0.attn_k.weight", "wanted is [16, 32]"},
+       "blk.0.attn_k.weight", "instead of [16, 32]"},
       {"wide embedding",
        [](GgufParts& p) {
          p.Tensor("token_embd.weight").dims = {64, 4};
        },
-       "token_embd.weight", "has shape [4, 64]; wanted is [4, 32]"},
+       "token_embd.weight", "has shape [4, 64] instead of [4, 32]"},
       {"small output", [](GgufParts& p) { p.Tensor("output.weight"); }, "output.weight",
-       "wanted is [8, 32]"},
+       "instead of [8, 32]"},
       {"bias of queries alone", [](GgufParts& p) { p.Tensor("blk.0.attn_q.bias"); },
        "blk.0.attn_k.bias", "is missing"},
       {"bias of a norm", [](GgufParts& p) { p.Tensor("blk.0.attn_norm.bias"); },
@@ -301,7 +301,7 @@ TEST(HostileGgufTest, DecoderConfig) {
          p.Set("llama.attention.head_count", U32(8));
          p.Set("llama.attention.head_count_kv", U32(3));
        },
-       "llama.attention.head_count_kv", "8 heads are no multiple of 3"},
+       "llama.attention.head_count_kv", "8 heads are not a multiple of 3"},
       Key("llama.attention.key_length", U32(15), "head size 15 is odd"),
       Key("llama.attention.key_length", U32(1 << 20), "is not from 1 to"),
       Key("llama.attention.value_length", U32(8), "differs from the head size", kUnsupported),
@@ -325,8 +325,8 @@ TEST(HostileGgufTest, DecoderConfig) {
       Key("llama.attention.layer_norm_rms_epsilon", F32(-1), "-1 is not above 0"),
       Key("llama.attention.layer_norm_rms_epsilon", F32(std::nanf("")), "nan"),
       Key("tokenizer.ggml.eos_token_id", U32(8), "outside the vocabulary of 8"),
-      Key("tokenizer.ggml.eos_token_id", U32(~0u), "no token id"),
-      Key("tokenizer.ggml.bos_token_id", I32(-2), "no token id"),
+      Key("tokenizer.ggml.eos_token_id", U32(~0u), "not a token id"),
+      Key("tokenizer.ggml.bos_token_id", I32(-2), "not a token id"),
       Key("general.name", F32(1), "is not a string"),
   });
 }

@@ -71,8 +71,7 @@ constexpr auto kNotFound = absl::StatusCode::kNotFound;
 
 TEST_F(ModelPathTest, PathsWithNothingThere) {
   ExpectRefused(folder_ / "absent.gguf", kNotFound, "no such file or folder");
-  ExpectRefused("org/no-such-model", kNotFound,
-                "huggingface-cli download org/no-such-model --local-dir FOLDER");
+  ExpectRefused("org/no-such-model", kNotFound, "hf download org/no-such-model --local-dir FOLDER");
 }
 
 TEST_F(ModelPathTest, FailedDownloads) {

@@ -167,7 +167,7 @@ TEST(HostileBpeTest, DamagedPartsAreRefusedByName) {
       {kUnsupported, "'normalizer'", "Precompiled",
        [](json& j) { j["normalizer"]["type"] = "Precompiled"; }},
       {kUnsupported, "'decoder'", "CTC", [](json& j) { j["decoder"]["type"] = "CTC"; }},
-      {kInvalid, "'model.unk_token'", "no token",
+      {kInvalid, "'model.unk_token'", "not a token",
        [](json& j) { j["model"]["unk_token"] = "<unk>"; }},
   };
   for (const Case& one : table) {

@@ -117,7 +117,7 @@ TEST(TokenizerJsonTest, DamagedFilesAreRefusedByName) {
          j["post_processor"] = {{"type", "Template"}};
        }},
       {kUnsupported, "'decoder'", "CTC", [](json& j) { j["decoder"]["type"] = "CTC"; }},
-      {kInvalid, "'model.unk_token'", "no token",
+      {kInvalid, "'model.unk_token'", "not a token",
        [](json& j) { j["model"]["unk_token"] = "<unk>"; }},
       {kUnsupported, "'model.type'", "Unigram", [](json& j) { j["model"]["type"] = "Unigram"; }},
       {kUnsupported, "'model.end_of_word_suffix'", "empty",

@@ -233,7 +233,7 @@ TEST(UnigramTest, DamagedVocabulariesAreRefused) {
       {"unk_id -1", [](auto& c) { c.unk_id = -1; }},
       {"there are 2", [](auto& c) { c.pieces[3].type = PieceType::kUnknown; }},
       {"not every byte", [](auto& c) { c.byte_fallback = true; }},
-      {"no byte", [](auto& c) { c.pieces[5].type = PieceType::kByte; }},
+      {"not spelled like", [](auto& c) { c.pieces[5].type = PieceType::kByte; }},
       {"end token 10", [](auto& c) { c.eos_id = 10; }},
       {"pad token 99", [](auto& c) { c.pad_id = 99; }},
       {"added token 5000000",

@@ -29,7 +29,8 @@ class RopeObject {
   absl::StatusOr<std::optional<double>> Number(const std::string& key) const {
     const json* value = Find(key);
     if (value == nullptr) return std::nullopt;
-    if (!value->is_number()) return Invalid(key, absl::StrCat(ShowJson(*value), " is no number"));
+    if (!value->is_number())
+      return Invalid(key, absl::StrCat(ShowJson(*value), " is not a number"));
     return value->get<double>();
   }
 
@@ -43,7 +44,7 @@ class RopeObject {
     std::vector<double> numbers;
     if (list == nullptr || !list->is_array()) return Invalid(key, "is not a list of numbers");
     for (const json& one : *list) {
-      if (!one.is_number()) return Invalid(key, absl::StrCat(ShowJson(one), " is no number"));
+      if (!one.is_number()) return Invalid(key, absl::StrCat(ShowJson(one), " is not a number"));
       numbers.push_back(one.get<double>());
     }
     return numbers;
@@ -108,7 +109,7 @@ absl::StatusOr<Type> ReadType(const RopeObject& object, const RopeKeys& keys) {
     if (object.Find("factor") == nullptr) return Type::kDefault;
     return object.Invalid("has a factor, but no rope_type");
   }
-  if (!name->is_string()) return object.Invalid("rope_type", ShowJson(*name) + " is no string");
+  if (!name->is_string()) return object.Invalid("rope_type", ShowJson(*name) + " is not a string");
   const auto& text = name->get_ref<const std::string&>();
   if (keys.yarn_is_longrope && (text == "su" || text == "yarn")) return Type::kLongrope;
   bool known;

@@ -50,14 +50,14 @@ absl::Status CheckSizes(const DecoderSettings& settings, const DecoderConfig& co
   LECTERN_RETURN_IF_ERROR(check(kVocab, config.vocab, kMaxDecoderVocab));
   LECTERN_RETURN_IF_ERROR(check(kContext, config.context_length, kMaxDecoderWidth));
   if (config.heads % config.kv_heads != 0) {
-    return settings.Invalid(kKvHeads, absl::StrCat(config.heads, " heads are no multiple of ",
+    return settings.Invalid(kKvHeads, absl::StrCat(config.heads, " heads are not a multiple of ",
                                                    config.kv_heads, " key-value heads"));
   }
   if (config.head_dim % 2 != 0) {
     return settings.Invalid(kHeadDim, absl::StrCat("head size ", config.head_dim, " is odd"));
   }
   if (!(config.rms_eps > 0 && config.rms_eps <= 1)) {
-    return settings.Invalid(kRmsEps, absl::StrCat(config.rms_eps, " is not above 0, up to 1"));
+    return settings.Invalid(kRmsEps, absl::StrCat(config.rms_eps, " is not above 0 and at most 1"));
   }
   LECTERN_ASSIGN_OR_RETURN(const int64_t value_dim, settings.Int(kValueDim, config.head_dim));
   if (value_dim == config.head_dim) return absl::OkStatus();
@@ -133,7 +133,8 @@ absl::StatusOr<int> AddRope(const DecoderSettings& settings, const RopeKeys& key
   LECTERN_ASSIGN_OR_RETURN(const RopeSettings rope,
                            settings.Rope(keys, config.head_dim, config.context_length));
   if (!(rope.theta > 1 && rope.theta <= 1e12)) {
-    return settings.Invalid(keys.theta, absl::StrCat(rope.theta, " is not above 1, up to 1e12"));
+    return settings.Invalid(keys.theta,
+                            absl::StrCat(rope.theta, " is not above 1 and at most 1e12"));
   }
   config.context_length = std::max(config.context_length, ScaledContext(rope.scaling));
   const int64_t limit = settings.context_limit();
@@ -202,7 +203,7 @@ absl::StatusOr<double> ReadPositive(const DecoderSettings& settings, const Setti
                                     double absent) {
   LECTERN_ASSIGN_OR_RETURN(const double value, settings.Number(key, absent));
   if (value > 0 && value <= 1e6) return value;
-  return settings.Invalid(key, absl::StrCat(value, " is not above 0, up to 1e6"));
+  return settings.Invalid(key, absl::StrCat(value, " is not above 0 and at most 1e6"));
 }
 
 }  // namespace lectern

@@ -104,7 +104,7 @@ TEST(BertConfigTest, Refusals) {
     absl::StatusCode code = kInvalid;
   };
   const Case table[] = {
-      {"model_type", "deberta-v2", "'deberta-v2' is no supported reader", kUnsupported},
+      {"model_type", "deberta-v2", "'deberta-v2' is not a supported reader", kUnsupported},
       {"architectures", {"BertForQuestionAnswering"}, "RobertaForQuestionAnswering", kUnsupported},
       {"architectures", {"BertModel"}, "RobertaForQuestionAnswering", kUnsupported},
       {"hidden_act", "quick_gelu", "'quick_gelu' is not supported; gelu", kUnsupported},

@@ -53,7 +53,7 @@ TEST(PromptFormatFileTest, FaultsAreNamed) {
       {R"({"user_begin": 1, "answer_begin": "A"})", "key 'user_begin': must be a text"},
       {R"({"user_begin": "U", "answer_begin": "A", "bos": 1})", "key 'bos': must be true or false"},
       {R"({"user_begin": "U", "answer_begin": "A", "user": ""})",
-       "key 'user': is not one of a prompt format"},
+       "key 'user': is not a key of a prompt format"},
       {R"({"user_begin": "U", "user_begin": "V", "answer_begin": "A"})", "user_begin"},
   };
   for (const auto& c : cases) {

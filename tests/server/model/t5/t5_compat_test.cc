@@ -150,15 +150,15 @@ TEST(ReaderSettingsTest, SettingsOfOtherFamiliesAreRefused) {
   const ModelSettings lower_case{.lower_case = true};
   const std::filesystem::path dir = FixtureDir();
   EXPECT_THAT(refused(dir / "t5_tiny" / "v1_0", no_answer),
-              HasSubstr("--no_answer=m=...: the model is no span reader"));
+              HasSubstr("--no_answer=m=...: the model is not a span reader"));
   EXPECT_THAT(refused(dir / "bert_qa_tiny" / "model", lower_case),
-              HasSubstr("--lower_case=m=...: the model is no T5"));
+              HasSubstr("--lower_case=m=...: the model is not a T5 model"));
   const ModelSettings format{.prompt_format = PromptFormat{}};
   EXPECT_THAT(refused(dir / "t5_tiny" / "v1_0", format),
-              HasSubstr("--prompt_format=m=...: the model is no decoder"));
-  EXPECT_THAT(refused(dir / "bert_qa_tiny" / "model", format), HasSubstr("no decoder"));
-  EXPECT_THAT(refused(dir / "llama_tiny" / "tied", no_answer), HasSubstr("no span reader"));
-  EXPECT_THAT(refused(dir / "llama_tiny" / "tied", lower_case), HasSubstr("no T5"));
+              HasSubstr("--prompt_format=m=...: the model is not a decoder"));
+  EXPECT_THAT(refused(dir / "bert_qa_tiny" / "model", format), HasSubstr("not a decoder"));
+  EXPECT_THAT(refused(dir / "llama_tiny" / "tied", no_answer), HasSubstr("not a span reader"));
+  EXPECT_THAT(refused(dir / "llama_tiny" / "tied", lower_case), HasSubstr("not a T5 model"));
 }
 
 }  // namespace
