@@ -223,10 +223,12 @@ class Server {
       metrics_.SetModel(name, info.format, info.quantization, info.fingerprint.substr(0, 16));
       metrics_.SetModelLoadTime(name, "read", absl::Now() - start);
       if (info.prompt_format_guessed) {
-        LogWarning("chat template is not known; set the format with --prompt_format",
-                   {{"model", name},
-                    {"prompt_format", info.prompt_format},
-                    {"reason", info.prompt_format_reason}});
+        LogWarning(
+            "chat template is not known, so the prompt format is a guess; set it with "
+            "--prompt_format",
+            {{"model", name},
+             {"prompt_format", info.prompt_format},
+             {"reason", info.prompt_format_reason}});
       }
       LogInfo("model loaded", {{"model", name},
                                {"family", info.family},

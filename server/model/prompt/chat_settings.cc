@@ -26,7 +26,7 @@ absl::StatusOr<nlohmann::json> ReadObject(const fs::path& path) {
 
 absl::Status WrongType(const fs::path& path, std::string_view key, const nlohmann::json& value) {
   return InvalidFile({path.string(), "key", key},
-                     absl::StrCat(ShowJson(value), " is of another type"));
+                     absl::StrCat(ShowJson(value), " has the wrong type"));
 }
 
 // A token's text: a string, or an object whose "content" is one. Empty when absent or null.
@@ -90,9 +90,9 @@ absl::Status AddEndId(const nlohmann::json& value, const fs::path& path, int64_t
                         ? value.get<uint64_t>() < static_cast<uint64_t>(vocabulary)
                         : value.get<int64_t>() >= 0 && value.get<int64_t>() < vocabulary;
   if (!fits) {
-    return InvalidFile(
-        {path.string(), "key", "eos_token_id"},
-        absl::StrCat(ShowJson(value), " is not a token; the vocabulary has ", vocabulary));
+    return InvalidFile({path.string(), "key", "eos_token_id"},
+                       absl::StrCat(ShowJson(value), " is not a token; the vocabulary has ",
+                                    vocabulary, " tokens"));
   }
   settings.end_ids.push_back(value.get<int32_t>());
   return absl::OkStatus();
@@ -133,8 +133,9 @@ absl::StatusOr<ChatSettings> ReadChatSettings(const GgufFile& file, int64_t voca
     if (!file.Has(name)) return -1;
     LECTERN_ASSIGN_OR_RETURN(const int64_t id, file.GetInt(name));
     if (id < 0 || id >= vocabulary) {
-      return InvalidFile({file.path(), "key", name},
-                         absl::StrCat(id, " is not a token; the vocabulary has ", vocabulary));
+      return InvalidFile(
+          {file.path(), "key", name},
+          absl::StrCat(id, " is not a token; the vocabulary has ", vocabulary, " tokens"));
     }
     return static_cast<int32_t>(id);
   };

@@ -28,7 +28,7 @@ absl::Status SetMember(const std::string& key, const nlohmann::json& value, cons
                        PromptFormat& format) {
   for (const auto& [name, member] : kTexts) {
     if (key != name) continue;
-    if (!value.is_string()) return InvalidFile({file, "key", key}, "must be a text");
+    if (!value.is_string()) return InvalidFile({file, "key", key}, "must be a string");
     format.*member = value.get<std::string>();
     return absl::OkStatus();
   }

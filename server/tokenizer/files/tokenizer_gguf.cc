@@ -23,7 +23,7 @@ absl::StatusOr<std::vector<T>> GetArray(const GgufFile& file, const std::string&
     return InvalidFile({file.path(), "key", key}, "is missing");
   }
   const auto* array = std::get_if<std::vector<T>>(&found->second.value);
-  if (array == nullptr) return InvalidFile({file.path(), "key", key}, "is of another type");
+  if (array == nullptr) return InvalidFile({file.path(), "key", key}, "has the wrong type");
   return *array;
 }
 
@@ -31,7 +31,7 @@ absl::StatusOr<bool> GetBool(const GgufFile& file, const std::string& key, bool 
   const auto found = file.metadata().find(key);
   if (found == file.metadata().end()) return absent;
   const bool* value = std::get_if<bool>(&found->second.value);
-  if (value == nullptr) return InvalidFile({file.path(), "key", key}, "is of another type");
+  if (value == nullptr) return InvalidFile({file.path(), "key", key}, "has the wrong type");
   return *value;
 }
 
@@ -41,7 +41,7 @@ absl::StatusOr<const GgufPreTokenizer*> PreTokenizerOf(const GgufFile& file) {
   if (file.Has(key)) {
     LECTERN_ASSIGN_OR_RETURN(pre, file.GetString(key));
   } else {
-    LogWarning("the file does not name its pre-tokenizer, so that of old files is used",
+    LogWarning("the file does not name its pre-tokenizer; the one of older files is used",
                {{"file", file.path()}, {"key", key}});
   }
   const GgufPreTokenizer* const found = FindGgufPreTokenizer(pre);
@@ -56,8 +56,9 @@ absl::StatusOr<int32_t> TokenId(const GgufFile& file, const std::string& key, si
   if (!file.Has(key)) return -1;
   LECTERN_ASSIGN_OR_RETURN(const int64_t id, file.GetInt(key));
   if (id < 0 || id >= static_cast<int64_t>(vocabulary)) {
-    return InvalidFile({file.path(), "key", key},
-                       absl::StrCat(id, " is not a token; the vocabulary has ", vocabulary));
+    return InvalidFile(
+        {file.path(), "key", key},
+        absl::StrCat(id, " is not a token; the vocabulary has ", vocabulary, " tokens"));
   }
   return static_cast<int32_t>(id);
 }

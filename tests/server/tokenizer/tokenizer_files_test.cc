@@ -266,8 +266,8 @@ TEST(GgufTokenizerTest, DamagedMetadataIsRefusedByName) {
   expect(kUnsupported, "pre", "nonesuch", Text("nonesuch"));
   expect(kUnsupported, "pre", "\\x1b", Text("\x1b[31m"));
   expect(kInvalid, "tokens", "missing", "");
-  expect(kInvalid, "tokens", "another type", U32(1));
-  expect(kInvalid, "merges", "another type", ArrayOf(5, 1, Le<int32_t>(1)));
+  expect(kInvalid, "tokens", "the wrong type", U32(1));
+  expect(kInvalid, "merges", "the wrong type", ArrayOf(5, 1, Le<int32_t>(1)));
   expect(kInvalid, "token_type", "missing", "");
   expect(kInvalid, "token_type", "1 entries for 4", ArrayOf(5, 1, Le<int32_t>(1)));
   expect(kInvalid, "eos_token_id", "4 is not a token", U32(4));

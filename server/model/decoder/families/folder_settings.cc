@@ -148,8 +148,11 @@ absl::StatusOr<RopeSettings> FolderSettings::Rope(const RopeKeys& keys, int64_t 
 absl::Status FolderSettings::RefuseUnread() const {
   const json* quantized = reader_.Find("quantization_config");
   if (quantized != nullptr) {
-    return reader_.Unsupported("quantization_config",
-                               absl::StrCat(ShowJson(*quantized), " is not supported"));
+    return reader_.Unsupported(
+        "quantization_config",
+        absl::StrCat(
+            ShowJson(*quantized),
+            " is not supported; serve the weights before they were quantised, or a GGUF file"));
   }
   for (const auto& [key, neutral] : kMeaningful) {
     const auto found = object_.find(key);

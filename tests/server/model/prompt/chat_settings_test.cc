@@ -98,7 +98,7 @@ TEST_F(ChatSettingsTest, DamagedFilesAreNamed) {
       {"tokenizer_config.json", R"({"eos_token": 3})", "key 'eos_token': 3"},
       {"tokenizer_config.json", R"({"bos_token": {"text": "x"}})", "key 'bos_token'"},
       {"generation_config.json", R"({"eos_token_id": "</s>"})", "key 'eos_token_id'"},
-      {"generation_config.json", R"({"eos_token_id": [1, 2.5]})", "2.5 is of another type"},
+      {"generation_config.json", R"({"eos_token_id": [1, 2.5]})", "2.5 has the wrong type"},
       {"generation_config.json", R"({"eos_token_id": 100})", "100 is not a token"},
       {"generation_config.json", R"({"eos_token_id": -1})", "-1 is not a token"},
       {"generation_config.json", R"({"eos_token_id": 18446744073709551615})", "is not a token"},

@@ -50,7 +50,7 @@ TEST(PromptFormatFileTest, FaultsAreNamed) {
       {"[]", "f.json"},
       {R"({"user_begin": "U"})", "key 'answer_begin': is missing"},
       {R"({"answer_begin": "A"})", "key 'user_begin': is missing"},
-      {R"({"user_begin": 1, "answer_begin": "A"})", "key 'user_begin': must be a text"},
+      {R"({"user_begin": 1, "answer_begin": "A"})", "key 'user_begin': must be a string"},
       {R"({"user_begin": "U", "answer_begin": "A", "bos": 1})", "key 'bos': must be true or false"},
       {R"({"user_begin": "U", "answer_begin": "A", "user": ""})",
        "key 'user': is not a key of a prompt format"},
