@@ -15,7 +15,7 @@
 #include <vector>
 
 #include "bench/kernels/stream_read.h"
-#include "kernels/ffn/silu_mul.h"
+#include "kernels/ffn/activate.h"
 #include "kernels/linear/int8_linear.h"
 #include "kernels/linear/q4q8_linear.h"
 #include "kernels/rows/hadamard.h"
@@ -162,14 +162,14 @@ void BM_RmsNorm(benchmark::State& state) {
   state.SetItemsProcessed(state.iterations() * rows * cols);
 }
 
-void BM_SiluMul(benchmark::State& state) {
+void BM_Silu(benchmark::State& state) {
   const ExecutionContext context = AllThreads();
   const int64_t rows = state.range(0), cols = 1536;
   const std::vector<float> x = Normal(rows * 2 * cols, 1);
   std::vector<float> y(rows * cols);
   for (auto _ : state) {
-    if (!Ok(SiluMul(x.data(), 2 * cols, x.data() + cols, 2 * cols, rows, cols, y.data(), cols,
-                    context))) {
+    if (!Ok(Activate(FfnActivation::kSilu, x.data(), 2 * cols, x.data() + cols, 2 * cols, rows,
+                     cols, y.data(), cols, context))) {
       return;
     }
   }
@@ -203,7 +203,7 @@ BENCHMARK_CAPTURE(BM_Q4Q8Linear, portable_4bit, Isa::kPortable, 4)->Apply(Shapes
 BENCHMARK(BM_StreamRead)->UseRealTime();
 BENCHMARK(BM_Loop)->UseRealTime();
 BENCHMARK(BM_RmsNorm)->Arg(1)->Arg(512)->UseRealTime();
-BENCHMARK(BM_SiluMul)->Arg(1)->Arg(512)->UseRealTime();
+BENCHMARK(BM_Silu)->Arg(1)->Arg(512)->UseRealTime();
 BENCHMARK(BM_Hadamard)->Arg(1)->Arg(512)->UseRealTime();
 
 }  // namespace

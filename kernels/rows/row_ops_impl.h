@@ -58,14 +58,6 @@ void Rotate(float* x, const float* cos, const float* sin, int64_t half) {
   }
 }
 
-void SiluMulRow(const float* gate, const float* up, int64_t cols, float* out) {
-  for (int64_t i = 0; i < cols; i += kLanes) {
-    const int64_t count = cols - i;
-    const Floats g = Load(gate + i, count);
-    Store(out + i, TimesSigmoid(g, g) * Load(up + i, count), count);
-  }
-}
-
 void Cap(float* x, int64_t count, float factor, float cap) {
   const Floats scale = Floats{} + (cap > 0 ? factor / cap : factor);
   for (int64_t i = 0; i < count; i += kLanes) {
@@ -148,7 +140,7 @@ float QuantizeInt8(const float* x, int64_t n, int8_t* out) {
   return max / 127.0f;
 }
 
-constexpr RowOps kOps = {RmsNormRow, LayerNormRow, Rotate, SiluMulRow, Cap, Hadamard, QuantizeInt8};
+constexpr RowOps kOps = {RmsNormRow, LayerNormRow, Rotate, Cap, Hadamard, QuantizeInt8};
 
 }  // namespace
 }  // namespace lectern::kernels

@@ -13,7 +13,6 @@ struct RowOps {
                      float eps, float* y);
   // Applies RoPE to one head: rotates the pairs (x[i], x[half + i]).
   void (*rotate)(float* x, const float* cos, const float* sin, int64_t half);
-  void (*silu_mul)(const float* gate, const float* up, int64_t cols, float* out);
   // x becomes cap * tanh(factor * x / cap), or factor * x where cap is 0.
   void (*cap)(float* x, int64_t count, float factor, float cap);
   // Transforms one block; `block` is a power of two.

@@ -1,4 +1,4 @@
-// Compares add_bias, add_scaled, rms_norm, layer_norm, rope, silu_mul and hadamard with double
+// Compares add_bias, add_scaled, rms_norm, layer_norm, rope, cap_rows and hadamard with double
 // precision. u = 2^-24 is the unit roundoff of a float; every bound counts roundings.
 #include <algorithm>
 #include <bit>
@@ -7,7 +7,6 @@
 #include <thread>
 #include <vector>
 
-#include "kernels/ffn/silu_mul.h"
 #include "kernels/rows/add_bias.h"
 #include "kernels/rows/add_scaled.h"
 #include "kernels/rows/cap_rows.h"
@@ -28,7 +27,6 @@ using RmsNormTest = IsaTest;
 using CapRowsTest = IsaTest;
 using LayerNormTest = IsaTest;
 using RopeTest = IsaTest;
-using SiluMulTest = IsaTest;
 using HadamardTest = IsaTest;
 
 TEST_P(RmsNormTest, MatchesDouble) {
@@ -296,83 +294,6 @@ TEST_P(CapRowsTest, MatchesDouble) {
   EXPECT_EQ(CapRows(x, 1, 0, 1, 0, Context()), LaunchStatus::kBadShape);
 }
 
-// Relative error of e^x: the reduction error |n| u ln2_low and two roundings of r (below 2 u), the
-// last steps of the polynomial and the scaling (2 u), the truncated series (u / 10). Then 1 + e,
-// the division and two products: 4 u. Ten units leave room for the inner steps of the polynomial.
-TEST_P(SiluMulTest, MatchesDouble) {
-  std::vector<float> gate;
-  for (float magnitude = 1e-30f; magnitude < 80.0f; magnitude *= 1.013f) {
-    gate.push_back(magnitude);
-    gate.push_back(-magnitude);
-  }
-  for (float g = -86.0f; g < 86.0f; g += 0.0371f) gate.push_back(g);
-  gate.push_back(0.0f);
-  const int64_t cols = gate.size();
-  const std::vector<float> up = Normal(cols, 6);
-  std::vector<float> out(cols);
-  ASSERT_EQ(SiluMul(gate.data(), cols, up.data(), cols, 1, cols, out.data(), cols, Context()),
-            LaunchStatus::kOk);
-  for (int64_t i = 0; i < cols; ++i) {
-    const double exact = gate[i] / (1.0 + std::exp(-static_cast<double>(gate[i]))) * up[i];
-    ASSERT_NEAR(out[i], exact, 10 * kUnit * std::fabs(exact) + std::ldexp(1.0, -126)) << gate[i];
-  }
-}
-
-TEST_P(SiluMulTest, FarTails) {
-  const float nan = std::numeric_limits<float>::quiet_NaN();
-  const std::vector<float> gate = {-1000.0f, -90.0f, 90.0f, 1000.0f, 3e38f, -3e38f, nan};
-  const std::vector<float> up(gate.size(), 1.0f);
-  std::vector<float> out(gate.size());
-  ASSERT_EQ(SiluMul(gate.data(), 7, up.data(), 7, 1, 7, out.data(), 7, Context()),
-            LaunchStatus::kOk);
-  EXPECT_EQ(out[0], 0.0f);
-  EXPECT_EQ(out[1], 0.0f);
-  EXPECT_EQ(out[2], 90.0f);
-  EXPECT_EQ(out[3], 1000.0f);
-  EXPECT_EQ(out[4], 3e38f);
-  EXPECT_EQ(out[5], 0.0f);
-  EXPECT_TRUE(std::isnan(out[6]));
-}
-
-// gate and up side by side in one matrix, the result over the gate; the place of an element in its
-// row and the number of threads change no bit.
-TEST_P(SiluMulTest, InPlaceStridesThreadsAndPlace) {
-  const int64_t rows = 61, cols = 1001, stride = 2 * cols + 3;
-  const std::vector<float> before = Normal(rows * stride, 7);
-  std::vector<float> x = before;
-  ASSERT_EQ(
-      SiluMul(x.data(), stride, x.data() + cols, stride, rows, cols, x.data(), stride, Context(3)),
-      LaunchStatus::kOk);
-  for (int64_t row = 0; row < rows; ++row) {
-    for (int64_t c = 0; c < stride; ++c) {
-      const int64_t i = row * stride + c;
-      if (c >= cols) {
-        ASSERT_EQ(x[i], before[i]);
-        continue;
-      }
-      if (row % 20 != 0) continue;
-      float alone = 0.0f;
-      ASSERT_EQ(SiluMul(&before[i], 1, &before[i + cols], 1, 1, 1, &alone, 1, Context()),
-                LaunchStatus::kOk);
-      ASSERT_EQ(x[i], alone);
-    }
-  }
-}
-
-TEST_P(SiluMulTest, BadArguments) {
-  std::vector<float> x(8), y(8);
-  const auto run = [&](const float* gate, int64_t stride, int64_t rows, int64_t cols, float* out) {
-    return SiluMul(gate, stride, x.data(), 4, rows, cols, out, 4, Context());
-  };
-  EXPECT_EQ(run(x.data(), 4, 2, 4, y.data()), LaunchStatus::kOk);
-  EXPECT_EQ(run(x.data(), 3, 2, 4, y.data()), LaunchStatus::kBadShape);
-  EXPECT_EQ(run(x.data(), 8, 1, 5, y.data()), LaunchStatus::kBadShape);
-  EXPECT_EQ(run(x.data(), 4, -1, 4, y.data()), LaunchStatus::kBadShape);
-  EXPECT_EQ(run(x.data(), 4, 1, 0, y.data()), LaunchStatus::kBadShape);
-  EXPECT_EQ(run(nullptr, 4, 1, 4, y.data()), LaunchStatus::kBadArgument);
-  EXPECT_EQ(run(x.data(), 4, 1, 4, nullptr), LaunchStatus::kBadArgument);
-}
-
 TEST_P(HadamardTest, MatchesDefinition) {
   for (int64_t block : {1, 2, 4, 8, 16, 32, 64, 512}) {
     const int64_t rows = 3, cols = 2 * block, stride = cols + 1;
@@ -430,7 +351,6 @@ INSTANTIATE_TEST_SUITE_P(Isa, LayerNormTest, testing::ValuesIn(AllIsas()), IsaNa
 INSTANTIATE_TEST_SUITE_P(Isa, RmsNormTest, testing::ValuesIn(AllIsas()), IsaName);
 INSTANTIATE_TEST_SUITE_P(Isa, CapRowsTest, testing::ValuesIn(AllIsas()), IsaName);
 INSTANTIATE_TEST_SUITE_P(Isa, RopeTest, testing::ValuesIn(AllIsas()), IsaName);
-INSTANTIATE_TEST_SUITE_P(Isa, SiluMulTest, testing::ValuesIn(AllIsas()), IsaName);
 INSTANTIATE_TEST_SUITE_P(Isa, HadamardTest, testing::ValuesIn(AllIsas()), IsaName);
 
 }  // namespace

@@ -9,7 +9,7 @@
 #include <random>
 #include <vector>
 
-#include "kernels/ffn/silu_mul.h"
+#include "kernels/ffn/activate.h"
 #include "kernels/rows/rms_norm.h"
 #include "tests/kernels/isa_test.h"
 #include "tests/kernels/normal_values.h"
@@ -273,9 +273,9 @@ TEST_P(Q4Q8LinearTest, StepsOnTheWayInEqualTheirKernels) {
                         Context()),
                 LaunchStatus::kOk);
     }
-    ASSERT_EQ(
-        SiluMul(x.data(), 2 * k, x.data() + k, 2 * k, rows, k, activated.data(), k, Context()),
-        LaunchStatus::kOk);
+    ASSERT_EQ(Activate(FfnActivation::kSilu, x.data(), 2 * k, x.data() + k, 2 * k, rows, k,
+                       activated.data(), k, Context()),
+              LaunchStatus::kOk);
     LinearInput input{.x = x.data(), .m = rows, .stride = 2 * k};
     input.step = LinearInput::Step::kRmsNorm;
     input.rms_eps = 0.01f;
