@@ -1,5 +1,6 @@
-// Times attention at the shape of a small Llama (9 query heads on 3 KV heads, 64 wide): the last
-// rows of a context of L tokens, one row (decode) or 256 (a piece of prefill).
+// Times attention at the shape of a small Llama (9 query heads on 3 KV heads, 64 wide), and one
+// decoded row at wider heads: the last rows of a context of L tokens, one row (decode) or 256 (a
+// piece of prefill).
 //   score  wall time over rows * heads * visible keys
 // BM_DecodedToken is the attention of one token of a model of 30 layers, from memory, and
 // BM_DecodedTokenStream the plain reading of the bytes of its keys, the upper limit.
@@ -25,28 +26,34 @@
 namespace lectern::kernels {
 namespace {
 
+struct Heads {
+  int query, kv, dim;
+};
 constexpr int kHeads = 9, kKvHeads = 3, kDim = 64;
+constexpr Heads kSmall = {kHeads, kKvHeads, kDim};
 constexpr int64_t kKept = 128;
 
 struct Problem {
-  Problem(int64_t length, int64_t rows, int threads)
-      : length(length),
+  Problem(int64_t length, int64_t rows, int threads, Heads heads = kSmall)
+      : heads(heads),
+        length(length),
         rows(rows),
         // Logits of standard deviation 2: between flat and peaked.
-        q(Normal(rows * kHeads * kDim, 1)),
-        k(Normal(length * kKvHeads * kDim, 2)),
-        v(Normal(length * kKvHeads * kDim, 3)),
-        out(rows * kHeads * kDim) {
+        q(Normal(rows * heads.query * heads.dim, 1)),
+        k(Normal(length * heads.kv * heads.dim, 2)),
+        v(Normal(length * heads.kv * heads.dim, 3)),
+        out(rows * heads.query * heads.dim) {
     for (float& x : q) x *= 2.0f;
     context.num_threads = threads;
   }
   void Count(benchmark::State& state) const {
     double scores = 0;
     for (int64_t i = 0; i < rows; ++i)
-      scores += static_cast<double>(length - rows + i + 1) * kHeads;
+      scores += static_cast<double>(length - rows + i + 1) * heads.query;
     state.counters["score"] = benchmark::Counter(
         scores, benchmark::Counter::kIsIterationInvariantRate | benchmark::Counter::kInvert);
   }
+  Heads heads;
   int64_t length, rows;
   std::vector<float> q, k, v, out;
   ExecutionContext context;
@@ -56,23 +63,24 @@ enum class Method { kDense, kTopK, kTopKMean, kBudget };
 
 constexpr int64_t kBudgetPages = 64;
 
-void BM_Attention(benchmark::State& state, Isa isa, KvType type, Method method) {
+void BM_Attention(benchmark::State& state, Isa isa, KvType type, Method method,
+                  Heads heads = kSmall) {
   if (isa > BestIsa()) return state.SkipWithError("this CPU lacks the instructions");
-  Problem p(state.range(0), state.range(1), static_cast<int>(state.range(2)));
+  Problem p(state.range(0), state.range(1), static_cast<int>(state.range(2)), heads);
   p.context.isa = isa;
-  const KvPageLayout layout{type, 1, kKvHeads, kDim, kDim};
+  const KvPageLayout layout{type, 1, heads.kv, heads.dim, heads.dim};
   PagedSequence sequence(layout, p.length);
   if (!Ok(sequence.Append(0, 0, p.length, p.k.data(), p.v.data()))) std::abort();
   const AttentionArgs args{.q = p.q.data(),
-                           .q_stride = kHeads * kDim,
+                           .q_stride = heads.query * heads.dim,
                            .rows = p.rows,
-                           .num_q_heads = kHeads,
+                           .num_q_heads = heads.query,
                            .q_offset = p.length - p.rows,
                            .layout = layout,
                            .table = sequence.Table(p.length),
-                           .scale = 0.125f,
+                           .scale = 1.0f / std::sqrt(static_cast<float>(heads.dim)),
                            .out = p.out.data(),
-                           .out_stride = kHeads * kDim};
+                           .out_stride = heads.query * heads.dim};
   const TopKParams params{.k = kKept,
                           .tail = method == Method::kTopK ? Tail::kNone : Tail::kMean,
                           .page_budget = method == Method::kBudget ? kBudgetPages : 0};
@@ -223,6 +231,18 @@ BENCHMARK_CAPTURE(BM_Attention, long_topk_mean, BestIsa(), KvType::kI8, Method::
     ->Apply(LongShapes);
 BENCHMARK_CAPTURE(BM_Attention, long_budget, BestIsa(), KvType::kI8, Method::kBudget)
     ->Apply(LongShapes);
+
+// Heads as wide as those of Llama 3 and Qwen 3, and of Gemma.
+#define LECTERN_BENCH_WIDE(isa, name)                                                 \
+  BENCHMARK_CAPTURE(BM_Attention, name##_dim128, isa, KvType::kI8, Method::kTopKMean, \
+                    Heads{8, 2, 128})                                                 \
+      ->Apply(LongShapes);                                                            \
+  BENCHMARK_CAPTURE(BM_Attention, name##_dim256, isa, KvType::kI8, Method::kTopKMean, \
+                    Heads{8, 2, 256})                                                 \
+      ->Apply(LongShapes)
+LECTERN_BENCH_WIDE(Isa::kAvx512, avx512);
+LECTERN_BENCH_WIDE(Isa::kAvx2, avx2);
+#undef LECTERN_BENCH_WIDE
 
 #define LECTERN_BENCH(isa, name)                                                                   \
   BENCHMARK_CAPTURE(BM_Attention, name##_i8_topk, isa, KvType::kI8, Method::kTopK)->Apply(Shapes); \

@@ -22,11 +22,11 @@ inline float LargestOf(const float* x, int64_t count) {
   return LargestLane(largest);
 }
 
-// out += weight * value row of a token.
+// out += weight * value row of a token, from channel `first` on.
 inline void AddValue(const AttentionTask& task, const PageView& page, int slot, float weight,
-                     float* out) {
+                     int first, float* out) {
   const int d = task.args->layout.value_dim;
-  int c = 0;
+  int c = first;
   if (task.args->layout.type == KvType::kF32) {
     const float* row = page.Get<float>(page.at.values) + static_cast<int64_t>(slot) * d;
     for (; c + kLanes <= d; c += kLanes)
@@ -41,15 +41,15 @@ inline void AddValue(const AttentionTask& task, const PageView& page, int slot, 
   for (; c < d; ++c) out[c] += weight * scale * static_cast<float>(row[c]);
 }
 
-// out = sum of (weight - less) * value over the kept keys, with the sums in registers, for
-// value_dim = kVectors * kLanes.
+// Channels [first, first + kVectors * kLanes) of the kept keys' sum of (weight - less) * value,
+// with the sums in registers. Each channel's additions are in order of keys, whatever kVectors is.
 template <KvType kType, int kVectors>
-inline void AddKeptValues(const AttentionTask& task, const KvHeadLayout& at, const Candidates& c,
-                          float less, float* out) {
-  constexpr int kDim = kVectors * kLanes;
+inline void AddKeptChannels(const AttentionTask& task, const KvHeadLayout& at, const Candidates& c,
+                            float less, int first, float* out) {
   const AttentionArgs& a = *task.args;
   const std::byte* const* pages = a.table.pages;
   const size_t offset = HeadOffset(a.layout, at, a.layer, task.kv_head);
+  const size_t d = a.layout.value_dim;
   Floats sum[kVectors];
 #pragma GCC unroll 8
   for (int v = 0; v < kVectors; ++v) sum[v] = Floats{};
@@ -58,20 +58,48 @@ inline void AddKeptValues(const AttentionTask& task, const KvHeadLayout& at, con
     const std::byte* page = pages[index / kPageTokens] + offset;
     const uint32_t slot = index % kPageTokens;
     if constexpr (kType == KvType::kI8) {
-      const int8_t* row = reinterpret_cast<const int8_t*>(page + at.values) + slot * kDim;
+      const int8_t* row = reinterpret_cast<const int8_t*>(page + at.values) + slot * d + first;
       const float scale = reinterpret_cast<const float*>(page + at.value_scale)[slot];
       const Floats w = Set((c.weight[i] - less) * scale);
 #pragma GCC unroll 8
       for (int v = 0; v < kVectors; ++v) sum[v] += w * LoadInt8(row + v * kLanes);
     } else {
-      const float* row = reinterpret_cast<const float*>(page + at.values) + slot * kDim;
+      const float* row = reinterpret_cast<const float*>(page + at.values) + slot * d + first;
       const Floats w = Set(c.weight[i] - less);
 #pragma GCC unroll 8
       for (int v = 0; v < kVectors; ++v) sum[v] += w * Load(row + v * kLanes);
     }
   }
 #pragma GCC unroll 8
-  for (int v = 0; v < kVectors; ++v) Store(out + v * kLanes, sum[v]);
+  for (int v = 0; v < kVectors; ++v) Store(out + first + v * kLanes, sum[v]);
+}
+
+// out = sum of (weight - less) * value over the kept keys: eight vectors of channels at a time,
+// then what is left of the row.
+template <KvType kType>
+inline void AddKeptValues(const AttentionTask& task, const KvHeadLayout& at, const Candidates& c,
+                          float less, float* out) {
+  const int d = task.args->layout.value_dim;
+  int first = 0;
+  for (; first + 8 * kLanes <= d; first += 8 * kLanes) {
+    AddKeptChannels<kType, 8>(task, at, c, less, first, out);
+  }
+  for (; first + 4 * kLanes <= d; first += 4 * kLanes) {
+    AddKeptChannels<kType, 4>(task, at, c, less, first, out);
+  }
+  for (; first + 2 * kLanes <= d; first += 2 * kLanes) {
+    AddKeptChannels<kType, 2>(task, at, c, less, first, out);
+  }
+  for (; first + kLanes <= d; first += kLanes) {
+    AddKeptChannels<kType, 1>(task, at, c, less, first, out);
+  }
+  if (first == d) return;
+  for (int v = first; v < d; ++v) out[v] = 0;
+  for (int64_t i = 0; i < c.count; ++i) {
+    const PageView page = ViewPage(task, at, c.index[i] / kPageTokens);
+    AddValue(task, page, static_cast<int>(c.index[i] % kPageTokens), c.weight[i] - less, first,
+             out);
+  }
 }
 
 // Starts loading what AddKeptValues will read.
@@ -91,16 +119,10 @@ inline void PrefetchKeptValues(const AttentionTask& task, const KvHeadLayout& at
 
 inline void AddKept(const AttentionTask& task, const KvHeadLayout& at, const Candidates& c,
                     float less, float* out) {
-  const KvPageLayout& layout = task.args->layout;
-  constexpr int kFast = 64 / kLanes;
-  if (layout.value_dim == 64 && kFast <= 8) {
-    return layout.type == KvType::kI8 ? AddKeptValues<KvType::kI8, kFast>(task, at, c, less, out)
-                                      : AddKeptValues<KvType::kF32, kFast>(task, at, c, less, out);
-  }
-  for (int i = 0; i < layout.value_dim; ++i) out[i] = 0;
-  for (int64_t i = 0; i < c.count; ++i) {
-    AddValue(task, ViewPage(task, at, c.index[i] / kPageTokens),
-             static_cast<int>(c.index[i] % kPageTokens), c.weight[i] - less, out);
+  if (task.args->layout.type == KvType::kI8) {
+    AddKeptValues<KvType::kI8>(task, at, c, less, out);
+  } else {
+    AddKeptValues<KvType::kF32>(task, at, c, less, out);
   }
 }
 
@@ -125,7 +147,7 @@ inline void SumValues(const AttentionTask& task, const KvHeadLayout& at, int64_t
     for (int c = 0; c < d; ++c) sum[c] = prefix[c];
   }
   for (; have < end; ++have) {
-    AddValue(task, view, static_cast<int>(have % kPageTokens), 1.0f, sum);
+    AddValue(task, view, static_cast<int>(have % kPageTokens), 1.0f, 0, sum);
   }
 }
 
@@ -143,7 +165,7 @@ void SumVisibleValues(const AttentionTask& task, const AttentionScratch& s, int6
     if (MaskScores(task, s, query, p * kPageTokens, scores) == 0) continue;
     const PageView view = ViewPage(task, at, p);
     for (int j = 0; j < kPageTokens; ++j) {
-      if (scores[j] != -kInfinity) AddValue(task, view, j, 1.0f, sum);
+      if (scores[j] != -kInfinity) AddValue(task, view, j, 1.0f, 0, sum);
     }
   }
 }
