@@ -365,26 +365,35 @@ inline void TileF32(const AttentionScratch& s, int64_t first, int d, const PageV
 }
 constexpr int kF32Queries = kLanes == 16 ? 6 : 4;
 
+// One tile of `queries` query vectors from `first` on, at most kMost. `width` is the head_dim of
+// TileF32 and the padded one of TileInt8.
+template <KvType kType, int kMost>
+inline void ScoreTile(const AttentionScratch& s, int64_t first, int64_t queries, int width,
+                      const PageView& page, int64_t slot) {
+  if (queries < kMost) {
+    if constexpr (kMost > 1) ScoreTile<kType, kMost - 1>(s, first, queries, width, page, slot);
+  } else if constexpr (kType == KvType::kF32) {
+    TileF32<kMost>(s, first, width, page, slot);
+  } else {
+    TileInt8<kMost>(s, first, width, page, slot);
+  }
+}
+
 // Scores of all queries and keys of a page. Those of int8 keys are finite only if the keys are.
+// Tiles are as large as can be, since each reads the page; scores do not depend on them.
 inline void ScorePage(const AttentionTask& task, const AttentionScratch& s, const PageView& page,
                       int64_t slot) {
   const int64_t queries = TaskQueries(task);
   const int d = task.args->layout.head_dim;
-  int64_t q = 0;
   if (task.args->layout.type == KvType::kF32) {
-    for (; q + kF32Queries <= queries; q += kF32Queries) {
-      TileF32<kF32Queries>(s, q, d, page, slot);
+    for (int64_t q = 0; q < queries; q += kF32Queries) {
+      ScoreTile<KvType::kF32, kF32Queries>(s, q, queries - q, d, page, slot);
     }
-    for (; q + 3 <= queries; q += 3) TileF32<3>(s, q, d, page, slot);
-    for (; q < queries; ++q) TileF32<1>(s, q, d, page, slot);
-    return;
+  } else {
+    for (int64_t q = 0; q < queries; q += kInt8Queries) {
+      ScoreTile<KvType::kI8, kInt8Queries>(s, q, queries - q, PaddedHeadDim(d), page, slot);
+    }
   }
-  const int padded = PaddedHeadDim(d);
-  for (; q + kInt8Queries <= queries; q += kInt8Queries) {
-    TileInt8<kInt8Queries>(s, q, padded, page, slot);
-  }
-  for (; q + 3 <= queries; q += 3) TileInt8<3>(s, q, padded, page, slot);
-  for (; q < queries; ++q) TileInt8<1>(s, q, padded, page, slot);
 }
 
 // Caps the scores of a query to a page, or the bounds of pages: cap * tanh(score / cap).
