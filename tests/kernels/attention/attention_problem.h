@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -49,16 +50,23 @@ struct Problem {
     return p;
   }
 
-  // Draws any shape, mask and bias.
+  // Draws any shape, mask and bias: heads up to 256 wide, as often of a width that models have as
+  // of another, and up to 16 query heads on a KV head. Rows and keys are fewer the more a key
+  // costs.
   static Problem Random(unsigned seed) {
     std::mt19937 random(seed);
     const auto upto = [&](int n) { return static_cast<int>(random() % n) + 1; };
+    const auto width = [&] {
+      constexpr int kWidths[] = {64, 80, 96, 128, 256};
+      return random() % 2 == 0 ? kWidths[random() % 5] : upto(random() % 4 == 0 ? 256 : 70);
+    };
     Problem p;
     const int kv_heads = upto(3);
-    p.layout = {random() % 2 ? KvType::kI8 : KvType::kF32, 1, kv_heads, upto(70), upto(70)};
-    p.num_q_heads = kv_heads * upto(4);
-    p.keys = random() % 4 == 0 ? upto(400) : upto(200);
-    p.rows = std::min<int64_t>(p.keys, upto(12));
+    p.layout = {random() % 2 ? KvType::kI8 : KvType::kF32, 1, kv_heads, width(), width()};
+    p.num_q_heads = kv_heads * upto(random() % 2 == 0 ? 4 : 16);
+    const int cost = p.num_q_heads * (p.layout.head_dim + p.layout.value_dim);
+    p.keys = upto(random() % 4 == 0 ? 400 : cost > 3000 ? 100 : 200);
+    p.rows = std::min<int64_t>(p.keys, upto(std::clamp(3000 / cost, 2, 12)));
     p.q_offset = random() % (p.keys - p.rows + 1);
     p.causal = random() % 4 != 0;
     p.window = random() % 4 == 0 ? upto(100) : 0;

@@ -27,9 +27,24 @@ constexpr double kUnit = 1.0 / (1 << 24);  // rounding unit of fp32
 
 class AttentionTest : public IsaTest {
  protected:
-  // Largest score error of one query: fp32 rounding, and on int8 pages the rounding of the query
-  // (half a step per channel, attention_args.h); keys are what the pages hold.
-  static double ScoreError(const Problem& p, int64_t row, int head) {
+  // The keys that the pages hold, [num_kv_heads, keys, head_dim].
+  static std::vector<float> StoredKeys(const Problem& p) {
+    const int d = p.layout.head_dim;
+    std::vector<float> keys(p.layout.num_kv_heads * p.keys * d), value(p.layout.value_dim);
+    float* key = keys.data();
+    for (int kv_head = 0; kv_head < p.layout.num_kv_heads; ++kv_head) {
+      for (int64_t j = 0; j < p.keys; ++j, key += d) {
+        EXPECT_TRUE(
+            Ok(ReadKv(p.layout, p.sequence->Table(p.keys), 0, kv_head, j, key, value.data())));
+      }
+    }
+    return keys;
+  }
+
+  // Largest score error of one query against the stored keys: fp32 rounding, and on int8 pages the
+  // rounding of the query (half a step per channel, attention_args.h).
+  static double ScoreError(const Problem& p, const std::vector<float>& stored_keys, int64_t row,
+                           int head) {
     const int d = p.layout.head_dim;
     const float* q = p.q.data() + (row * p.num_q_heads + head) * d;
     const int kv_head = head / (p.num_q_heads / p.layout.num_kv_heads);
@@ -43,10 +58,8 @@ class AttentionTest : public IsaTest {
       }
       step = std::max(step, std::max(above, below) / 126);
     }
-    std::vector<float> key(d), value(p.layout.value_dim);
-    for (int64_t j = 0; j < p.keys; ++j) {
-      EXPECT_TRUE(
-          Ok(ReadKv(p.layout, p.sequence->Table(p.keys), 0, kv_head, j, key.data(), value.data())));
+    const float* key = stored_keys.data() + kv_head * p.keys * d;
+    for (int64_t j = 0; j < p.keys; ++j, key += d) {
       double dot = 0, sum = 0;
       for (int c = 0; c < d; ++c) {
         dot += std::fabs(static_cast<double>(q[c]) * key[c]);
@@ -65,11 +78,12 @@ class AttentionTest : public IsaTest {
   // reference's only in keys whose scores the kernel cannot tell apart; the outputs are then
   // computed for the kernel's own set.
   void ExpectMatches(const Problem& p, int64_t k, Tail tail, const Result& got) {
+    const std::vector<float> stored_keys = StoredKeys(p);
     for (int64_t row = 0; row < p.rows; ++row) {
       for (int head = 0; head < p.num_q_heads; ++head) {
         SCOPED_TRACE("row " + std::to_string(row) + " head " + std::to_string(head));
         const ReferenceRow want = ReferenceAttention(p.Args(), k, tail, row, head);
-        const double error = ScoreError(p, row, head);
+        const double error = ScoreError(p, stored_keys, row, head);
         if (k > 0) ExpectLegalSet(p, k, want, error, got, row, head);
         if (k > 0 && want.margin < 2 * error) continue;  // another set is legal
         const int64_t at = row * p.num_q_heads + head;
@@ -300,7 +314,7 @@ TEST_P(AttentionTest, KeyMassIsTheKeptDenseShares) {
         for (size_t i = 0; i < r.kept.size(); ++i) {
           want[r.kept[i]] += r.weight[i] * r.kept_mass;
         }
-        error += std::expm1(2 * ScoreError(p, row, head)) + (p.keys + 64) * kUnit;
+        error += std::expm1(2 * ScoreError(p, StoredKeys(p), row, head)) + (p.keys + 64) * kUnit;
       }
     }
     for (int64_t j = 0; j < p.keys; ++j) EXPECT_NEAR(got.key_mass[j], want[j], error);
