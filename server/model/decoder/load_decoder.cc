@@ -13,6 +13,7 @@
 #include "absl/strings/str_join.h"
 #include "base/log.h"
 #include "base/status_macros.h"
+#include "server/formats/file_error.h"
 #include "server/formats/gguf.h"
 #include "server/formats/safetensors.h"
 #include "server/formats/strict_json.h"
@@ -46,6 +47,9 @@ absl::StatusOr<DecoderFiles> OpenGguf(const ModelLoadOptions& options) {
   files.hashed_files = {options.path};
   LECTERN_ASSIGN_OR_RETURN(std::unique_ptr<GgufFile> file,
                            GgufFile::Open(options.path, CheckDecoderArchitecture));
+  if (file->Names().empty()) {
+    return InvalidFile({.file = options.path}, "holds a vocabulary alone, without tensors");
+  }
   LECTERN_ASSIGN_OR_RETURN(files.config, ReadDecoderConfig(*file, options.settings.context_length));
   files.load_tokenizer = [gguf = file.get()] { return LoadTokenizerGguf(*gguf); };
   LECTERN_ASSIGN_OR_RETURN(files.chat, ReadChatSettings(*file, files.config.vocab));

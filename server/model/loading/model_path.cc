@@ -170,8 +170,11 @@ absl::StatusOr<std::string> ResolveFolder(const std::string& path) {
                            "is an adapter (LoRA), not a model; merge it into its base model "
                            "(merge_and_unload() of peft) and serve the result");
   }
+  const bool has_weights =
+      Holds(names, "model.safetensors") || Holds(names, "model.safetensors.index.json");
   const std::vector<std::string> ggufs = WithExtension(names, ".gguf");
-  if (!Holds(names, "config.json")) {
+  // Repositories of GGUF files often hold the config.json of the model that they were made from.
+  if (!Holds(names, "config.json") || (!has_weights && !ggufs.empty())) {
     if (ggufs.size() == 1) return std::string(fs::path(path) / ggufs[0]);
     if (ggufs.empty()) return NoModel(path, names);
     return InvalidFile({.file = path}, absl::StrCat("holds several GGUF files; give one of them: ",
@@ -184,9 +187,7 @@ absl::StatusOr<std::string> ResolveFolder(const std::string& path) {
   for (const std::string& name : WithExtension(names, ".json")) {
     LECTERN_RETURN_IF_ERROR(CheckDownloaded(fs::path(path) / name));
   }
-  if (!Holds(names, "model.safetensors") && !Holds(names, "model.safetensors.index.json")) {
-    LECTERN_RETURN_IF_ERROR(OtherWeights(path, names));
-  }
+  if (!has_weights) LECTERN_RETURN_IF_ERROR(OtherWeights(path, names));
   return path;
 }
 

@@ -5,9 +5,11 @@
 
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <string>
 
 #include "server/model/loading/model_loader.h"
+#include "tests/testing/golden.h"
 
 namespace lectern {
 namespace {
@@ -40,8 +42,9 @@ class ModelPathTest : public testing::Test {
     }
   }
 
-  // A GGUF file with two metadata strings and no tensors.
-  static std::string Gguf(const std::string& type, const std::string& architecture) {
+  // A GGUF file with two metadata strings, and one tensor if its type is given.
+  static std::string Gguf(const std::string& type, const std::string& architecture,
+                          int tensor_type = -1) {
     std::string file("GGUF\3\0\0\0", 8);
     const auto number = [&file](uint64_t value, int bytes) {
       for (int i = 0; i < bytes; ++i) file.push_back(static_cast<char>(value >> (8 * i)));
@@ -50,7 +53,7 @@ class ModelPathTest : public testing::Test {
       number(value.size(), 8);
       file += value;
     };
-    number(0, 8);
+    number(tensor_type == -1 ? 0 : 1, 8);
     number(2, 8);
     text("general.type");
     number(8, 4);
@@ -58,7 +61,38 @@ class ModelPathTest : public testing::Test {
     text("general.architecture");
     number(8, 4);
     text(architecture);
-    return file;
+    if (tensor_type == -1) return file;
+    text("output.weight");
+    number(1, 4);  // dimensions
+    number(256, 8);
+    number(tensor_type, 4);
+    number(0, 8);  // offset
+    return file + std::string(4096, '\0');
+  }
+
+  // A safetensors file with one tensor of one byte.
+  static std::string Safetensors(const std::string& dtype, int bytes) {
+    const std::string header = R"({"lm_head.weight":{"dtype":")" + dtype +
+                               R"(","shape":[1],"data_offsets":[0,)" + std::to_string(bytes) +
+                               "]}}";
+    std::string file(8, '\0');
+    file[0] = static_cast<char>(header.size());
+    return file + header + std::string(bytes, '\0');
+  }
+
+  // Writes a folder of a small model of the project, its weights replaced.
+  fs::path FolderWithWeights(const std::string& name, const std::string& weights) {
+    const fs::path model = test::FixtureDir() / "llama_tiny" / "tied";
+    for (const char* file : {"config.json", "tokenizer.json"}) {
+      Write(name + "/" + file, Contents(model / file));
+    }
+    return Write(name + "/model.safetensors", weights).parent_path();
+  }
+
+  static std::string Contents(const fs::path& path) {
+    std::ifstream file(path, std::ios::binary);
+    EXPECT_TRUE(file) << path;
+    return {std::istreambuf_iterator<char>(file), {}};
   }
 
   const fs::path folder_ =
@@ -79,6 +113,13 @@ TEST_F(ModelPathTest, FailedDownloads) {
   ExpectRefused(Write("pointer.gguf", kPointer), kInvalid, "Git LFS pointer");
   ExpectRefused(Write("page.gguf", "\n<!DOCTYPE html><html>"), kInvalid, "HTML page");
   ExpectRefused(Write("cut.gguf", "GGUF"), kInvalid, "the file ends");
+  const fs::path tiny = test::FixtureDir() / "llama_tiny";
+  const std::string gguf = Contents(tiny / "tied.F32.gguf");
+  ExpectRefused(Write("half.gguf", gguf.substr(0, gguf.size() / 2)), kInvalid,
+                "is the download complete?");
+  const std::string weights = Contents(tiny / "tied" / "model.safetensors");
+  ExpectRefused(FolderWithWeights("half", weights.substr(0, weights.size() / 2)), kInvalid,
+                "is the download complete?");
   Write("lfs/config.json");
   Write("lfs/model.safetensors", kPointer);
   ExpectRefused(folder_ / "lfs", kInvalid, "Git LFS pointer");
@@ -98,6 +139,32 @@ TEST_F(ModelPathTest, GgufFilesThatAreNoLanguageModels) {
   ExpectRefused(Write("imatrix.gguf", Gguf("imatrix", "")), kUnimplemented, "importance matrix");
   ExpectRefused(Write("other.gguf", Gguf("model", "mamba")), kUnimplemented,
                 "'mamba' is not supported");
+}
+
+TEST_F(ModelPathTest, TensorsOfOtherTypes) {
+  ExpectRefused(FolderWithWeights("fp8", Safetensors("F8_E4M3", 1)), kUnimplemented,
+                "tensor 'lm_head.weight': dtype F8_E4M3 is not supported; F32, F16 and BF16 are");
+  ExpectRefused(FolderWithWeights("f64", Safetensors("F64", 8)), kUnimplemented,
+                "tensor 'lm_head.weight': dtype F64 is not supported; F32, F16 and BF16 are");
+  // The architecture comes first: with other types the file would not be served either.
+  ExpectRefused(Write("f64.gguf", Gguf("model", "llama", 28)), kInvalid,
+                "tensor 'output.weight': type 28 (F64) is not supported; F32, F16");
+  ExpectRefused(Write("iq2.gguf", Gguf("model", "llama", 16)), kInvalid, "type 16 (IQ2_XXS)");
+  ExpectRefused(Write("other.gguf", Gguf("model", "mamba", 28)), kUnimplemented,
+                "'mamba' is not supported");
+}
+
+TEST_F(ModelPathTest, ARefusedRopeScalingIsNamedFirst) {
+  const fs::path folder = FolderWithWeights("rope", Safetensors("F32", 4));
+  std::string config = Contents(folder / "config.json");
+  const std::string none = R"("rope_scaling": null)";
+  const size_t begin = config.find(none);
+  ASSERT_NE(begin, std::string::npos);
+  config.replace(begin, none.size(),
+                 R"("rope_scaling": {"attention_factor": 1.0, "beta_fast": 32.0, "factor": 8.0,
+                                     "original_max_position_embeddings": 64, "type": "dynamic"})");
+  Write("rope/config.json", config);
+  ExpectRefused(folder, kUnimplemented, "'dynamic' is not supported");
 }
 
 TEST_F(ModelPathTest, FoldersThatHoldSomethingElse) {
@@ -122,6 +189,30 @@ TEST_F(ModelPathTest, AFolderOfGgufFiles) {
   ExpectRefused(folder_ / "one", kUnimplemented, "lora.gguf");  // that file is read
   Write("one/second.gguf");
   ExpectRefused(folder_ / "one", kInvalid, "lora.gguf, second.gguf");
+  Write("one/config.json");
+  ExpectRefused(folder_ / "one", kInvalid, "lora.gguf, second.gguf");
+}
+
+TEST_F(ModelPathTest, AFolderWithAConfigButOneGgufFileForWeightsIsThatFile) {
+  const std::string file = Contents(test::FixtureDir() / "llama_tiny" / "tied.F32.gguf");
+  const fs::path alone = Write("alone/model.gguf", file);
+  Write("alone/config.json");
+  Write("alone/tokenizer.json");
+  const auto described = DescribeModel({.name = "model", .path = alone.parent_path()});
+  ASSERT_TRUE(described.ok()) << described.status();
+  EXPECT_EQ(described->info.format, "gguf");
+  const auto loaded = LoadModel({.name = "model", .path = alone.parent_path(), .threads = 1});
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  const auto direct = LoadModel({.name = "model", .path = alone, .threads = 1});
+  ASSERT_TRUE(direct.ok()) << direct.status();
+  EXPECT_EQ((*loaded)->info().fingerprint, (*direct)->info().fingerprint);
+  // With safetensors next to it, the folder is the model.
+  const fs::path tied = test::FixtureDir() / "llama_tiny" / "tied";
+  const fs::path both = FolderWithWeights("both", Contents(tied / "model.safetensors"));
+  Write("both/model.gguf", file);
+  const auto folder = DescribeModel({.name = "model", .path = both});
+  ASSERT_TRUE(folder.ok()) << folder.status();
+  EXPECT_EQ(folder->info.format, "safetensors");
 }
 
 }  // namespace
