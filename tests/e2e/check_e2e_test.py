@@ -232,7 +232,7 @@ class CheckTest(unittest.TestCase):
 
 class LoadedTest(unittest.TestCase):
     def served(self, models, *flags):
-        """What a server says about the models that it has loaded, by name."""
+        """Returns what a server says about the models that it has loaded, by name."""
         with tempfile.TemporaryDirectory() as name:
             ports = pathlib.Path(name) / "ports.json"
             log = pathlib.Path(name) / "log"
@@ -298,7 +298,7 @@ class LoadedTest(unittest.TestCase):
                     padding = sum(padding_of(shape, numerics) for shape in shapes)
                     self.assertLessEqual(bytes_loaded, described["weight_bytes"] + padding)
                     width = config.get("hidden_size") or config["dim"]
-                    # What stays in the file: a row for each token and position, two of token types
+                    # These bytes stay in the file: a row for each token and position, two of token types
                     # and a norm. A small vision tower takes less than the embeddings.
                     rows = described["vocabulary"] + config["max_position_embeddings"] + 4
                     self.assertGreaterEqual(bytes_loaded, described["weight_bytes"] - 4 * rows * width)
