@@ -1,4 +1,5 @@
 """Arguments, errors, records, progress bars, the package."""
+import asyncio
 import importlib.metadata
 import io
 import pathlib
@@ -10,8 +11,8 @@ import grpc
 import pytest
 from conftest import TEXT
 from fake_server import Failure, id_of
-from lectern_client import (Client, Document, InvalidArgumentError, LecternError, NotFoundError,
-                            Progress, Retry, UnauthenticatedError, errors)
+from lectern_client import (AsyncClient, Client, Document, InvalidArgumentError, LecternError,
+                            NotFoundError, Progress, Retry, UnauthenticatedError, errors)
 from lectern_client._proto.lectern.v1 import (ask_pb2, attention_pb2, document_pb2, server_pb2)
 from lectern_client.progress import Bars
 from lectern_client.records import RECORDS, record
@@ -103,6 +104,17 @@ def test_documents(client, server):
     assert [(model.name, model.kind) for model in client.models()] == [("tiny", "generative")]
     status = client.status()
     assert status.state == "draining" and status.uptime == 3 and status.limits.max_top_k == 9
+
+
+def test_a_task_counts_tokens(server):
+    async def main():
+        async with AsyncClient(server.target) as client:
+            document = await client.upload(TEXT)
+            return (await client.count_tokens(document.id), await client.count_tokens(document),
+                    await client.count_tokens(text="five!", model="large"))
+    by_id, by_document, of_text = asyncio.run(main())
+    assert by_id == by_document and by_id.tokens == len(id_of(TEXT)) and by_id.context_length == 8192
+    assert (of_text.model, of_text.tokens, of_text.chunk_tokens) == ("large", 5, 2000)
 
 
 def test_errors_carry_what_the_server_told(client, server):

@@ -79,6 +79,9 @@ def test_a_file_is_read_asked_about_and_deleted(client, report):
     document = client.upload(report, progress=seen.append)
     assert document.bytes == report.stat().st_size and document.title == report.name
     assert {event.stage for event in seen if isinstance(event, Progress)} >= {"receiving"}
+    counts = [client.count_tokens(document), client.count_tokens(text=report.read_text())]
+    assert counts[0] == counts[1] and counts[0].model == document.model
+    assert (counts[0].tokens, counts[0].reading) == (document.tokens, document.reading)
     events = client.events(document, QUESTIONS[0], max_new_tokens=16)
     answer = events[-1]
     assert isinstance(answer, Answer)

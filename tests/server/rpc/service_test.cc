@@ -257,6 +257,46 @@ TEST_F(ServiceTest, CountsTokensOfATextAndNamesBadFields) {
   EXPECT_THAT(metrics_.Render(), testing::HasSubstr("lectern.v1.DocumentQA/CountTokens"));
 }
 
+TEST_F(ServiceTest, CountsTokensOfDocuments) {
+  Serve();
+  grpc::ClientContext upload_context;
+  auto upload = stub_->UploadDocument(&upload_context);
+  v1::UploadDocumentRequest part;
+  part.mutable_metadata()->set_title("title");
+  upload->Write(part);
+  part.set_data("A short document.");
+  upload->Write(part);
+  upload->WritesDone();
+  v1::UploadDocumentResponse uploaded;
+  v1::Document document;
+  while (upload->Read(&uploaded)) {
+    if (uploaded.has_document()) document = uploaded.document();
+  }
+  ASSERT_TRUE(upload->Finish().ok());
+  const auto count = [this](const v1::CountTokensRequest& request,
+                            v1::CountTokensResponse* response) {
+    grpc::ClientContext context;
+    return stub_->CountTokens(&context, request, response);
+  };
+  v1::CountTokensRequest request;
+  v1::CountTokensResponse of_document, of_text;
+  request.set_document_id(document.id());
+  ASSERT_TRUE(count(request, &of_document).ok());
+  EXPECT_GT(of_document.tokens(), 0u);
+  EXPECT_EQ(of_document.tokens(), document.tokens());
+  EXPECT_EQ(of_document.reading(), document.reading());
+  EXPECT_EQ(of_document.model(), document.model());
+  request.set_text("A short document.");
+  ASSERT_TRUE(count(request, &of_text).ok());
+  EXPECT_EQ(of_text.SerializeAsString(), of_document.SerializeAsString());
+  request.set_model("absent");
+  EXPECT_EQ(count(request, &of_text).error_code(), StatusCode::NOT_FOUND);
+  request.Clear();
+  EXPECT_EQ(count(request, &of_text).error_code(), StatusCode::INVALID_ARGUMENT);
+  request.set_document_id("doc-00000000000000000000000000000000");
+  EXPECT_EQ(count(request, &of_text).error_code(), StatusCode::NOT_FOUND);
+}
+
 TEST_F(ServiceTest, UnknownEnumValuesAreNamed) {
   Serve();
   v1::AskRequest request = Inline("q");
