@@ -182,9 +182,12 @@ int64_t ChoosePages(const AttentionTask& task, const AttentionScratch& s, const 
   BoundPages(task, s, count);
   if (params.page_budget > 0) {
     RankPages(task, s, count);
-    // Attention sinks: the first keys hold much of the mass of many heads (Xiao et al. 2023, arXiv
-    // 2309.17453).
-    if (count > 0) s.page_rank[0] = kInfinity;
+    if (count > 0) {
+      // Attention sinks: the first keys of a document hold much of the mass of many heads (Xiao et
+      // al. 2023, arXiv 2309.17453). The first keys of a window do not.
+      if (s.pages[0] == 0) s.page_rank[0] = kInfinity;
+      s.page_rank[count - 1] = kInfinity;
+    }
     return KeepBestPages(s, count, params.page_budget);
   }
   // No loss: score the most promising pages, then all whose bound reaches what was found there.

@@ -208,8 +208,8 @@ LaunchStatus TopKAttention(std::span<const AttentionArgs> batch, const TopKParam
   if (context.num_threads < 1 || context.isa > BestIsa()) return LaunchStatus::kBadArgument;
   for (const AttentionArgs& args : batch) {
     if (const LaunchStatus status = CheckArgs(args); !Ok(status)) return status;
-    const bool plain = args.window <= 0 && args.bias == nullptr && args.key_padding == nullptr;
-    if (params.page_budget > 0 && !plain) return LaunchStatus::kUnsupported;
+    const bool masked = args.bias != nullptr || args.key_padding != nullptr;
+    if (params.page_budget > 0 && masked) return LaunchStatus::kUnsupported;
   }
   if (params.page_budget < 0) return LaunchStatus::kBadArgument;
   TopKCall(batch, params, context).Run();

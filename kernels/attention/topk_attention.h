@@ -37,9 +37,10 @@ struct TopKParams {
   int64_t k = 0;
   Tail tail = Tail::kNone;
   // Full pages that each row and KV head reads, 0 = all. An approximation (Quest, Tang et al. 2024,
-  // arXiv 2406.10774): the pages with the highest upper bounds of any query head's score, and
-  // always the first page and those not seen whole. k and the softmax sums then run over these.
-  // Only without window, padding and bias (kUnsupported).
+  // arXiv 2406.10774): of the pages that the row sees, those with the highest upper bounds of any
+  // query head's score, and always the last page, those not seen whole, and the first page of the
+  // document. k and the softmax sums then run over these. Only without padding and bias
+  // (kUnsupported).
   int64_t page_budget = 0;
   // Optional outputs, for the first sequence only when several are given. Only the golden and
   // precision tests ask for them.

@@ -39,9 +39,11 @@ KeptMass MassOf(const float* mass, int64_t count) {
   return sum;
 }
 
-// A window bounds the pages that are read, so a layer with one needs no budget.
+// A window that holds no more pages than the budget needs none: no page would be left out, and rows
+// with a budget are scored one by one.
 int64_t PageBudget(const kernels::AttentionArgs& args, const AttentionPolicy& policy) {
-  return args.window > 0 ? 0 : policy.page_budget;
+  const bool fits = args.window > 0 && args.window / kernels::kPageTokens <= policy.page_budget;
+  return fits ? 0 : policy.page_budget;
 }
 
 }  // namespace

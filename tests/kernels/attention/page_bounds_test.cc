@@ -138,6 +138,76 @@ TEST_P(PageBoundsTest, ABudgetReadsNoMorePagesAndTheBestOnes) {
   }
 }
 
+// Under a window, the budget divides the pages that the row sees.
+TEST_P(PageBoundsTest, ABudgetKeepsToTheWindow) {
+  const int64_t k = 128, budget = 5;
+  for (const KvType type : {KvType::kF32, KvType::kI8}) {
+    for (const int64_t window : {640, 2003}) {
+      SCOPED_TRACE(window);
+      Problem p = Clustered(type, 2);
+      p.window = window;
+      const Result got = Run(p, {.k = k, .page_budget = budget});
+      const Result best = Run(p, {.k = 1});
+      for (int64_t row = 0; row < p.rows; ++row) {
+        const int64_t last = p.q_offset + row, first = last - window + 1;
+        const bool first_whole = first % kPageTokens == 0;
+        for (int kv = 0; kv < kKvHeads; ++kv) {
+          const int group = kHeads / kKvHeads;
+          const auto pages = KeptPages(got, k, row, kv * group, group);
+          // The budget, and the two pages that are not seen whole.
+          EXPECT_LE(pages.size(), static_cast<size_t>(budget + (first_whole ? 1 : 2)));
+          EXPECT_GE(*pages.begin(), first / kPageTokens);
+          for (int h = kv * group; h < (kv + 1) * group; ++h) {
+            EXPECT_EQ(pages.count(best.index[row * kHeads + h] / kPageTokens), 1u);
+          }
+        }
+      }
+      for (const Tail tail : {Tail::kNone, Tail::kMean}) {
+        const Result all = Run(p, {.k = k, .tail = tail});
+        EXPECT_EQ(Run(p, {.k = k, .tail = tail, .page_budget = window / kPageTokens}), all);
+        EXPECT_FALSE(Run(p, {.k = k, .tail = tail, .page_budget = budget}) == all);
+      }
+    }
+  }
+}
+
+// The newest page is read whatever its bound, also when it has just been filled, and so is the
+// first of the document, but not the first of a window.
+TEST_P(PageBoundsTest, ABudgetKeepsTheNewestPage) {
+  const int64_t filled = kFullPages * kPageTokens;
+  for (const KvType type : {KvType::kF32, KvType::kI8}) {
+    for (const int64_t window : {0, 20 * kPageTokens}) {
+      SCOPED_TRACE(window);
+      Problem p = Clustered(type, 1);
+      p.keys = filled;
+      p.q_offset = filled - 1;
+      p.window = window;
+      // The first two, and the last, pages lie opposite to the queries.
+      const int group = kHeads / kKvHeads;
+      const int64_t first = window == 0 ? 0 : kFullPages - window / kPageTokens;
+      for (const int64_t page : {first, first + 1, kFullPages - 1}) {
+        for (int64_t i = 0; i < kPageTokens * kKvHeads * kDim; ++i) {
+          const int64_t kv = i / kDim % kKvHeads, c = i % kDim;
+          float sum = 0;
+          for (int h = 0; h < group; ++h) sum += p.q[(kv * group + h) * kDim + c];
+          p.k[page * kPageTokens * kKvHeads * kDim + i] = -10 * sum;
+        }
+      }
+      p.Write();
+      // Every key of the pages that are read is kept.
+      const int64_t read = window == 0 ? 4 : 3, k = read * kPageTokens;
+      const Result got = Run(p, {.k = k, .page_budget = 2});
+      for (int kv = 0; kv < kKvHeads; ++kv) {
+        const auto pages = KeptPages(got, k, 0, kv * group, group);
+        EXPECT_EQ(pages.size(), static_cast<size_t>(read));
+        EXPECT_EQ(pages.count(kFullPages - 1), 1u);
+        EXPECT_EQ(pages.count(first), window == 0 ? 1u : 0u);
+        EXPECT_EQ(pages.count(first + 1), 0u);
+      }
+    }
+  }
+}
+
 TEST_P(PageBoundsTest, ABudgetDependsOnTheRowAlone) {
   const Problem p = Clustered(KvType::kI8, 9);
   const TopKParams params{.k = 64, .tail = Tail::kMean, .page_budget = 7};
@@ -164,7 +234,8 @@ TEST_P(PageBoundsTest, RefusesWhatItCannotBound) {
   AttentionArgs args = p.Args(&r);
   EXPECT_EQ(TopKAttention({&args, 1}, {.k = 4, .page_budget = -1}, Context()),
             LaunchStatus::kBadArgument);
-  args.window = 100;
+  const std::vector<uint8_t> padding(kKeys);
+  args.key_padding = padding.data();
   EXPECT_EQ(TopKAttention({&args, 1}, {.k = 4, .page_budget = 4}, Context()),
             LaunchStatus::kUnsupported);
 }
