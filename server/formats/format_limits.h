@@ -10,6 +10,7 @@ namespace lectern {
 
 // GGUF.
 inline constexpr uint64_t kMaxGgufTensors = 65'536;
+inline constexpr uint64_t kMaxGgufFiles = 1'024;  // parts of a split model
 inline constexpr uint64_t kMaxGgufKeys = 65'536;
 inline constexpr uint64_t kMaxGgufKeyBytes = 65'535;
 inline constexpr uint64_t kMaxGgufTensorNameBytes = 64;

@@ -1,12 +1,15 @@
 #include "server/formats/gguf.h"
 
 #include <algorithm>
+#include <functional>
 #include <limits>
 #include <optional>
 #include <utility>
 
 #include "absl/status/status.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "base/files/mapped_file.h"
 #include "base/status_macros.h"
 #include "server/formats/byte_reader.h"
@@ -19,6 +22,9 @@ namespace lectern {
 namespace {
 
 constexpr char kAlignmentKey[] = "general.alignment";
+constexpr char kSplitNumberKey[] = "split.no";
+constexpr char kSplitCountKey[] = "split.count";
+constexpr char kSplitTensorsKey[] = "split.tensors.count";
 constexpr uint64_t kDefaultAlignment = 32;
 
 // ggml_type of the specification.
@@ -197,18 +203,114 @@ absl::Status PlaceTensors(std::string_view data, uint64_t alignment, const std::
   return absl::OkStatus();
 }
 
+struct Header {
+  uint64_t tensors;
+  uint64_t keys;
+};
+
+absl::StatusOr<Header> ReadHeader(ByteReader& reader, const std::string& path) {
+  std::string_view magic;
+  uint32_t version;
+  Header header;
+  if (!reader.ReadBytes(4, &magic) || magic != "GGUF") {
+    return InvalidFile({.file = path}, "is not a GGUF file");
+  }
+  if (!reader.Read(&version)) return InvalidFile({.file = path}, "the file ends in its header");
+  if (version != 2 && version != 3) {
+    return InvalidFile({.file = path},
+                       absl::StrCat("GGUF version ", version, " is not supported; 2 and 3 are"));
+  }
+  if (!reader.Read(&header.tensors) || !reader.Read(&header.keys)) {
+    return InvalidFile({.file = path}, "the file ends in its header");
+  }
+  if (header.tensors > kMaxGgufTensors) {
+    return InvalidFile({.file = path},
+                       absl::StrCat(header.tensors, " tensors; at most ", kMaxGgufTensors));
+  }
+  if (header.keys > kMaxGgufKeys) {
+    return InvalidFile({.file = path},
+                       absl::StrCat(header.keys, " metadata keys; at most ", kMaxGgufKeys));
+  }
+  return header;
+}
+
+using Metadata = std::map<std::string, GgufValue>;
+
+// The place of a file among the parts of a model. A file that is whole is the only part.
+struct Split {
+  uint64_t number = 0;  // from 0
+  uint64_t count = 1;
+  uint64_t tensors = 0;  // of all parts; unknown for a whole file
+};
+
+absl::StatusOr<uint64_t> SplitKey(const Metadata& metadata, const char* key,
+                                  const std::string& path) {
+  const FilePart part{.file = path, .kind = "key", .name = key};
+  const auto entry = metadata.find(key);
+  if (entry == metadata.end()) return InvalidFile(part, "is missing");
+  if (const auto* number = std::get_if<uint64_t>(&entry->second.value)) return *number;
+  const auto* number = std::get_if<int64_t>(&entry->second.value);
+  if (number == nullptr || *number < 0) return InvalidFile(part, "is not an unsigned integer");
+  return static_cast<uint64_t>(*number);
+}
+
+absl::StatusOr<Split> ReadSplit(const Metadata& metadata, const std::string& path) {
+  if (!metadata.contains(kSplitCountKey)) return Split();
+  Split split;
+  LECTERN_ASSIGN_OR_RETURN(split.count, SplitKey(metadata, kSplitCountKey, path));
+  if (split.count <= 1) return Split();  // 0 in a file whose parts were merged
+  if (split.count > kMaxGgufFiles) {
+    return InvalidFile({.file = path, .kind = "key", .name = kSplitCountKey},
+                       absl::StrCat(split.count, " parts; at most ", kMaxGgufFiles));
+  }
+  LECTERN_ASSIGN_OR_RETURN(split.number, SplitKey(metadata, kSplitNumberKey, path));
+  LECTERN_ASSIGN_OR_RETURN(split.tensors, SplitKey(metadata, kSplitTensorsKey, path));
+  if (split.number >= split.count) {
+    return InvalidFile({.file = path, .kind = "key", .name = kSplitNumberKey},
+                       absl::StrCat(split.number, " is not below the ", split.count, " parts"));
+  }
+  if (split.tensors > kMaxGgufTensors) {
+    return InvalidFile({.file = path, .kind = "key", .name = kSplitTensorsKey},
+                       absl::StrCat(split.tensors, " tensors; at most ", kMaxGgufTensors));
+  }
+  return split;
+}
+
+// The path of part `number`, from the path of part `named`. INVALID_ARGUMENT if that does not end
+// as the names of parts do.
+absl::StatusOr<std::string> PathOfPart(absl::string_view path, const Split& named,
+                                       uint64_t number) {
+  const auto ending = [&](uint64_t part) {
+    return absl::StrFormat("-%05d-of-%05d.gguf", part + 1, named.count);
+  };
+  const std::string own = ending(named.number);
+  if (!absl::EndsWith(path, own)) {
+    return InvalidFile(
+        {.file = {path.data(), path.size()}},
+        absl::StrCat("is part ", named.number + 1, " of ", named.count,
+                     "; the other parts are found by name, so its name must end in ", own));
+  }
+  return absl::StrCat(path.substr(0, path.size() - own.size()), ending(number));
+}
+
+// Refuses a file that is named by the user but is not the first part.
+absl::Status CheckFirstPart(const Split& split, const std::string& path) {
+  if (split.number == 0) return absl::OkStatus();
+  LECTERN_ASSIGN_OR_RETURN(const std::string first, PathOfPart(path, split, 0));
+  return InvalidFile({.file = path}, absl::StrCat("is part ", split.number + 1, " of ", split.count,
+                                                  "; name the first: ", first));
+}
+
+// All parts of a model. The metadata is that of the first.
 class MappedGguf final : public GgufFile {
  public:
-  explicit MappedGguf(MappedFile file) : file_(std::move(file)) {}
+  absl::Status Open(const std::string& path, const MetadataCheck& check);
 
-  absl::Status Parse(const MetadataCheck& check);
-
-  const std::string& path() const override { return file_.path(); }
+  const std::string& path() const override { return paths_.front(); }
+  const std::vector<std::string>& paths() const override { return paths_; }
   const TensorView* Find(std::string_view name) const override { return tensors_.Find(name); }
   std::vector<std::string_view> Names() const override { return tensors_.Names(); }
-  void DontNeed(const TensorView& tensor) const override {
-    file_.DontNeed(tensor.bytes.data() - file_.bytes().data(), tensor.bytes.size());
-  }
+  void DontNeed(const TensorView& tensor) const override;
 
   const std::map<std::string, GgufValue>& metadata() const override { return metadata_; }
   bool Has(const std::string& key) const override { return metadata_.contains(key); }
@@ -217,70 +319,110 @@ class MappedGguf final : public GgufFile {
   absl::StatusOr<std::string> GetString(const std::string& key) const override;
 
  private:
-  struct Header {
-    uint64_t tensors;
-    uint64_t keys;
-  };
-  absl::StatusOr<Header> ReadHeader(ByteReader& reader) const;
+  // Looks at the metadata of a part before its tensors are read.
+  using PartCheck = std::function<absl::Status(const Metadata& metadata, const std::string& path)>;
+  absl::Status AddPart(const std::string& path, Metadata& metadata, const PartCheck& check);
+  absl::Status AddTensors(ByteReader& reader, uint64_t count, const Metadata& metadata,
+                          const MappedFile& file);
+  absl::Status AddOtherParts(const Split& first);
   absl::StatusOr<const GgufValue*> Get(const std::string& key) const;
   absl::Status WrongType(const std::string& key, std::string_view wanted) const {
     return InvalidFile({.file = path(), .kind = "key", .name = key},
                        absl::StrCat("is not ", absl::string_view(wanted.data(), wanted.size())));
   }
 
-  MappedFile file_;
-  std::map<std::string, GgufValue> metadata_;
+  std::vector<std::string> paths_;  // of the parts, in order
+  std::vector<MappedFile> files_;   // likewise
+  Metadata metadata_;
   TensorTable tensors_;
 };
 
-absl::StatusOr<MappedGguf::Header> MappedGguf::ReadHeader(ByteReader& reader) const {
-  std::string_view magic;
-  uint32_t version;
-  Header header;
-  if (!reader.ReadBytes(4, &magic) || magic != "GGUF") {
-    return InvalidFile({.file = path()}, "is not a GGUF file");
+void MappedGguf::DontNeed(const TensorView& tensor) const {
+  const char* const data = tensor.bytes.data();
+  for (const MappedFile& file : files_) {
+    const std::string_view bytes = file.bytes();
+    if (std::less_equal<>()(bytes.data(), data) &&
+        std::less<>()(data, bytes.data() + bytes.size())) {
+      file.DontNeed(data - bytes.data(), tensor.bytes.size());
+    }
   }
-  if (!reader.Read(&version)) return InvalidFile({.file = path()}, "the file ends in its header");
-  if (version != 2 && version != 3) {
-    return InvalidFile({.file = path()},
-                       absl::StrCat("GGUF version ", version, " is not supported; 2 and 3 are"));
-  }
-  if (!reader.Read(&header.tensors) || !reader.Read(&header.keys)) {
-    return InvalidFile({.file = path()}, "the file ends in its header");
-  }
-  if (header.tensors > kMaxGgufTensors) {
-    return InvalidFile({.file = path()},
-                       absl::StrCat(header.tensors, " tensors; at most ", kMaxGgufTensors));
-  }
-  if (header.keys > kMaxGgufKeys) {
-    return InvalidFile({.file = path()},
-                       absl::StrCat(header.keys, " metadata keys; at most ", kMaxGgufKeys));
-  }
-  return header;
 }
 
-absl::Status MappedGguf::Parse(const MetadataCheck& check) {
-  ByteReader reader(file_.bytes());
-  LECTERN_ASSIGN_OR_RETURN(const Header header, ReadHeader(reader));
-  LECTERN_ASSIGN_OR_RETURN(metadata_, ReadGgufMetadata(reader, header.keys, path()));
-  if (check) LECTERN_RETURN_IF_ERROR(check(*this));
-  LECTERN_ASSIGN_OR_RETURN(const uint64_t alignment, ReadAlignment(metadata_, path()));
+absl::Status MappedGguf::AddTensors(ByteReader& reader, uint64_t count, const Metadata& metadata,
+                                    const MappedFile& file) {
+  const std::string& path = file.path();
+  LECTERN_ASSIGN_OR_RETURN(const uint64_t alignment, ReadAlignment(metadata, path));
   std::vector<TensorInfo> tensors;
-  for (uint64_t i = 0; i < header.tensors; ++i) {
-    LECTERN_ASSIGN_OR_RETURN(TensorInfo info, ReadTensorInfo(reader, i, path()));
+  for (uint64_t i = 0; i < count; ++i) {
+    LECTERN_ASSIGN_OR_RETURN(TensorInfo info, ReadTensorInfo(reader, i, path));
     tensors.push_back(std::move(info));
   }
   const uint64_t data_start = (reader.position() + alignment - 1) / alignment * alignment;
   const std::string_view data =
-      data_start < file_.bytes().size() ? file_.bytes().substr(data_start) : std::string_view();
-  LECTERN_RETURN_IF_ERROR(PlaceTensors(data, alignment, path(), tensors));
+      data_start < file.bytes().size() ? file.bytes().substr(data_start) : std::string_view();
+  LECTERN_RETURN_IF_ERROR(PlaceTensors(data, alignment, path, tensors));
   for (TensorInfo& info : tensors) {
     if (!tensors_.Add(std::string(info.name), std::move(info.view))) {
-      return InvalidFile({.file = path(), .kind = "tensor", .name = info.name},
-                         "occurs twice in the file");
+      return InvalidFile(
+          {.file = path, .kind = "tensor", .name = info.name},
+          files_.empty() ? "occurs twice in the file" : "is in another part of the model as well");
     }
   }
   return absl::OkStatus();
+}
+
+absl::Status MappedGguf::AddPart(const std::string& path, Metadata& metadata,
+                                 const PartCheck& check) {
+  LECTERN_ASSIGN_OR_RETURN(MappedFile file, MappedFile::Open(path));
+  ByteReader reader(file.bytes());
+  LECTERN_ASSIGN_OR_RETURN(const Header header, ReadHeader(reader, path));
+  LECTERN_ASSIGN_OR_RETURN(metadata, ReadGgufMetadata(reader, header.keys, path));
+  LECTERN_RETURN_IF_ERROR(check(metadata, path));
+  LECTERN_RETURN_IF_ERROR(AddTensors(reader, header.tensors, metadata, file));
+  files_.push_back(std::move(file));
+  return absl::OkStatus();
+}
+
+absl::Status MappedGguf::AddOtherParts(const Split& first) {
+  for (uint64_t number = 1; number < first.count; ++number) {
+    LECTERN_ASSIGN_OR_RETURN(const std::string part, PathOfPart(path(), first, number));
+    const auto check = [&](const Metadata& metadata, const std::string& path) -> absl::Status {
+      LECTERN_ASSIGN_OR_RETURN(const Split split, ReadSplit(metadata, path));
+      if (split.number == number && split.count == first.count && split.tensors == first.tensors) {
+        return absl::OkStatus();
+      }
+      return InvalidFile(
+          {.file = path},
+          absl::StrCat("is part ", split.number + 1, " of ", split.count, " of a model of ",
+                       split.tensors, " tensors, not part ", number + 1, " of ", first.count,
+                       " of the one of ", first.tensors, " tensors that begins in ", this->path()));
+    };
+    Metadata metadata;
+    const absl::Status added = AddPart(part, metadata, check);
+    if (absl::IsNotFound(added)) {
+      return InvalidFile({.file = part}, absl::StrCat("is missing, part ", number + 1, " of ",
+                                                      first.count, "; is the download complete?"));
+    }
+    LECTERN_RETURN_IF_ERROR(added);
+    paths_.push_back(part);
+  }
+  const size_t found = tensors_.Names().size();
+  if (found == first.tensors) return absl::OkStatus();
+  return InvalidFile(
+      {.file = path(), .kind = "key", .name = kSplitTensorsKey},
+      absl::StrCat(first.tensors, " tensors, but the ", first.count, " parts hold ", found));
+}
+
+absl::Status MappedGguf::Open(const std::string& path, const MetadataCheck& check) {
+  paths_ = {path};
+  Split first;
+  const auto check_first = [&](const Metadata& metadata, const std::string& file) -> absl::Status {
+    LECTERN_ASSIGN_OR_RETURN(first, ReadSplit(metadata, file));
+    LECTERN_RETURN_IF_ERROR(CheckFirstPart(first, file));
+    return check ? check(*this) : absl::OkStatus();
+  };
+  LECTERN_RETURN_IF_ERROR(AddPart(path, metadata_, check_first));
+  return first.count == 1 ? absl::OkStatus() : AddOtherParts(first);
 }
 
 absl::StatusOr<const GgufValue*> MappedGguf::Get(const std::string& key) const {
@@ -318,9 +460,8 @@ absl::StatusOr<std::string> MappedGguf::GetString(const std::string& key) const 
 
 absl::StatusOr<std::unique_ptr<GgufFile>> GgufFile::Open(const std::string& path,
                                                          const MetadataCheck& check) {
-  LECTERN_ASSIGN_OR_RETURN(MappedFile mapped, MappedFile::Open(path));
-  auto file = std::make_unique<MappedGguf>(std::move(mapped));
-  LECTERN_RETURN_IF_ERROR(file->Parse(check));
+  auto file = std::make_unique<MappedGguf>();
+  LECTERN_RETURN_IF_ERROR(file->Open(path, check));
   return file;
 }
 

@@ -23,18 +23,24 @@ struct GgufValue {
       value;
 };
 
-// Immutable, thread-safe.
+// One file, or a model split into parts NAME-00001-of-00003.gguf, ... of which the first is named.
+// The parts hold the keys split.no (from 0), split.count and split.tensors.count (of all parts).
+// The metadata is that of the first; the tensors are those of all. Immutable, thread-safe.
 class GgufFile : public TensorSource {
  public:
   // Looks at the metadata of a file whose tensors have not been read yet. An error ends Open.
   using MetadataCheck = std::function<absl::Status(const GgufFile& file)>;
 
   // NOT_FOUND for a missing file; INVALID_ARGUMENT naming file, key or tensor, and reason
-  // otherwise. Never crashes and never allocates more than a small multiple of the bytes actually
+  // otherwise. Parts that are not of the model are refused, as is a path of another part than the
+  // first. Never crashes and never allocates more than a small multiple of the bytes actually
   // present. `check` comes before the tensors, so that a file that is of no use is refused for that
   // reason rather than for the type of one of its tensors.
   static absl::StatusOr<std::unique_ptr<GgufFile>> Open(const std::string& path,
                                                         const MetadataCheck& check = nullptr);
+
+  // The files of all parts, in order; path() is the first.
+  virtual const std::vector<std::string>& paths() const = 0;
 
   virtual const std::map<std::string, GgufValue>& metadata() const = 0;
 

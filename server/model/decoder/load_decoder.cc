@@ -44,7 +44,6 @@ struct DecoderFiles {
 absl::StatusOr<DecoderFiles> OpenGguf(const ModelLoadOptions& options) {
   DecoderFiles files;
   files.format = "gguf";
-  files.hashed_files = {options.path};
   LECTERN_ASSIGN_OR_RETURN(std::unique_ptr<GgufFile> file,
                            GgufFile::Open(options.path, CheckDecoderArchitecture));
   if (file->Names().empty()) {
@@ -55,6 +54,7 @@ absl::StatusOr<DecoderFiles> OpenGguf(const ModelLoadOptions& options) {
   LECTERN_ASSIGN_OR_RETURN(files.chat, ReadChatSettings(*file, files.config.vocab));
   LECTERN_ASSIGN_OR_RETURN(files.tensors,
                            FindDecoderTensors(*file, files.config, DecoderNaming::kGguf));
+  files.hashed_files = file->paths();
   files.source = std::move(file);
   return files;
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
+#include <regex>
 #include <string_view>
 #include <vector>
 
@@ -163,6 +164,32 @@ absl::Status NoModel(const std::string& path, const std::vector<std::string>& na
                      "tokenizer.json) and model.safetensors or its shards");
 }
 
+// If `name` is that of a part of a split model, NAME-00002-of-00003.gguf, the name of its first
+// part; else `name` itself.
+std::string FirstPartOf(const std::string& name) {
+  static const std::regex kPart(R"((.*-)\d{5}(-of-\d{5}\.gguf))");
+  std::smatch match;
+  if (!std::regex_match(name, match, kPart)) return name;
+  return match.str(1) + "00001" + match.str(2);
+}
+
+// The GGUF file of a folder, or the first part of the only one.
+absl::StatusOr<std::string> OnlyGguf(const std::string& path,
+                                     const std::vector<std::string>& ggufs) {
+  const std::string first = FirstPartOf(ggufs[0]);
+  for (const std::string& name : ggufs) {
+    if (FirstPartOf(name) == first) continue;
+    return InvalidFile({.file = path}, absl::StrCat("holds several GGUF files; give one of them: ",
+                                                    absl::StrJoin(ggufs, ", ")));
+  }
+  if (!Holds(ggufs, first)) {
+    return InvalidFile({.file = path},
+                       absl::StrCat("holds parts of a split GGUF model, but not the first, ", first,
+                                    "; is the download complete?"));
+  }
+  return std::string(fs::path(path) / first);
+}
+
 absl::StatusOr<std::string> ResolveFolder(const std::string& path) {
   const std::vector<std::string> names = NamesIn(path);
   if (Holds(names, "adapter_config.json")) {
@@ -173,13 +200,10 @@ absl::StatusOr<std::string> ResolveFolder(const std::string& path) {
   const bool has_weights =
       Holds(names, "model.safetensors") || Holds(names, "model.safetensors.index.json");
   const std::vector<std::string> ggufs = WithExtension(names, ".gguf");
+  const bool has_config = Holds(names, "config.json");
   // Repositories of GGUF files often hold the config.json of the model that they were made from.
-  if (!Holds(names, "config.json") || (!has_weights && !ggufs.empty())) {
-    if (ggufs.size() == 1) return std::string(fs::path(path) / ggufs[0]);
-    if (ggufs.empty()) return NoModel(path, names);
-    return InvalidFile({.file = path}, absl::StrCat("holds several GGUF files; give one of them: ",
-                                                    absl::StrJoin(ggufs, ", ")));
-  }
+  if (!ggufs.empty() && (!has_config || !has_weights)) return OnlyGguf(path, ggufs);
+  if (!has_config) return NoModel(path, names);
   const std::vector<std::string> safetensors = WithExtension(names, ".safetensors");
   for (const std::string& name : safetensors) {
     LECTERN_RETURN_IF_ERROR(CheckDownloaded(fs::path(path) / name));

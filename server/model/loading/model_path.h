@@ -8,8 +8,8 @@
 
 namespace lectern {
 
-// The .gguf file or model folder that `path` means: itself, or the one GGUF file of a folder that
-// holds no config.json or no safetensors.
+// The .gguf file or model folder that `path` means: itself, or the one GGUF file (the first part of
+// the one split model) of a folder that holds no config.json or no safetensors.
 //
 // NOT_FOUND if nothing is there (the message says so for names of a hub, since nothing is
 // downloaded). INVALID_ARGUMENT for what is broken or incomplete: an empty file, a Git LFS pointer,

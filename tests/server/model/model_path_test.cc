@@ -191,6 +191,10 @@ TEST_F(ModelPathTest, AFolderOfGgufFiles) {
   ExpectRefused(folder_ / "one", kInvalid, "lora.gguf, second.gguf");
   Write("one/config.json");
   ExpectRefused(folder_ / "one", kInvalid, "lora.gguf, second.gguf");
+  Write("converted/config.json");  // with the files of the model that it was converted from
+  Write("converted/pytorch_model.bin");
+  Write("converted/lora.gguf", Gguf("adapter", "llama"));
+  ExpectRefused(folder_ / "converted", kUnimplemented, "lora.gguf");
 }
 
 TEST_F(ModelPathTest, AFolderWithAConfigButOneGgufFileForWeightsIsThatFile) {
@@ -213,6 +217,15 @@ TEST_F(ModelPathTest, AFolderWithAConfigButOneGgufFileForWeightsIsThatFile) {
   const auto folder = DescribeModel({.name = "model", .path = both});
   ASSERT_TRUE(folder.ok()) << folder.status();
   EXPECT_EQ(folder->info.format, "safetensors");
+}
+
+TEST_F(ModelPathTest, AFolderOfASplitGgufModel) {
+  Write("split/a-00002-of-00002.gguf", Gguf("model", ""));
+  ExpectRefused(folder_ / "split", kInvalid, "not the first, a-00001-of-00002.gguf");
+  Write("split/a-00001-of-00002.gguf", Gguf("adapter", "llama"));
+  ExpectRefused(folder_ / "split", kUnimplemented, "a-00001-of-00002.gguf");  // the part is read
+  Write("split/b-00001-of-00002.gguf");
+  ExpectRefused(folder_ / "split", kInvalid, "holds several GGUF files");
 }
 
 }  // namespace

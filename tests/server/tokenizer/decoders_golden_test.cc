@@ -103,10 +103,6 @@ class DecodersGoldenTest : public ::testing::TestWithParam<Vocabulary> {
  protected:
   void SetUp() override {
     auto tokenizer = Load(GetParam().path);
-    // A GGUF file with a tensor type that is not read yet does not open.
-    if (tokenizer.status().message().find("tensor '") != std::string_view::npos) {
-      GTEST_SKIP() << tokenizer.status();
-    }
     ASSERT_TRUE(tokenizer.ok()) << tokenizer.status();
     tokenizer_ = *std::move(tokenizer);
     expected_ = GetParam().Expected();

@@ -116,7 +116,7 @@ std::map<std::string, nlohmann::json> GgufFiles(const nlohmann::json& expected) 
   if (!expected.contains("gguf")) return files;
   for (const auto& [name, entry] : expected["gguf"].items()) {
     if (!entry.is_object()) continue;  // a note
-    if (entry["files"].size() != 1 || !IsReadable(entry)) continue;
+    if (!IsReadable(entry)) continue;
     files[entry["files"][0].get<std::string>()] = entry;
   }
   return files;
