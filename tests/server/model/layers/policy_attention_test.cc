@@ -28,7 +28,7 @@ class PolicyAttentionTest : public testing::Test {
     return result.out;
   }
 
-  // The same by the kernel.
+  // Calls the kernel without a policy.
   std::vector<float> KernelOutputWithBudget(int64_t page_budget) const {
     kernels::Result result = problem_.Blank(0);
     kernels::AttentionArgs args = problem_.Args(&result);
