@@ -71,7 +71,7 @@ TEST(SpieceModelTest, DamagedFilesAreRefusedByName) {
   const std::string nan = std::string("\0\0\xc0\x7f", 4);
   const Case table[] = {
       {"", "'pieces'", "there are none"},
-      {"{\"model\": 1}", "", "no SentencePiece model"},
+      {"{\"model\": 1}", "", "not a SentencePiece model"},
       {"\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff", "", "breaks off"},
       {Varint(1 << 3 | 2) + Varint(~uint64_t{0}), "", "breaks off"},
       {Varint(1 << 3 | 2) + Varint(uint64_t{1} << 62) + "abc", "", "breaks off"},
