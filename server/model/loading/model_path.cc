@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
-#include <regex>
 #include <string_view>
 #include <vector>
 
@@ -167,10 +166,14 @@ absl::Status NoModel(const std::string& path, const std::vector<std::string>& na
 // If `name` is that of a part of a split model, NAME-00002-of-00003.gguf, the name of its first
 // part; else `name` itself.
 std::string FirstPartOf(const std::string& name) {
-  static const std::regex kPart(R"((.*-)\d{5}(-of-\d{5}\.gguf))");
-  std::smatch match;
-  if (!std::regex_match(name, match, kPart)) return name;
-  return match.str(1) + "00001" + match.str(2);
+  constexpr std::string_view kEnding = "-00002-of-00003.gguf";
+  if (name.size() < kEnding.size()) return name;
+  const size_t begin = name.size() - kEnding.size();
+  for (size_t i = 0; i < kEnding.size(); ++i) {
+    const char wanted = kEnding[i], c = name[begin + i];
+    if (absl::ascii_isdigit(wanted) ? !absl::ascii_isdigit(c) : c != wanted) return name;
+  }
+  return absl::StrCat(name.substr(0, begin), "-00001", name.substr(begin + 6));
 }
 
 // The GGUF file of a folder, or the first part of the only one.

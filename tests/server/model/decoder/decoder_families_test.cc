@@ -7,10 +7,10 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
-#include <regex>
 #include <set>
 #include <sstream>
 
+#include "absl/strings/str_replace.h"
 #include "server/formats/safetensors.h"
 #include "server/model/decoder/decoder_tensors.h"
 #include "tests/testing/golden.h"
@@ -68,8 +68,7 @@ absl::StatusOr<Opened> OpenGguf(const fs::path& path, int64_t context_length = 0
 
 // expected.json, in which Python writes Infinity where nothing was selected.
 nlohmann::json ReadExpected(const fs::path& path) {
-  return nlohmann::json::parse(
-      std::regex_replace(ReadAll(path), std::regex(": Infinity"), ": null"));
+  return nlohmann::json::parse(absl::StrReplaceAll(ReadAll(path), {{": Infinity", ": null"}}));
 }
 
 // The folders of decoders, by name.

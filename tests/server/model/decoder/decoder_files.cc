@@ -5,8 +5,11 @@
 #include <filesystem>
 #include <fstream>
 #include <iostream>
-#include <regex>
 #include <sstream>
+#include <string_view>
+
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_replace.h"
 
 namespace lectern::test {
 namespace {
@@ -18,20 +21,24 @@ Json ReadJson(const fs::path& path) {
   std::ostringstream text;
   text << std::ifstream(path).rdbuf();
   // Python writes a gap between no scores as Infinity.
-  return Json::parse(std::regex_replace(text.str(), std::regex(":\\s*Infinity"), ": null"));
+  return Json::parse(
+      absl::StrReplaceAll(text.str(), {{": Infinity", ": null"}, {":Infinity", ":null"}}));
 }
 
 // "dense"; "k8": the 8 best keys of every layer; "k8_tail_mean": the rest as the mean value.
 AttentionPolicy PolicyOf(const std::string& variant) {
   if (variant == "dense") return AttentionPolicy::Exact();
-  std::smatch match;
-  if (!std::regex_match(variant, match, std::regex("k([0-9]+)(_tail_mean)?"))) {
+  constexpr std::string_view kMean = "_tail_mean";
+  const bool mean = variant.ends_with(kMean);
+  const std::string keys = variant.substr(0, variant.size() - (mean ? kMean.size() : 0));
+  int64_t k = 0;
+  if (!keys.starts_with('k') || !absl::SimpleAtoi(keys.substr(1), &k)) {
     std::cerr << "a variant that this test does not know: " << variant << "\n";
     std::abort();
   }
-  return {.top_k = std::stoll(match[1]),
+  return {.top_k = k,
           .layer_k = {},
-          .tail = match[2].matched ? AttentionPolicy::Tail::kMean : AttentionPolicy::Tail::kNone};
+          .tail = mean ? AttentionPolicy::Tail::kMean : AttentionPolicy::Tail::kNone};
 }
 
 DecoderVariant VariantOf(const std::string& name, const Json& expected) {
