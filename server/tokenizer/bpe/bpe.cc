@@ -36,19 +36,6 @@ absl::Status Bad(const BpeConfig& config, const std::string& what) {
                    {.reason = "MODEL_FILE_INVALID", .metadata = {{"file", config.source}}});
 }
 
-std::string ReplaceBlankSigns(std::string_view text) {
-  std::string out;
-  while (!text.empty()) {
-    const size_t at = std::min(text.find(kMetaspace), text.size());
-    out += text.substr(0, at);
-    text.remove_prefix(at);
-    if (text.empty()) break;
-    out += ' ';
-    text.remove_prefix(kMetaspace.size());
-  }
-  return out;
-}
-
 class Bpe : public Tokenizer {
  public:
   explicit Bpe(BpeConfig config) : config_(std::move(config)) {}
@@ -230,7 +217,7 @@ class Bpe : public Tokenizer {
         text_[at] = std::string(1, static_cast<char>(byte));
         byte_ids_[byte] = id;
       } else {
-        text_[at] = ReplaceBlankSigns(token);
+        text_[at] = WithBlanks(token);
       }
     }
     return absl::OkStatus();

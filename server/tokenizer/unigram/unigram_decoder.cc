@@ -1,6 +1,7 @@
 #include "server/tokenizer/unigram/unigram_decoder.h"
 
 #include "server/tokenizer/text/byte_piece.h"
+#include "server/tokenizer/text/metaspace.h"
 #include "server/tokenizer/unigram/unigram_text.h"
 
 namespace lectern {
@@ -32,16 +33,7 @@ std::string UnigramDecoder::TextOf(const UnigramPiece& piece) {
     text.remove_prefix(kMetaspace.size());
     took_space_ = !pieces_.removes_spaces;
   }
-  std::string out;
-  while (!text.empty()) {
-    const size_t at = std::min(text.find(kMetaspace), text.size());
-    out += text.substr(0, at);
-    text.remove_prefix(at);
-    if (text.empty()) break;
-    out += ' ';
-    text.remove_prefix(kMetaspace.size());
-  }
-  return out;
+  return WithBlanks(text);
 }
 
 }  // namespace lectern
