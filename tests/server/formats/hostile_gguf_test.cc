@@ -11,6 +11,7 @@
 #include "server/model/decoder/decoder_tensors.h"
 #include "tests/server/formats/expect_refused.h"
 #include "tests/server/formats/model_files.h"
+#include "tests/server/formats/read_whole_gguf.h"
 
 namespace lectern {
 namespace {
@@ -31,26 +32,6 @@ constexpr auto kInvalid = absl::StatusCode::kInvalidArgument;
 constexpr auto kUnsupported = absl::StatusCode::kUnimplemented;
 constexpr uint64_t kMax = std::numeric_limits<uint64_t>::max();
 
-// The first failure of everything that loading a model does.
-absl::Status LoadAll(const std::string& path) {
-  const auto file = GgufFile::Open(path);
-  if (!file.ok()) return file.status();
-  const auto config = ReadDecoderConfig(**file);
-  if (!config.ok()) return config.status();
-  const auto tensors = FindDecoderTensors(**file, *config, DecoderNaming::kGguf);
-  if (!tensors.ok()) return tensors.status();
-  std::vector<float> row;
-  for (const std::string_view name : (*file)->Names()) {
-    const TensorView& view = *(*file)->Find(name);
-    row.resize(view.cols());
-    for (int64_t i = 0; i < view.rows(); ++i) {
-      const absl::Status status = Dequantize(view, i, 1, row.data());
-      if (!status.ok()) return status;
-    }
-  }
-  return absl::OkStatus();
-}
-
 struct Hostile {
   const char* what;
   std::function<void(GgufParts&)> damage;
@@ -61,13 +42,13 @@ struct Hostile {
 
 void ExpectAllRefused(const std::vector<Hostile>& table) {
   const TempFolder folder;
-  ASSERT_TRUE(LoadAll(folder.Write("good.gguf", LlamaGguf().Encode())).ok());
+  ASSERT_TRUE(test::ReadWholeGguf(folder.Write("good.gguf", LlamaGguf().Encode())).ok());
   for (const Hostile& one : table) {
     SCOPED_TRACE(one.what);
     GgufParts parts = LlamaGguf();
     one.damage(parts);
     const std::string path = folder.Write("bad.gguf", parts.Encode());
-    test::ExpectRefused(LoadAll(path), one.code, path, one.named, one.why);
+    test::ExpectRefused(test::ReadWholeGguf(path), one.code, path, one.named, one.why);
   }
 }
 
@@ -339,7 +320,7 @@ TEST(HostileGgufTest, CutAtEveryByte) {
   const size_t header = parts.Header(&data_bytes).size();
   for (size_t size = 0; size < bytes.size(); size += size < header + 64 ? 1 : 97) {
     const std::string path = folder.Write("cut.gguf", bytes.substr(0, size));
-    const absl::Status status = LoadAll(path);
+    const absl::Status status = test::ReadWholeGguf(path);
     test::ExpectRefused(status, kInvalid, path, "", "");
     if (HasFailure()) FAIL() << "cut at " << size;
   }
@@ -355,7 +336,7 @@ TEST(HostileGgufTest, RandomDamage) {
   int refused = 0;
   for (int i = 0; i < 3000; ++i) {
     const std::string path = folder.Write("flip.gguf", test::Damage(bytes, random, header));
-    const absl::Status status = LoadAll(path);
+    const absl::Status status = test::ReadWholeGguf(path);
     ASSERT_TRUE(test::IsOkOrRefused(status)) << "iteration " << i << ": " << status;
     refused += !status.ok();
   }

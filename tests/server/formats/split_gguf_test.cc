@@ -13,6 +13,7 @@
 #include "server/model/decoder/decoder_tensors.h"
 #include "tests/server/formats/expect_refused.h"
 #include "tests/server/formats/model_files.h"
+#include "tests/server/formats/read_whole_gguf.h"
 
 namespace lectern {
 namespace {
@@ -55,27 +56,6 @@ std::string Write(const TempFolder& folder, const std::vector<GgufParts>& parts)
   return folder.path(NameOf(0));
 }
 
-// The first failure of everything that reading a model's files does.
-absl::Status ReadAll(const std::string& path) {
-  const auto file = GgufFile::Open(path);
-  if (!file.ok()) return file.status();
-  const auto config = ReadDecoderConfig(**file);
-  if (!config.ok()) return config.status();
-  const auto tensors = FindDecoderTensors(**file, *config, DecoderNaming::kGguf);
-  if (!tensors.ok()) return tensors.status();
-  std::vector<float> row;
-  for (const std::string_view name : (*file)->Names()) {
-    const TensorView& view = *(*file)->Find(name);
-    row.resize(view.cols());
-    for (int64_t i = 0; i < view.rows(); ++i) {
-      const absl::Status status = Dequantize(view, i, 1, row.data());
-      if (!status.ok()) return status;
-    }
-    (*file)->DontNeed(view);
-  }
-  return absl::OkStatus();
-}
-
 TEST(SplitGgufTest, AllPartsAreOneSource) {
   const TempFolder folder;
   const std::vector<GgufParts> parts = SplitLlama();
@@ -92,7 +72,7 @@ TEST(SplitGgufTest, AllPartsAreOneSource) {
     EXPECT_EQ(first->bytes.substr(0, 3), std::string_view("\0\7\16", 3));
   }
   EXPECT_EQ((*file)->Names().size(), LlamaGguf().tensors.size());
-  EXPECT_TRUE(ReadAll(path).ok()) << ReadAll(path);
+  EXPECT_TRUE(test::ReadWholeGguf(path).ok()) << test::ReadWholeGguf(path);
 }
 
 TEST(SplitGgufTest, FilesThatAreWhole) {
@@ -178,7 +158,7 @@ TEST(SplitGgufTest, EveryPartCutAtEveryByte) {
     const size_t header = parts[i].Header(&data_bytes).size();
     for (size_t size = 0; size < bytes.size(); size += size < header + 64 ? 1 : 97) {
       const std::string cut = folder.Write(NameOf(i), bytes.substr(0, size));
-      test::ExpectRefused(ReadAll(first), kInvalid, cut, "", "");
+      test::ExpectRefused(test::ReadWholeGguf(first), kInvalid, cut, "", "");
       if (HasFailure()) FAIL() << cut << " cut at " << size;
     }
     folder.Write(NameOf(i), bytes);
@@ -198,7 +178,7 @@ TEST(SplitGgufTest, RandomDamageToEveryPart) {
     int refused = 0;
     for (int n = 0; n < 1000; ++n) {
       folder.Write(NameOf(i), test::Damage(bytes, random, header));
-      const absl::Status status = ReadAll(first);
+      const absl::Status status = test::ReadWholeGguf(first);
       ASSERT_TRUE(test::IsOkOrRefused(status)) << "part " << i << ", " << n << ": " << status;
       refused += !status.ok();
     }
