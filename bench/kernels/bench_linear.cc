@@ -1,5 +1,5 @@
-// Times Int8Linear and Q4Q8Linear at the shapes of a small Llama (576 wide), from one row (decode)
-// to 512 (prefill).
+// Times Int8Linear and BlockLinear at the shapes of a small Llama (576 wide) and of one of about a
+// billion weights (2,048 wide), from one row (decode) to 512 (prefill).
 //   Gop/s  2 m n k operations per second     weights  bytes of packed weights read per second
 // BM_StreamRead is the upper limit of decode, measured in the same run: plain reading of 64 MiB.
 // BM_Loop is a loop of one item for each thread that ends when all have begun: the cost of each
@@ -16,8 +16,8 @@
 
 #include "bench/kernels/stream_read.h"
 #include "kernels/ffn/activate.h"
+#include "kernels/linear/block_linear.h"
 #include "kernels/linear/int8_linear.h"
-#include "kernels/linear/q4q8_linear.h"
 #include "kernels/rows/hadamard.h"
 #include "kernels/rows/rms_norm.h"
 #include "kernels/runtime/thread_team.h"
@@ -67,23 +67,27 @@ class Weights {
 // Random codes in blocks of a file.
 class Blocks {
  public:
-  Blocks(int64_t n, int64_t k, int bits) : packed_(Aligned<uint8_t>(PackedQ4Q8Bytes(n, k, bits))) {
-    std::fill_n(packed_.get(), PackedQ4Q8Bytes(n, k, bits), uint8_t{0});
+  Blocks(int64_t n, int64_t k, int bits) : packed_(Aligned<uint8_t>(PackedBlockBytes(n, k, bits))) {
+    std::fill_n(packed_.get(), PackedBlockBytes(n, k, bits), uint8_t{0});
     std::mt19937 generator(1);
     std::vector<int8_t> codes(k);
-    const std::vector<uint16_t> ones(k / kBlockInputs, 0x3C00), minima(k / kBlockInputs, 0xC700);
+    const std::vector<uint16_t> ones(k / ScaleInputs(bits), 0x3C00), minima(k / 32, 0xC700);
+    const int lowest = HasMinimum(bits) ? 0 : -(1 << (bits - 1));
+    const uint32_t mask = (1u << bits) - 1;
     for (int64_t channel = 0; channel < n; ++channel) {
-      for (int8_t& code : codes) code = static_cast<int8_t>(generator() & (bits == 4 ? 15 : 127));
-      const Q4Q8Channel row{codes.data(), ones.data(), bits == 4 ? minima.data() : nullptr};
-      if (!Ok(PackQ4Q8Channel(row, channel, n, k, bits, packed_.get()))) std::abort();
+      for (int8_t& code : codes) {
+        code = static_cast<int8_t>(lowest + static_cast<int>(generator() & mask));
+      }
+      const BlockChannel row{codes.data(), ones.data(), HasMinimum(bits) ? minima.data() : nullptr};
+      if (!Ok(PackBlockChannel(row, channel, n, k, bits, packed_.get()))) std::abort();
     }
     matrix_ = {n, k, bits, packed_.get()};
   }
-  const Q4Q8Matrix& matrix() const { return matrix_; }
+  const BlockMatrix& matrix() const { return matrix_; }
 
  private:
   std::unique_ptr<uint8_t[], Free> packed_;
-  Q4Q8Matrix matrix_;
+  BlockMatrix matrix_;
 };
 
 // Decode reads each matrix once per token, so the weights come from memory, not from a cache:
@@ -120,14 +124,14 @@ void BM_Int8Linear(benchmark::State& state, Isa isa) {
       });
 }
 
-void BM_Q4Q8Linear(benchmark::State& state, Isa isa, int bits) {
+void BM_BlockLinear(benchmark::State& state, Isa isa, int bits) {
   if (isa > BestIsa()) return state.SkipWithError("this CPU lacks the instructions");
   const int64_t k = state.range(0), n = state.range(1);
   MeasureLinear(
-      state, static_cast<int64_t>(PackedQ4Q8Bytes(n, k, bits)),
+      state, static_cast<int64_t>(PackedBlockBytes(n, k, bits)),
       [&](int64_t n, int64_t k) { return std::make_unique<Blocks>(n, k, bits); },
-      [&](const LinearInput& input, const Q4Q8Matrix& w, float* y) {
-        return Q4Q8Linear(input, w, y, n, false, AllThreads(isa));
+      [&](const LinearInput& input, const BlockMatrix& w, float* y) {
+        return BlockLinear(input, {&w, 1}, y, n, false, AllThreads(isa));
       });
 }
 
@@ -188,7 +192,8 @@ void BM_Hadamard(benchmark::State& state) {
 
 void Shapes(benchmark::internal::Benchmark* benchmark) {
   benchmark->ArgNames({"k", "n", "m"})->UseRealTime()->Unit(benchmark::kMicrosecond);
-  const int64_t shapes[][2] = {{576, 960}, {576, 576}, {576, 3072}, {1536, 576}, {576, 49152}};
+  const int64_t shapes[][2] = {{576, 960},   {576, 576},   {576, 3072}, {1536, 576},
+                               {576, 49152}, {2048, 2048}, {2048, 8192}};
   for (const auto& [k, n] : shapes) {
     for (int64_t m : {1, 8, 64, 512}) benchmark->Args({k, n, m});
   }
@@ -197,9 +202,16 @@ void Shapes(benchmark::internal::Benchmark* benchmark) {
 BENCHMARK_CAPTURE(BM_Int8Linear, avx512, Isa::kAvx512)->Apply(Shapes);
 BENCHMARK_CAPTURE(BM_Int8Linear, avx2, Isa::kAvx2)->Apply(Shapes);
 BENCHMARK_CAPTURE(BM_Int8Linear, portable, Isa::kPortable)->Apply(Shapes);
-BENCHMARK_CAPTURE(BM_Q4Q8Linear, avx2_4bit, Isa::kAvx2, 4)->Apply(Shapes);
-BENCHMARK_CAPTURE(BM_Q4Q8Linear, avx2_8bit, Isa::kAvx2, 8)->Apply(Shapes);
-BENCHMARK_CAPTURE(BM_Q4Q8Linear, portable_4bit, Isa::kPortable, 4)->Apply(Shapes);
+BENCHMARK_CAPTURE(BM_BlockLinear, avx512_4bit, Isa::kAvx512, 4)->Apply(Shapes);
+BENCHMARK_CAPTURE(BM_BlockLinear, avx512_5bit, Isa::kAvx512, 5)->Apply(Shapes);
+BENCHMARK_CAPTURE(BM_BlockLinear, avx512_6bit, Isa::kAvx512, 6)->Apply(Shapes);
+BENCHMARK_CAPTURE(BM_BlockLinear, avx512_8bit, Isa::kAvx512, 8)->Apply(Shapes);
+BENCHMARK_CAPTURE(BM_BlockLinear, avx2_4bit, Isa::kAvx2, 4)->Apply(Shapes);
+BENCHMARK_CAPTURE(BM_BlockLinear, avx2_5bit, Isa::kAvx2, 5)->Apply(Shapes);
+BENCHMARK_CAPTURE(BM_BlockLinear, avx2_6bit, Isa::kAvx2, 6)->Apply(Shapes);
+BENCHMARK_CAPTURE(BM_BlockLinear, avx2_8bit, Isa::kAvx2, 8)->Apply(Shapes);
+BENCHMARK_CAPTURE(BM_BlockLinear, portable_4bit, Isa::kPortable, 4)->Apply(Shapes);
+BENCHMARK_CAPTURE(BM_BlockLinear, portable_6bit, Isa::kPortable, 6)->Apply(Shapes);
 BENCHMARK(BM_StreamRead)->UseRealTime();
 BENCHMARK(BM_Loop)->UseRealTime();
 BENCHMARK(BM_RmsNorm)->Arg(1)->Arg(512)->UseRealTime();

@@ -1,4 +1,4 @@
-// Common parts of int8_linear.cc and q4q8_linear.cc: the step before the product, and how the work
+// Common parts of int8_linear.cc and block_linear.cc: the step before the product, and how the work
 // on a panel of rows is divided between threads. Internal to kernels/.
 #pragma once
 

@@ -1,9 +1,8 @@
-// Rows of a tensor as codes with a scale for each 32 values, the form of the block kernels.
+// Rows of a tensor as codes with scales, in the forms of the block kernels.
 #include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstring>
-#include <limits>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -15,7 +14,7 @@
 namespace lectern {
 namespace {
 
-constexpr int64_t kValues = 32;  // of a scale
+constexpr int64_t kValues = 32;  // of a block of the kernels
 
 absl::Status Refuse(const TensorView& tensor, std::string_view why) {
   return InvalidFile({.kind = "tensor", .name = std::string(tensor.name)}, why);
@@ -34,76 +33,81 @@ uint16_t FloatToHalf(float value) {
   return sign | static_cast<uint16_t>((shifted + 0xfffu + ((shifted >> 13) & 1)) >> 13);
 }
 
-// The rows of types whose codes have four bits and whose values are scale * code + minimum.
-class FourBits {
- public:
-  FourBits(const TensorView& tensor, BlockCodes& out) : tensor_(tensor), out_(out) {}
-
-  absl::Status Read(const uint8_t* block) {
-    const int64_t groups = tensor_.cols() / kValues;
-    for (int64_t g = 0; g < groups;) {
-      switch (tensor_.type) {
-        case TensorType::kQ4_0:
-          LECTERN_RETURN_IF_ERROR(Set(g, LoadHalf(block), -8 * LoadHalf(block)));
-          Unpack(block + 2, g);
-          g += 1;
-          break;
-        case TensorType::kQ4_1:
-          LECTERN_RETURN_IF_ERROR(Set(g, LoadHalf(block), LoadHalf(block + 2)));
-          Unpack(block + 4, g);
-          g += 1;
-          break;
-        default:  // kQ4_K
-          LECTERN_RETURN_IF_ERROR(ReadK(block, g));
-          g += 8;
-          break;
-      }
-      block += BlockBytes(tensor_.type);
-    }
-    return absl::OkStatus();
-  }
-
- private:
-  // Byte j holds code j (low) and j + 16 (high).
-  void Unpack(const uint8_t* bytes, int64_t group) {
-    int8_t* codes = out_.codes.data() + kValues * group;
-    for (int i = 0; i < 16; ++i) {
-      codes[i] = static_cast<int8_t>(bytes[i] & 15);
-      codes[i + 16] = static_cast<int8_t>(bytes[i] >> 4);
-    }
-  }
-
-  absl::Status ReadK(const uint8_t* block, int64_t group) {
-    float scale[8], minimum[8];
-    SubScalesOf(block, scale, minimum);
-    const uint8_t* bytes = block + 16;
-    int8_t* codes = out_.codes.data() + kValues * group;
-    for (int pair = 0; pair < 4; ++pair, bytes += 32, codes += 64) {
-      for (int i = 0; i < 32; ++i) {
-        codes[i] = static_cast<int8_t>(bytes[i] & 15);
-        codes[i + 32] = static_cast<int8_t>(bytes[i] >> 4);
-      }
-    }
-    for (int s = 0; s < 8; ++s) LECTERN_RETURN_IF_ERROR(Set(group + s, scale[s], -minimum[s]));
-    return absl::OkStatus();
-  }
-
-  absl::Status Set(int64_t group, float scale, float minimum) {
-    out_.scale[group] = FloatToHalf(scale);
-    out_.minimum[group] = FloatToHalf(minimum);
-    const bool fits = std::isfinite(HalfToFloat(out_.scale[group])) &&
-                      std::isfinite(HalfToFloat(out_.minimum[group]));
-    return fits ? absl::OkStatus() : Refuse(tensor_, "holds a scale beyond half precision");
-  }
-
-  const TensorView& tensor_;
-  BlockCodes& out_;
+// A block of a file: codes, and the scales and minima of its parts: value = scale * code + minimum.
+struct FileBlock {
+  int8_t codes[256];
+  float scale[16];
+  float minimum[8];
 };
 
-// True if the values of a block of 32 are small multiples of the half-precision number with which
-// the block begins.
-bool HasCodesOfScale(TensorType type) {
-  return type == TensorType::kQ4_0 || type == TensorType::kQ5_0 || type == TensorType::kIQ4_NL;
+// Reads a block of a type whose codes are kept.
+void ReadBlock(TensorType type, const uint8_t* bytes, FileBlock& block) {
+  switch (type) {
+    case TensorType::kQ4_0:
+      block.scale[0] = LoadHalf(bytes);
+      block.minimum[0] = -8 * block.scale[0];
+      return NibbleCodes(bytes + 2, block.codes);
+    case TensorType::kQ4_1:
+      block.scale[0] = LoadHalf(bytes);
+      block.minimum[0] = LoadHalf(bytes + 2);
+      return NibbleCodes(bytes + 4, block.codes);
+    case TensorType::kQ5_0:
+      block.scale[0] = LoadHalf(bytes);
+      block.minimum[0] = -16 * block.scale[0];
+      return FiveBitCodes(bytes + 2, bytes + 6, block.codes);
+    case TensorType::kQ5_1:
+      block.scale[0] = LoadHalf(bytes);
+      block.minimum[0] = LoadHalf(bytes + 2);
+      return FiveBitCodes(bytes + 4, bytes + 8, block.codes);
+    case TensorType::kQ4_K:
+    case TensorType::kQ5_K:
+      (type == TensorType::kQ4_K ? CodesOfQ4_K : CodesOfQ5_K)(bytes, block.codes, block.scale,
+                                                              block.minimum);
+      for (float& minimum : block.minimum) minimum = -minimum;
+      return;
+    case TensorType::kQ3_K:
+      return CodesOfQ3_K(bytes, block.codes, block.scale);
+    case TensorType::kQ6_K:
+      return CodesOfQ6_K(bytes, block.codes, block.scale);
+    case TensorType::kIQ4_NL:
+      return CodesOfIQ4_NL(bytes, block.codes, block.scale);
+    case TensorType::kIQ4_XS:
+      return CodesOfIQ4_XS(bytes, block.codes, block.scale);
+    default:  // kQ8_0
+      block.scale[0] = LoadHalf(bytes);
+      std::memcpy(block.codes, bytes + 2, kValues);
+      return;
+  }
+}
+
+// Values that share a scale.
+int64_t ScaleValues(TensorType type) { return BlockFormOf(type).bits == 6 ? 16 : kValues; }
+
+// Rounds to half precision; false beyond it.
+bool RoundHalves(const float* values, int64_t count, uint16_t* halves) {
+  bool fit = true;
+  for (int64_t i = 0; i < count; ++i) {
+    halves[i] = FloatToHalf(values[i]);
+    fit &= std::isfinite(HalfToFloat(halves[i]));
+  }
+  return fit;
+}
+
+// The codes of the file. `out` has its sizes.
+absl::Status KeepCodes(const TensorView& tensor, const uint8_t* bytes, BlockCodes& out) {
+  const int64_t values = BlockValues(tensor.type);
+  const int64_t scales = values / ScaleValues(tensor.type);
+  const int64_t minima = out.minimum.empty() ? 0 : scales;
+  FileBlock block;
+  for (int64_t b = 0; b < tensor.cols() / values; ++b, bytes += BlockBytes(tensor.type)) {
+    ReadBlock(tensor.type, bytes, block);
+    std::copy_n(block.codes, values, out.codes.data() + b * values);
+    if (!RoundHalves(block.scale, scales, out.scale.data() + b * scales) ||
+        !RoundHalves(block.minimum, minima, out.minimum.data() + b * minima)) {
+      return Refuse(tensor, "holds a scale beyond half precision");
+    }
+  }
+  return absl::OkStatus();
 }
 
 // The scale with which 127 steps reach the largest of 32 values. Below the normal numbers of half
@@ -116,14 +120,13 @@ uint16_t ScaleOf(const float* values) {
   return scale;
 }
 
-// The nearest codes of eight bits to the values of a row. Codes of types that have one scale for
-// 32 values stay as they are.
-absl::Status RoundToEightBits(const TensorView& tensor, const uint8_t* block,
-                              const std::vector<float>& values, BlockCodes& out) {
+// The nearest codes of eight bits to the values of a row. `out` has its sizes.
+absl::Status RoundToEightBits(const TensorView& tensor, int64_t row, BlockCodes& out) {
+  std::vector<float> values(out.codes.size());
+  LECTERN_RETURN_IF_ERROR(Dequantize(tensor, row, 1, values.data()));
   for (size_t g = 0; g < out.scale.size(); ++g) {
     const float* group = values.data() + kValues * g;
-    out.scale[g] =
-        HasCodesOfScale(tensor.type) ? Load16(block + g * BlockBytes(tensor.type)) : ScaleOf(group);
+    out.scale[g] = ScaleOf(group);
     const float scale = HalfToFloat(out.scale[g]);
     if (!std::isfinite(scale)) return Refuse(tensor, "holds a value beyond half precision");
     for (int i = 0; i < kValues; ++i) {
@@ -137,43 +140,45 @@ absl::Status RoundToEightBits(const TensorView& tensor, const uint8_t* block,
 
 }  // namespace
 
-int BlockCodeBits(TensorType type) {
+BlockForm BlockFormOf(TensorType type) {
   switch (type) {
     case TensorType::kQ4_0:
     case TensorType::kQ4_1:
     case TensorType::kQ4_K:
-      return 4;
-    default:
-      return 8;
+      return {.bits = 4, .rounds = false};
+    case TensorType::kQ5_0:
+    case TensorType::kQ5_1:
+    case TensorType::kQ5_K:
+      return {.bits = 5, .rounds = false};
+    case TensorType::kQ3_K:  // three bits, and like Q6_K a scale for each 16 values
+    case TensorType::kQ6_K:
+      return {.bits = 6, .rounds = false};
+    case TensorType::kQ8_0:
+    case TensorType::kIQ4_NL:  // four bits that stand for numbers of eight
+    case TensorType::kIQ4_XS:
+      return {.bits = 8, .rounds = false};
+    case TensorType::kQ2_K:
+    case TensorType::kMXFP4:
+    case TensorType::kF32:
+    case TensorType::kF16:
+    case TensorType::kBF16:
+      break;
   }
+  return {.bits = 8, .rounds = true};
 }
 
-bool KeepsBlockCodes(TensorType type) {
-  return BlockCodeBits(type) == 4 || type == TensorType::kQ8_0 || HasCodesOfScale(type);
-}
-
-absl::Status ReadBlockCodes(const TensorView& tensor, int64_t row, int bits, BlockCodes& out) {
+absl::Status ReadBlockCodes(const TensorView& tensor, int64_t row, BlockCodes& out) {
   const int64_t cols = tensor.cols();
   if (cols % kValues != 0) {
     return Refuse(tensor, absl::StrCat("has rows of ", cols, " values, no multiple of 32"));
   }
-  std::vector<float> values(cols);
-  LECTERN_RETURN_IF_ERROR(Dequantize(tensor, row, 1, values.data()));  // checks row and size
+  LECTERN_ASSIGN_OR_RETURN(const std::string_view bytes, RowsOf(tensor, row, 1));
+  const BlockForm form = BlockFormOf(tensor.type);
   out.codes.resize(cols);
-  out.scale.resize(cols / kValues);
-  out.minimum.resize(bits == 4 ? cols / kValues : 0);
-  const auto row_bytes = static_cast<int64_t>(tensor.bytes.size()) / tensor.rows();
-  const auto* bytes = reinterpret_cast<const uint8_t*>(tensor.bytes.data()) + row * row_bytes;
-  if (bits == 4) {
-    if (BlockCodeBits(tensor.type) != 4) return Refuse(tensor, "has codes of more than four bits");
-    return FourBits(tensor, out).Read(bytes);
-  }
-  if (tensor.type != TensorType::kQ8_0) return RoundToEightBits(tensor, bytes, values, out);
-  for (size_t g = 0; g < out.scale.size(); ++g, bytes += BlockBytes(tensor.type)) {
-    out.scale[g] = Load16(bytes);
-    std::memcpy(out.codes.data() + kValues * g, bytes + 2, kValues);
-  }
-  return absl::OkStatus();
+  out.scale.resize(cols / ScaleValues(tensor.type));
+  out.minimum.resize(form.bits <= 5 ? cols / kValues : 0);
+  if (form.rounds) return RoundToEightBits(tensor, row, out);
+  return KeepCodes(tensor, reinterpret_cast<const uint8_t*>(bytes.data()), out);
 }
 
 }  // namespace lectern

@@ -3,26 +3,27 @@
 #include "server/formats/block_layouts.h"
 
 #include <cmath>
+#include <cstring>
 
 namespace lectern {
 namespace {
 
 // The values of the four-bit codes of IQ4_NL and IQ4_XS.
-constexpr int kNonLinear[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
-                                1,    13,   25,  38,  53,  69,  89,  113};
+constexpr int8_t kNonLinear[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
+                                   1,    13,   25,  38,  53,  69,  89,  113};
 // Twice the values of the four-bit floating-point codes (E2M1) of MXFP4.
-constexpr int kTwiceE2M1[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+constexpr int8_t kTwiceE2M1[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
 
-// Byte j holds code j (low) and j + 16 (high); a code is looked up in `table`.
-void LookUpNibbles(float scale, const int* table, const uint8_t* codes, float* __restrict out) {
-  for (int i = 0; i < 16; ++i) {
-    out[i] = scale * table[codes[i] & 15];
-    out[i + 16] = scale * table[codes[i] >> 4];
-  }
+// Codes of 32 values, looked up in `table`.
+void LookUpNibbles(const int8_t* table, const uint8_t* bytes, int8_t* codes) {
+  NibbleCodes(bytes, codes);
+  for (int i = 0; i < 32; ++i) codes[i] = table[codes[i]];
 }
 
-}  // namespace
-
+// d, dmin, 12 bytes with eight 6-bit scales and eight 6-bit minima: sub-block s of 32 values is
+// d * scale[s] * q - dmin * min[s]. Bytes 0..3 hold scales 0..3 in the low six bits, bytes 4..7
+// minima 0..3; bytes 8..11 hold the low nibbles of scales 4..7 (low) and minima 4..7 (high), whose
+// upper two bits are the top bits of bytes 0..3 and 4..7.
 void SubScalesOf(const uint8_t* block, float* scale, float* minimum) {
   const float d = LoadHalf(block);
   const float dmin = LoadHalf(block + 2);
@@ -33,6 +34,32 @@ void SubScalesOf(const uint8_t* block, float* scale, float* minimum) {
     scale[s + 4] = d * ((packed[s + 8] & 15) | (packed[s] >> 6) << 4);
     minimum[s + 4] = dmin * ((packed[s + 8] >> 4) | (packed[s + 4] >> 6) << 4);
   }
+}
+
+// The values of a block of codes that have a scale, and a minimum or null, for each kGroup.
+template <int kGroup>
+void Multiply(const int8_t* codes, int values, const float* scale, const float* minimum,
+              float* __restrict out) {
+  for (int first = 0; first < values; first += kGroup, ++scale) {
+    const float s = *scale, m = minimum == nullptr ? 0.0f : *minimum++;
+    for (int i = first; i < first + kGroup; ++i) out[i] = s * codes[i] - m;
+  }
+}
+
+}  // namespace
+
+void NibbleCodes(const uint8_t* bytes, int8_t* __restrict codes) {
+  for (int i = 0; i < 16; ++i) {
+    codes[i] = static_cast<int8_t>(bytes[i] & 15);
+    codes[i + 16] = static_cast<int8_t>(bytes[i] >> 4);
+  }
+}
+
+void FiveBitCodes(const uint8_t* high, const uint8_t* low, int8_t* codes) {
+  uint32_t top;
+  std::memcpy(&top, high, sizeof(top));
+  NibbleCodes(low, codes);
+  for (int i = 0; i < 32; ++i) codes[i] |= static_cast<int8_t>(((top >> i) & 1) << 4);
 }
 
 // Sixteen bytes with a 4-bit scale (low) and minimum (high) for each group of 16 values, 64 bytes
@@ -54,102 +81,139 @@ void DequantizeQ2_K(const uint8_t* block, float* __restrict out) {
 // d: d * (scale - 32) * (q - 4). Bit s of byte i is the top bit of value 32 s + i. Scale g has its
 // low nibble in byte g % 8 (high half of the byte for g >= 8) and bits 2 (g / 4) of byte 8 + g % 4
 // on top.
-void DequantizeQ3_K(const uint8_t* block, float* __restrict out) {
+void CodesOfQ3_K(const uint8_t* block, int8_t* __restrict codes, float* __restrict scale) {
   const uint8_t* packed = block + 96;
   const float d = LoadHalf(block + 108);
-  for (int group = 0; group < 16; ++group, out += 16) {
+  for (int group = 0; group < 16; ++group, codes += 16) {
     const int low = (packed[group % 8] >> (group < 8 ? 0 : 4)) & 15;
     const int high = (packed[8 + group % 4] >> (2 * (group / 4))) & 3;
-    const float scale = d * ((low | high << 4) - 32);
+    scale[group] = d * ((low | high << 4) - 32);
     const uint8_t* top = block + 16 * (group % 2);
-    const uint8_t* codes = block + 32 + 32 * (group / 8) + 16 * (group % 2);
+    const uint8_t* two = block + 32 + 32 * (group / 8) + 16 * (group % 2);
     const int shift = 2 * (group % 8 / 2);
     for (int i = 0; i < 16; ++i) {
-      const int code = ((codes[i] >> shift) & 3) | ((top[i] >> (group / 2)) & 1) << 2;
-      out[i] = scale * (code - 4);
+      const int code = ((two[i] >> shift) & 3) | ((top[i] >> (group / 2)) & 1) << 2;
+      codes[i] = static_cast<int8_t>(code - 4);
     }
   }
 }
 
-// d, dmin, 12 bytes with eight 6-bit scales and eight 6-bit minima, 128 bytes of codes: sub-block s
-// of 32 values is d * scale[s] * q - dmin * min[s]. Bytes 0..3 hold scales 0..3 in the low six
-// bits, bytes 4..7 minima 0..3; bytes 8..11 hold the low nibbles of scales 4..7 (low) and
-// minima 4..7 (high), whose upper two bits are the top bits of bytes 0..3 and 4..7. Codes: 32 bytes
-// serve two sub-blocks, low nibbles the even one.
-void DequantizeQ4_K(const uint8_t* block, float* __restrict out) {
-  const uint8_t* codes = block + 16;
-  float scale[8], minimum[8];
+void DequantizeQ3_K(const uint8_t* block, float* out) {
+  int8_t codes[256];
+  float scale[16];
+  CodesOfQ3_K(block, codes, scale);
+  Multiply<16>(codes, 256, scale, nullptr, out);
+}
+
+// Scales and minima (SubScalesOf), 128 bytes of codes: 32 bytes serve two sub-blocks, low nibbles
+// the even one.
+void CodesOfQ4_K(const uint8_t* block, int8_t* __restrict codes, float* scale, float* minimum) {
   SubScalesOf(block, scale, minimum);
-  for (int pair = 0; pair < 4; ++pair, codes += 32, out += 64) {
-    const float scale_low = scale[2 * pair], min_low = minimum[2 * pair];
-    const float scale_high = scale[2 * pair + 1], min_high = minimum[2 * pair + 1];
+  const uint8_t* bytes = block + 16;
+  for (int pair = 0; pair < 4; ++pair, bytes += 32, codes += 64) {
     for (int i = 0; i < 32; ++i) {
-      out[i] = scale_low * (codes[i] & 15) - min_low;
-      out[i + 32] = scale_high * (codes[i] >> 4) - min_high;
+      codes[i] = static_cast<int8_t>(bytes[i] & 15);
+      codes[i + 32] = static_cast<int8_t>(bytes[i] >> 4);
     }
   }
 }
 
-// d, dmin and packed sub-scales as in Q4_K, 32 bytes of top bits, 128 bytes of low nibbles as in
-// Q4_K: bit s of byte i is the top bit of value i of sub-block s.
-void DequantizeQ5_K(const uint8_t* block, float* __restrict out) {
+void DequantizeQ4_K(const uint8_t* block, float* out) {
+  int8_t codes[256];
   float scale[8], minimum[8];
+  CodesOfQ4_K(block, codes, scale, minimum);
+  Multiply<32>(codes, 256, scale, minimum, out);
+}
+
+// Scales and minima as in Q4_K, 32 bytes of top bits, 128 bytes of low nibbles as in Q4_K: bit s of
+// byte i is the top bit of value i of sub-block s.
+void CodesOfQ5_K(const uint8_t* block, int8_t* __restrict codes, float* scale, float* minimum) {
   SubScalesOf(block, scale, minimum);
   const uint8_t* top = block + 16;
   const uint8_t* low = block + 48;
-  for (int s = 0; s < 8; ++s, out += 32) {
+  for (int s = 0; s < 8; ++s, codes += 32) {
     const uint8_t* nibbles = low + 32 * (s / 2);
     for (int i = 0; i < 32; ++i) {
       const int code = ((nibbles[i] >> (4 * (s % 2))) & 15) | ((top[i] >> s) & 1) << 4;
-      out[i] = scale[s] * code - minimum[s];
+      codes[i] = static_cast<int8_t>(code);
     }
   }
+}
+
+void DequantizeQ5_K(const uint8_t* block, float* out) {
+  int8_t codes[256];
+  float scale[8], minimum[8];
+  CodesOfQ5_K(block, codes, scale, minimum);
+  Multiply<32>(codes, 256, scale, minimum, out);
 }
 
 // 128 bytes of low nibbles, 64 bytes of upper two bits, sixteen signed scales, d: groups of 16
 // values share d * scale, codes are q - 32. Each half of 128 values takes 64 low and 32 high bytes:
 // value 32 g + i has its nibble in byte i + 32 (g % 2), low for g < 2, and its upper bits at 2 g of
 // byte i.
-void DequantizeQ6_K(const uint8_t* block, float* __restrict out) {
+void CodesOfQ6_K(const uint8_t* block, int8_t* __restrict codes, float* scale) {
   const auto* scales = reinterpret_cast<const int8_t*>(block + 192);
   const float d = LoadHalf(block + 208);
-  for (int half = 0; half < 2; ++half, out += 128) {
+  for (int group = 0; group < 16; ++group) scale[group] = d * scales[group];
+  for (int half = 0; half < 2; ++half) {
     const uint8_t* low = block + 64 * half;
     const uint8_t* high = block + 128 + 32 * half;
-    for (int g = 0; g < 4; ++g) {
+    for (int g = 0; g < 4; ++g, codes += 32) {
       const uint8_t* nibbles = low + 32 * (g % 2);
       const int shift = g < 2 ? 0 : 4;
-      for (int part = 0; part < 2; ++part) {
-        const float scale = d * scales[8 * half + 2 * g + part];
-        for (int i = 16 * part; i < 16 * part + 16; ++i) {
-          const int code = ((nibbles[i] >> shift) & 15) | ((high[i] >> (2 * g)) & 3) << 4;
-          out[32 * g + i] = scale * (code - 32);
-        }
+      for (int i = 0; i < 32; ++i) {
+        const int code = ((nibbles[i] >> shift) & 15) | ((high[i] >> (2 * g)) & 3) << 4;
+        codes[i] = static_cast<int8_t>(code - 32);
       }
     }
   }
 }
 
+void DequantizeQ6_K(const uint8_t* block, float* out) {
+  int8_t codes[256];
+  float scale[16];
+  CodesOfQ6_K(block, codes, scale);
+  Multiply<16>(codes, 256, scale, nullptr, out);
+}
+
 // d, 16 bytes of nibbles: d * kNonLinear[q].
-void DequantizeIQ4_NL(const uint8_t* block, float* __restrict out) {
-  LookUpNibbles(LoadHalf(block), kNonLinear, block + 2, out);
+void CodesOfIQ4_NL(const uint8_t* block, int8_t* codes, float* scale) {
+  *scale = LoadHalf(block);
+  LookUpNibbles(kNonLinear, block + 2, codes);
+}
+
+void DequantizeIQ4_NL(const uint8_t* block, float* out) {
+  int8_t codes[32];
+  float scale;
+  CodesOfIQ4_NL(block, codes, &scale);
+  Multiply<32>(codes, 32, &scale, nullptr, out);
 }
 
 // d, two bytes with the upper two bits of eight 6-bit scales, four bytes with their low nibbles,
 // 128 bytes of nibbles: sub-block s of 32 values is d * (scale - 32) * kNonLinear[q].
-void DequantizeIQ4_XS(const uint8_t* block, float* __restrict out) {
+void CodesOfIQ4_XS(const uint8_t* block, int8_t* codes, float* scale) {
   const float d = LoadHalf(block);
   const int high = Load16(block + 2);
   for (int s = 0; s < 8; ++s) {
     const int low = (block[4 + s / 2] >> (4 * (s % 2))) & 15;
-    const int scale = low | ((high >> (2 * s)) & 3) << 4;
-    LookUpNibbles(d * (scale - 32), kNonLinear, block + 8 + 16 * s, out + 32 * s);
+    scale[s] = d * ((low | ((high >> (2 * s)) & 3) << 4) - 32);
+    LookUpNibbles(kNonLinear, block + 8 + 16 * s, codes + 32 * s);
   }
 }
 
+void DequantizeIQ4_XS(const uint8_t* block, float* out) {
+  int8_t codes[256];
+  float scale[8];
+  CodesOfIQ4_XS(block, codes, scale);
+  Multiply<32>(codes, 256, scale, nullptr, out);
+}
+
 // An exponent e, 16 bytes of nibbles: 2^(e - 127) times the value of the E2M1 code.
-void DequantizeMXFP4(const uint8_t* block, float* __restrict out) {
-  LookUpNibbles(std::ldexp(1.0f, block[0] - 128), kTwiceE2M1, block + 1, out);
+void DequantizeMXFP4(const uint8_t* block, float* out) {
+  int8_t codes[32];
+  LookUpNibbles(kTwiceE2M1, block + 1, codes);
+  const float scale = std::ldexp(1.0f, block[0] - 128);
+  Multiply<32>(codes, 32, &scale, nullptr, out);
 }
 
 }  // namespace lectern

@@ -1,5 +1,5 @@
-// Layouts of quantised blocks with sub-scales or code tables. Each function reads one block
-// (BlockBytes of its type) and writes its BlockValues values. Stateless, thread-safe.
+// Layouts of quantised blocks. Each function of a type reads one block (BlockBytes of its type) and
+// writes its BlockValues values or codes. Stateless, thread-safe.
 #pragma once
 
 #include <bit>
@@ -32,9 +32,20 @@ inline uint16_t Load16(const uint8_t* bytes) {
 
 inline float LoadHalf(const uint8_t* bytes) { return HalfToFloat(Load16(bytes)); }
 
-// Scale and minimum of each of the eight sub-blocks of a block of Q4_K or Q5_K:
-// value = scale * code - minimum.
-void SubScalesOf(const uint8_t* block, float* scale, float* minimum);
+// Codes of 32 values from 16 bytes: byte j holds code j (low) and j + 16 (high).
+void NibbleCodes(const uint8_t* bytes, int8_t* codes);
+// As above with a fifth bit: bit j of the little-endian word `high` is the top bit of code j.
+void FiveBitCodes(const uint8_t* high, const uint8_t* low, int8_t* codes);
+
+// Codes of 256 values, and what they are multiplied by. Q3_K and Q6_K: value = scale * code, a
+// scale for each 16 values. Q4_K and Q5_K: value = scale * code - minimum, for each 32 values.
+// IQ4_XS and IQ4_NL (32 values): value = scale * code, for each 32 values.
+void CodesOfQ3_K(const uint8_t* block, int8_t* codes, float* scale);
+void CodesOfQ4_K(const uint8_t* block, int8_t* codes, float* scale, float* minimum);
+void CodesOfQ5_K(const uint8_t* block, int8_t* codes, float* scale, float* minimum);
+void CodesOfQ6_K(const uint8_t* block, int8_t* codes, float* scale);
+void CodesOfIQ4_NL(const uint8_t* block, int8_t* codes, float* scale);
+void CodesOfIQ4_XS(const uint8_t* block, int8_t* codes, float* scale);
 
 void DequantizeQ2_K(const uint8_t* block, float* out);
 void DequantizeQ3_K(const uint8_t* block, float* out);

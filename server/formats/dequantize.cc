@@ -55,21 +55,10 @@ void Q4_1(const uint8_t* block, float* __restrict out) {
   }
 }
 
-// Five-bit codes: the low four bits as above, bit j of the little-endian word `high` is the top bit
-// of code j.
-void FiveBitCodes(const uint8_t* high, const uint8_t* low, int* codes) {
-  uint32_t top;
-  std::memcpy(&top, high, sizeof(top));
-  for (int i = 0; i < 16; ++i) {
-    codes[i] = (low[i] & 15) | ((top >> i) & 1) << 4;
-    codes[i + 16] = (low[i] >> 4) | ((top >> (i + 16)) & 1) << 4;
-  }
-}
-
-// d, 4 bytes of top bits, 16 bytes: d * (q - 16).
+// d, 4 bytes of top bits, 16 bytes (FiveBitCodes): d * (q - 16).
 void Q5_0(const uint8_t* block, float* __restrict out) {
   const float d = LoadHalf(block);
-  int codes[32];
+  int8_t codes[32];
   FiveBitCodes(block + 2, block + 6, codes);
   for (int i = 0; i < 32; ++i) out[i] = d * (codes[i] - 16);
 }
@@ -78,7 +67,7 @@ void Q5_0(const uint8_t* block, float* __restrict out) {
 void Q5_1(const uint8_t* block, float* __restrict out) {
   const float d = LoadHalf(block);
   const float m = LoadHalf(block + 2);
-  int codes[32];
+  int8_t codes[32];
   FiveBitCodes(block + 4, block + 8, codes);
   for (int i = 0; i < 32; ++i) out[i] = d * codes[i] + m;
 }
@@ -133,8 +122,9 @@ absl::Status Refuse(const TensorView& tensor, std::string_view why) {
                                                  "': ", absl::string_view(why.data(), why.size())));
 }
 
-// The bytes of a row; INVALID_ARGUMENT unless the tensor has these rows.
-absl::StatusOr<int64_t> RowBytes(const TensorView& tensor, int64_t first_row, int64_t rows) {
+}  // namespace
+
+absl::StatusOr<std::string_view> RowsOf(const TensorView& tensor, int64_t first_row, int64_t rows) {
   if (tensor.shape.size() > 2) return Refuse(tensor, "has more than two dimensions");
   const int64_t cols = tensor.cols();
   if (first_row < 0 || rows < 0 || rows > tensor.rows() || first_row > tensor.rows() - rows) {
@@ -150,19 +140,14 @@ absl::StatusOr<int64_t> RowBytes(const TensorView& tensor, int64_t first_row, in
     return Refuse(tensor, absl::StrCat("holds ", tensor.bytes.size(), " bytes, its shape takes ",
                                        tensor.rows() * row_bytes));
   }
-  return row_bytes;
+  return tensor.bytes.substr(first_row * row_bytes, rows * row_bytes);
 }
-
-const uint8_t* RowAt(const TensorView& tensor, int64_t row, int64_t row_bytes) {
-  return reinterpret_cast<const uint8_t*>(tensor.bytes.data()) + row * row_bytes;
-}
-
-}  // namespace
 
 absl::Status Dequantize(const TensorView& tensor, int64_t first_row, int64_t rows, float* out) {
-  LECTERN_ASSIGN_OR_RETURN(const int64_t row_bytes, RowBytes(tensor, first_row, rows));
-  if (rows == 0 || tensor.cols() == 0) return absl::OkStatus();
-  DequantizeValues(RowAt(tensor, first_row, row_bytes), rows * tensor.cols(), tensor.type, out);
+  LECTERN_ASSIGN_OR_RETURN(const std::string_view bytes, RowsOf(tensor, first_row, rows));
+  if (bytes.empty()) return absl::OkStatus();
+  DequantizeValues(reinterpret_cast<const uint8_t*>(bytes.data()), rows * tensor.cols(),
+                   tensor.type, out);
   return absl::OkStatus();
 }
 

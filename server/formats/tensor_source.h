@@ -60,30 +60,34 @@ class TensorSource {
   virtual void DontNeed(const TensorView& tensor) const = 0;
 };
 
+// The bytes of rows [first_row, first_row + rows) of a one- or two-dimensional tensor.
+// INVALID_ARGUMENT, naming the tensor, if the range or the type does not fit.
+absl::StatusOr<std::string_view> RowsOf(const TensorView& tensor, int64_t first_row, int64_t rows);
+
 // Writes rows [first_row, first_row + rows) of a one- or two-dimensional tensor as fp32, densely,
 // to `out` [rows, cols]. INVALID_ARGUMENT, naming the tensor, if the range or the type does not
 // fit. Non-finite values are passed through.
 absl::Status Dequantize(const TensorView& tensor, int64_t first_row, int64_t rows, float* out);
 
-// A row of a tensor as codes with a scale for each 32 values: value = scale * code + minimum,
-// scales and minima in half precision.
+// The form in which the block kernels (kernels/linear/block_linear.h) take a type's values.
+struct BlockForm {
+  int bits = 8;  // of a code: 4 or 5 with minima, 6 or 8 without
+  // False: the codes are those of the file, and at most their scales are rounded to half precision.
+  // True: no form has such codes, and the values are rounded to codes of 8 bits.
+  bool rounds = true;
+};
+BlockForm BlockFormOf(TensorType type);
+
+// A row of a tensor in that form: value = scale * code + minimum, scales and minima in half
+// precision. Ranges of codes, and how many share a scale, are in block_linear.h.
 struct BlockCodes {
   std::vector<int8_t> codes;      // [cols]
-  std::vector<uint16_t> scale;    // [cols / 32]
-  std::vector<uint16_t> minimum;  // [cols / 32]; empty with 8 bits
+  std::vector<uint16_t> scale;    // [cols / 32], with 6 bits [cols / 16]
+  std::vector<uint16_t> minimum;  // [cols / 32] with 4 and 5 bits, else empty
 };
 
-// Bits of the smallest codes that hold a type's values without another rounding of the codes: 4
-// (Q4_0, Q4_1, Q4_K) or 8 (all others).
-int BlockCodeBits(TensorType type);
-
-// True if the codes of such a row are those of the file; then at most scales are rounded to half
-// precision (Q4_K). The values of all other types are rounded to 8 bits.
-bool KeepsBlockCodes(TensorType type);
-
-// Reads row `row` as codes of `bits` bits, 8 or BlockCodeBits(). INVALID_ARGUMENT naming the tensor
-// when its rows are no multiple of 32 values, it has no such row, or half precision cannot hold a
-// scale or a minimum.
-absl::Status ReadBlockCodes(const TensorView& tensor, int64_t row, int bits, BlockCodes& out);
+// Reads row `row` in the form of its type. INVALID_ARGUMENT naming the tensor when its rows are no
+// multiple of 32 values, it has no such row, or half precision cannot hold a scale or a minimum.
+absl::Status ReadBlockCodes(const TensorView& tensor, int64_t row, BlockCodes& out);
 
 }  // namespace lectern

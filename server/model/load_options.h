@@ -40,8 +40,8 @@ struct ModelLoadOptions {
   enum class Numerics {
     kF32,          // dequantised weights, fp32 everywhere: the reference
     kInt8Rotated,  // rotated, then int8 weights and activations; int8 keys and values
-    kBlocks,       // weights in blocks of 32 with 4 or 8 bits, those of a GGUF file where they
-                   // have such codes (KeepsBlockCodes); int8 activations, keys and values
+    kBlocks,       // weights in blocks of 32 with 4 to 8 bits, as a GGUF file has them where a
+                   // kernel takes its codes (BlockFormOf); int8 activations, keys and values
     kAuto,         // the fastest to serve: kBlocks for such files on CPUs without AVX-512 VNNI,
                    // else kInt8Rotated
   };

@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/files/mapped_file.h"
 #include "base/status_macros.h"
+#include "kernels/linear/block_linear.h"
 #include "server/model/fingerprint.h"
 
 namespace lectern {
@@ -75,8 +76,8 @@ uint64_t EstimateWeightBytes(const TensorSource& source, ModelLoadOptions::Numer
     if (numerics == Numerics::kF32 || !is_matrix) {
       bytes += values * sizeof(float);
     } else if (numerics == Numerics::kBlocks) {
-      // A scale for each 32 values, and with 4 bits a minimum.
-      bytes += values / 32 * (BlockCodeBits(tensor->type) == 4 ? 20 : 34);
+      bytes +=
+          kernels::PackedBlockBytes(tensor->rows(), tensor->cols(), BlockFormOf(tensor->type).bits);
     } else {
       bytes += values + rows * sizeof(float);
     }

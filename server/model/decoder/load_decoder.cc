@@ -94,7 +94,7 @@ void LogRounding(const ModelLoadOptions& options, const TensorSource& source) {
   std::set<std::string> rounded;
   for (const std::string_view name : source.Names()) {
     const TensorView* const tensor = source.Find(name);
-    if (tensor->shape.size() > 1 && !KeepsBlockCodes(tensor->type)) {
+    if (tensor->shape.size() > 1 && BlockFormOf(tensor->type).rounds) {
       rounded.emplace(ToString(tensor->type));
     }
   }

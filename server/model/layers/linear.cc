@@ -4,7 +4,6 @@
 
 #include "base/status_macros.h"
 #include "kernels/ffn/activate.h"
-#include "kernels/linear/q4q8_linear.h"
 #include "kernels/rows/add_bias.h"
 #include "kernels/rows/hadamard.h"
 #include "kernels/rows/rms_norm.h"
@@ -85,12 +84,10 @@ absl::Status Linear::Multiply(LinearInput input, float* y, bool accumulate,
     case Numerics::kF32:
       LECTERN_RETURN_IF_ERROR(MultiplyF32(input, y, accumulate, execution));
       break;
-    case Numerics::kBlocks: {
-      const kernels::Q4Q8Matrix weights{out_, in_, code_bits_, blocks_};
+    case Numerics::kBlocks:
       LECTERN_RETURN_IF_ERROR(FromKernel(
-          kernels::Q4Q8Linear(input, weights, y, out_, accumulate, execution), "q4q8_linear"));
+          kernels::BlockLinear(input, blocks_, y, out_, accumulate, execution), "block_linear"));
       break;
-    }
     case Numerics::kInt8Rotated:
     case Numerics::kAuto:
       LECTERN_RETURN_IF_ERROR(on_device_.Multiply(input, Int8(), y, out_, accumulate, execution));

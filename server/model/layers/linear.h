@@ -5,9 +5,9 @@
 //   kInt8Rotated  int8 weights and activations (kernels/linear/int8_linear.h). The model is
 //                 rotated, so that no channel of an activation stands out and one scale per row is
 //                 enough (QuaRot, Ashkboos et al. 2024, arXiv 2404.00456).
-//   kBlocks       weights in blocks of 32, int8 activations (kernels/linear/q4q8_linear.h). Nothing
-//                 is rotated. The codes of a GGUF file are kept where they have 4 or 8 bits and a
-//                 scale for 32 values; other types are rounded to 8 bits (BlockCodes).
+//   kBlocks       weights in blocks of 32, int8 activations (kernels/linear/block_linear.h).
+//                 Nothing is rotated. Most codes of a GGUF file are kept as they are; types that no
+//                 kernel takes are rounded to 8 bits (BlockFormOf).
 //
 // With int8 activations a row's result depends on that row alone, bit for bit: not on its batch,
 // not on the number of threads. With fp32 the rows are independent of each other too, but the bits
@@ -16,12 +16,14 @@
 
 #include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "base/aligned_buffer.h"
 #include "kernels/ffn/ffn_activation.h"
 #include "kernels/kv/kv_pages.h"
+#include "kernels/linear/block_linear.h"
 #include "kernels/linear/linear_input.h"
 #include "kernels/runtime/execution_context.h"
 #include "server/model/device/int8_device.h"
@@ -95,14 +97,14 @@ class Linear {
   int64_t hadamard_ = 1;  // the layer mixes its input in blocks of this width
   bool has_norm_ = false;
   float norm_epsilon_ = 0;
-  int code_bits_ = 0;  // kBlocks only: 4 or 8
   // Into memory_, which the layers of a model share. Only the loader writes there.
   std::shared_ptr<AlignedBuffer<std::byte>> memory_;
-  float* f32_ = nullptr;        // kF32: [out, in]
-  int8_t* int8_ = nullptr;      // kInt8Rotated: packed weights, ...
-  float* scale_ = nullptr;      // ... their scales ...
-  int32_t* row_sum_ = nullptr;  // ... and sums
-  uint8_t* blocks_ = nullptr;   // kBlocks: packed weights
+  float* f32_ = nullptr;                      // kF32: [out, in]
+  int8_t* int8_ = nullptr;                    // kInt8Rotated: packed weights, ...
+  float* scale_ = nullptr;                    // ... their scales ...
+  int32_t* row_sum_ = nullptr;                // ... and sums
+  uint8_t* packed_ = nullptr;                 // kBlocks: packed weights of ...
+  std::vector<kernels::BlockMatrix> blocks_;  // ... a stack of matrices that differ in their bits
   float* norm_weight_ = nullptr;
   float* bias_ = nullptr;  // [out], or null
   DeviceMatrix on_device_;

@@ -10,8 +10,8 @@
 #include "absl/strings/str_cat.h"
 #include "base/mutex.h"
 #include "base/status_macros.h"
+#include "kernels/linear/block_linear.h"
 #include "kernels/linear/int8_linear.h"
-#include "kernels/linear/q4q8_linear.h"
 #include "kernels/rows/hadamard.h"
 #include "kernels/runtime/thread_team.h"
 #include "server/formats/file_error.h"
@@ -114,6 +114,23 @@ absl::Status ForStack(const LinearTensors& tensors, int64_t first, int64_t last,
   return absl::OkStatus();
 }
 
+// The matrices of a stack in the forms of their types; neighbours of equal bits are one.
+std::vector<kernels::BlockMatrix> BlockStack(const LinearTensors& tensors) {
+  std::vector<kernels::BlockMatrix> stack;
+  for (const LinearRows& rows : tensors.rows) {
+    const int bits = BlockFormOf(rows.weight->type).bits;
+    if (stack.empty() || stack.back().bits != bits) {
+      stack.push_back({.n = 0, .k = rows.weight->cols(), .bits = bits});
+    }
+    stack.back().n += rows.weight->rows();
+  }
+  return stack;
+}
+
+size_t PackedBytes(const kernels::BlockMatrix& matrix) {
+  return kernels::PackedBlockBytes(matrix.n, matrix.k, matrix.bits);
+}
+
 bool HasBias(const LinearTensors& tensors) {
   return std::any_of(tensors.rows.begin(), tensors.rows.end(),
                      [](const LinearRows& rows) { return rows.bias != nullptr; });
@@ -153,9 +170,7 @@ void LinearLoader::Add(Linear* layer, LinearTensors tensors) {
   const bool mixes =
       form_.rotated && tensors.input_rotation == nullptr && tensors.input_hadamard == 0;
   layer->hadamard_ = mixes ? HadamardBlock(layer->in_) : 1;
-  for (const LinearRows& rows : tensors.rows) {
-    layer->code_bits_ = std::max(layer->code_bits_, BlockCodeBits(rows.weight->type));
-  }
+  if (form_.numerics == Numerics::kBlocks) layer->blocks_ = BlockStack(tensors);
   pending_.push_back({layer, std::move(tensors)});
 }
 
@@ -192,7 +207,9 @@ void LinearLoader::Place() {
       if (form_.is_f32()) {
         layer.f32_ = arena.Take<float>(n * k);
       } else if (form_.numerics == Numerics::kBlocks) {
-        layer.blocks_ = arena.Take<uint8_t>(kernels::PackedQ4Q8Bytes(n, k, layer.code_bits_));
+        size_t bytes = 0;
+        for (const kernels::BlockMatrix& part : layer.blocks_) bytes += PackedBytes(part);
+        layer.packed_ = arena.Take<uint8_t>(bytes);
       } else {
         layer.int8_ = arena.Take<int8_t>(kernels::PackedInt8Bytes(n, k));
         layer.scale_ = arena.Take<float>(kernels::PaddedChannels(n));
@@ -210,7 +227,14 @@ void LinearLoader::Place() {
   const auto memory = std::make_shared<AlignedBuffer<std::byte>>(sizes.used());
   Arena arena(memory->data());
   place(arena);
-  for (const Pending& pending : pending_) pending.layer->memory_ = memory;
+  for (const Pending& pending : pending_) {
+    pending.layer->memory_ = memory;
+    const uint8_t* packed = pending.layer->packed_;
+    for (kernels::BlockMatrix& part : pending.layer->blocks_) {
+      part.packed = packed;
+      packed += PackedBytes(part);
+    }
+  }
 }
 
 std::vector<LinearLoader::Piece> LinearLoader::CutIntoPieces() const {
@@ -223,8 +247,19 @@ std::vector<LinearLoader::Piece> LinearLoader::CutIntoPieces() const {
                                    [](const LinearRows& rows) { return rows.hadamard > 1; });
     const int64_t channels = pending.layer->out_;
     const int64_t step = whole && form_.rotated ? channels : kPieceChannels;
-    for (int64_t begin = 0; begin < channels; begin += step) {
-      pieces.push_back({&pending, begin, std::min(begin + step, channels)});
+    const auto cut = [&](int64_t begin, int64_t end) {
+      for (; begin < end; begin += step) {
+        pieces.push_back({&pending, begin, std::min(begin + step, end)});
+      }
+    };
+    if (form_.numerics != Numerics::kBlocks) {
+      cut(0, channels);
+      continue;
+    }
+    int64_t begin = 0;
+    for (const kernels::BlockMatrix& part : pending.layer->blocks_) {
+      cut(begin, begin + part.n);
+      begin += part.n;
     }
   }
   return pieces;
@@ -337,22 +372,26 @@ absl::Status LinearLoader::Fold(const Pending& pending, int64_t rows, float* w) 
 
 absl::Status LinearLoader::PackBlocks(const Piece& piece) const {
   const Linear& layer = *piece.pending->layer;
-  const int64_t n = layer.out_, k = layer.in_;
-  const int bits = layer.code_bits_;
-  uint8_t* const packed = layer.blocks_;
-  const size_t before = kernels::PackedQ4Q8Bytes(piece.begin, k, bits);
-  std::memset(packed + before, 0, kernels::PackedQ4Q8Bytes(piece.end, k, bits) - before);
+  int64_t at = piece.begin;  // counted in the matrix of the stack that holds the piece
+  auto matrix = layer.blocks_.begin();
+  for (; at >= matrix->n; ++matrix) at -= matrix->n;
+  const int64_t n = matrix->n, k = matrix->k;
+  const int bits = matrix->bits;
+  uint8_t* const packed = layer.packed_ + (matrix->packed - layer.packed_);
+  const size_t begin = kernels::PackedBlockBytes(at, k, bits);
+  const size_t end = kernels::PackedBlockBytes(at + piece.end - piece.begin, k, bits);
+  std::memset(packed + begin, 0, end - begin);
   BlockCodes codes;
-  int64_t at = piece.begin;
-  const auto pack = [&](const LinearRows& rows, int64_t begin, int64_t end) {
-    for (int64_t channel = begin; channel < end; ++channel, ++at) {
-      LECTERN_RETURN_IF_ERROR(ReadBlockCodes(*rows.weight, SourceRow(rows, channel), bits, codes));
-      const kernels::Q4Q8Channel source{codes.codes.data(), codes.scale.data(),
-                                        bits == 4 ? codes.minimum.data() : nullptr};
-      LECTERN_RETURN_IF_ERROR(FromKernel(kernels::PackQ4Q8Channel(source, at, n, k, bits, packed),
-                                         "pack_q4q8_channel"));
+  const auto pack = [&](const LinearRows& rows, int64_t first, int64_t last) {
+    for (int64_t channel = first; channel < last; ++channel, ++at) {
+      LECTERN_RETURN_IF_ERROR(ReadBlockCodes(*rows.weight, SourceRow(rows, channel), codes));
+      const kernels::BlockChannel source{
+          codes.codes.data(), codes.scale.data(),
+          kernels::HasMinimum(bits) ? codes.minimum.data() : nullptr};
+      LECTERN_RETURN_IF_ERROR(FromKernel(kernels::PackBlockChannel(source, at, n, k, bits, packed),
+                                         "pack_block_channel"));
     }
-    DontNeedRows(source_, *rows.weight, begin, end);
+    DontNeedRows(source_, *rows.weight, first, last);
     return absl::OkStatus();
   };
   return ForStack(piece.pending->tensors, piece.begin, piece.end, pack);

@@ -53,80 +53,84 @@ TensorView FloatsOf(const std::vector<uint16_t>& halves) {
           .bytes = {reinterpret_cast<const char*>(halves.data()), 2 * halves.size()}};
 }
 
-// The largest difference that a type's codes may have from the value `want` of the file.
+// The largest difference that a type's codes may have from the value of the file.
 double RoundingOf(TensorType type, float scale, int8_t code, float minimum) {
+  if (BlockFormOf(type).rounds) return 0.5001 * std::fabs(scale);  // the nearest of the codes
+  const bool has_halves = BlockValues(type) == 32;  // its scales are in half precision
+  if (has_halves) return 0;
   // Half precision keeps 11 bits of a scale or minimum; below 2^-14, multiples of 2^-24.
-  const double halves = 0x1p-11 * (std::fabs(double{scale} * code) + std::fabs(minimum)) +
-                        0x1p-25 * (std::abs(code) + 1);
-  if (type == TensorType::kQ4_K) return halves;
-  if (KeepsBlockCodes(type)) return 0;
-  return 0.5001 * std::fabs(scale);  // the nearest of the codes
+  return 0x1p-11 * (std::fabs(double{scale} * code) + std::fabs(minimum)) +
+         0x1p-25 * (std::abs(code) + 1);
 }
 
 // scale * code + minimum of the codes that a product reads are the values of the file, or the
 // nearest ones where its type has no such codes.
 TEST(BlockCodesTest, AreTheNumbersOfTheFile) {
-  int types = 0, rows_read = 0;
+  std::map<TensorType, int> rows_read;
   for (const test::GoldenCase& one : test::GoldenCases("dequantize", test::FixtureDir())) {
     const TensorType type = kTypes.at(one.params["type"]);
     const int64_t rows = one.params["rows"], cols = one.params["cols"];
     if (cols % 32 != 0) continue;
     SCOPED_TRACE(one.name);
-    ++types;
     const test::GoldenTensors data = one.Load();
     const std::vector<uint8_t>& blocks = data["blocks"].u8;
     const TensorView view{.name = "x",
                           .type = type,
                           .shape = {rows, cols},
                           .bytes = {reinterpret_cast<const char*>(blocks.data()), blocks.size()}};
-    for (const int bits : {BlockCodeBits(type), 8}) {
-      for (int64_t row = 0; row < rows; ++row) {
-        std::vector<float> want(cols), scale(cols / 32), minimum(cols / 32, 0.0f);
-        ASSERT_TRUE(Dequantize(view, row, 1, want.data()).ok());
-        BlockCodes codes;
-        if (const absl::Status status = ReadBlockCodes(view, row, bits, codes); !status.ok()) {
-          // A scale or minimum beyond half precision.
-          const float largest =
-              std::fabs(*std::max_element(want.begin(), want.end(), [](float a, float b) {
-                return std::fabs(a) < std::fabs(b);
-              }));
-          EXPECT_GT(largest, 8000.0f) << status;
-          continue;
-        }
-        ++rows_read;
-        ASSERT_EQ(codes.codes.size(), static_cast<size_t>(cols));
-        ASSERT_TRUE(Dequantize(FloatsOf(codes.scale), 0, 1, scale.data()).ok());
-        if (bits == 4) {
-          ASSERT_TRUE(Dequantize(FloatsOf(codes.minimum), 0, 1, minimum.data()).ok());
-        } else {
-          EXPECT_TRUE(codes.minimum.empty());
-        }
-        for (int64_t i = 0; i < cols; ++i) {
-          const float s = scale[i / 32], m = minimum[i / 32];
-          const bool nearest = bits == 8 && BlockCodeBits(type) == 4 && type != TensorType::kQ4_0;
-          const double most =
-              nearest ? 0.5001 * std::fabs(s) : RoundingOf(type, s, codes.codes[i], m);
-          ASSERT_NEAR(s * codes.codes[i] + m, want[i], most) << row << ", " << i;
-        }
+    const int bits = BlockFormOf(type).bits;
+    const int64_t scale_values = bits == 6 ? 16 : 32;
+    const int lowest = bits <= 5 ? 0 : -(1 << (bits - 1));
+    for (int64_t row = 0; row < rows; ++row) {
+      std::vector<float> want(cols), scale(cols / scale_values), minimum(cols / 32, 0.0f);
+      ASSERT_TRUE(Dequantize(view, row, 1, want.data()).ok());
+      BlockCodes codes;
+      if (const absl::Status status = ReadBlockCodes(view, row, codes); !status.ok()) {
+        // A scale or minimum beyond half precision.
+        const float largest =
+            std::fabs(*std::max_element(want.begin(), want.end(), [](float a, float b) {
+              return std::fabs(a) < std::fabs(b);
+            }));
+        EXPECT_GT(largest, 8000.0f) << status;
+        continue;
+      }
+      ++rows_read[type];
+      ASSERT_EQ(codes.codes.size(), static_cast<size_t>(cols));
+      ASSERT_EQ(codes.scale.size(), scale.size());
+      ASSERT_TRUE(Dequantize(FloatsOf(codes.scale), 0, 1, scale.data()).ok());
+      ASSERT_EQ(codes.minimum.size(), bits <= 5 ? minimum.size() : 0);
+      if (bits <= 5) {
+        ASSERT_TRUE(Dequantize(FloatsOf(codes.minimum), 0, 1, minimum.data()).ok());
+      }
+      for (int64_t i = 0; i < cols; ++i) {
+        const int code = codes.codes[i];
+        ASSERT_TRUE(lowest <= code && code < lowest + (1 << bits)) << code;
+        const float s = scale[i / scale_values], m = minimum[i / 32];
+        ASSERT_NEAR(s * static_cast<float>(code) + m, want[i],
+                    RoundingOf(type, s, codes.codes[i], m))
+            << row << ", " << i;
       }
     }
   }
-  EXPECT_GE(types, 13);
-  EXPECT_GE(rows_read, 40);
+  for (const auto& [name, type] : kTypes) {
+    if (BlockValues(type) == 1) continue;
+    EXPECT_GE(rows_read[type], 1) << name;
+  }
 }
 
-// Q4_0 has no minimum: -8 scales, for every scale that half precision can hold eight times.
-TEST(BlockCodesTest, MinimumOfEveryScaleOfQ4_0) {
+// Q4_0 has no minimum: -8 scales, and Q5_0 -16, for every scale that half precision can hold so
+// many times.
+class MinimumTest : public ::testing::TestWithParam<TensorType> {};
+
+TEST_P(MinimumTest, OfEveryScale) {
   for (uint32_t bits = 0; bits < 0x10000; ++bits) {
-    std::string block(18, '\0');
+    std::string block(BlockBytes(GetParam()), '\0');
     std::memcpy(block.data(), &bits, 2);
-    const TensorView view{
-        .name = "weight", .type = TensorType::kQ4_0, .shape = {1, 32}, .bytes = block};
+    const TensorView view{.name = "weight", .type = GetParam(), .shape = {1, 32}, .bytes = block};
     float want[32];
     ASSERT_TRUE(Dequantize(view, 0, 1, want).ok());
     BlockCodes codes;
-    const absl::Status status =
-        ReadBlockCodes(view, 0, view.type == TensorType::kQ4_0 ? 4 : 8, codes);
+    const absl::Status status = ReadBlockCodes(view, 0, codes);
     if (!(std::fabs(want[0]) <= 65504.0f)) {
       EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << bits;
       continue;
@@ -138,18 +142,20 @@ TEST(BlockCodesTest, MinimumOfEveryScaleOfQ4_0) {
   }
 }
 
+INSTANTIATE_TEST_SUITE_P(WithoutMinimum, MinimumTest,
+                         ::testing::Values(TensorType::kQ4_0, TensorType::kQ5_0),
+                         [](const auto& info) { return std::string(ToString(info.param)); });
+
 TEST(BlockCodesTest, RefusesOtherTypesAndRows) {
   const std::string bytes(2 * 34, '\0');
   TensorView view{.name = "weight", .type = TensorType::kQ8_0, .shape = {2, 32}, .bytes = bytes};
   BlockCodes codes;
-  EXPECT_TRUE(ReadBlockCodes(view, 1, 8, codes).ok());
-  EXPECT_FALSE(ReadBlockCodes(view, 2, 8, codes).ok());
-  EXPECT_FALSE(ReadBlockCodes(view, -1, 8, codes).ok());
-  EXPECT_FALSE(ReadBlockCodes(view, 0, 4, codes).ok()) << "its codes have eight bits";
+  EXPECT_TRUE(ReadBlockCodes(view, 1, codes).ok());
+  EXPECT_FALSE(ReadBlockCodes(view, 2, codes).ok());
+  EXPECT_FALSE(ReadBlockCodes(view, -1, codes).ok());
   view.type = TensorType::kF16;
   view.shape = {1, 34};
-  EXPECT_EQ(ReadBlockCodes(view, 0, view.type == TensorType::kQ4_0 ? 4 : 8, codes).code(),
-            absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(ReadBlockCodes(view, 0, codes).code(), absl::StatusCode::kInvalidArgument);
 }
 
 TEST(DequantizeTest, EveryHalfPrecisionNumber) {

@@ -1,4 +1,4 @@
-#include "kernels/linear/q4q8_linear.h"
+#include "kernels/linear/block_linear.h"
 
 #include <algorithm>
 #include <cmath>
@@ -7,6 +7,7 @@
 #include <memory>
 #include <new>
 #include <random>
+#include <tuple>
 #include <vector>
 
 #include "kernels/ffn/activate.h"
@@ -31,19 +32,23 @@ constexpr Half kHalves[] = {{0x3C00, 1.0f},         {0xC100, -2.5f},    {0x2E66,
 class Matrix {
  public:
   Matrix(int64_t n, int64_t k, int bits, uint32_t seed = 1, bool extreme = false)
-      : n_(n), k_(k), bits_(bits), codes_(n * k), scale_(n * k / 32), minimum_(n * k / 32) {
+      : n_(n),
+        k_(k),
+        bits_(bits),
+        codes_(n * k),
+        scale_(n * k / ScaleInputs(bits)),
+        minimum_(n * k / 32) {
     std::mt19937 generator(seed);
-    const int lowest = bits == 4 ? 0 : -128, highest = bits == 4 ? 15 : 127;
+    const int lowest = HasMinimum(bits) ? 0 : -(1 << (bits - 1));
+    const int highest = lowest + (1 << bits) - 1;
     for (int8_t& code : codes_) {
       code =
           static_cast<int8_t>(extreme ? (generator() % 2 ? lowest : highest)
                                       : std::uniform_int_distribution(lowest, highest)(generator));
     }
-    for (size_t i = 0; i < scale_.size(); ++i) {
-      // The largest halves would drown the others.
-      scale_[i] = kHalves[generator() % 7];
-      minimum_[i] = kHalves[generator() % 7];
-    }
+    // The largest halves would drown the others.
+    for (Half& scale : scale_) scale = kHalves[generator() % 7];
+    for (Half& minimum : minimum_) minimum = kHalves[generator() % 7];
     Pack();
   }
 
@@ -53,9 +58,12 @@ class Matrix {
     Pack();
   }
 
-  Q4Q8Matrix view() const { return {n_, k_, bits_, packed_.get()}; }
+  BlockMatrix view() const { return {n_, k_, bits_, packed_.get()}; }
   int code(int64_t c, int64_t i) const { return codes_[c * k_ + i]; }
-  float scale(int64_t c, int64_t b) const { return scale_[c * k_ / 32 + b].value; }
+  // Of input i.
+  float scale(int64_t c, int64_t i) const {
+    return scale_[(c * k_ + i) / ScaleInputs(bits_)].value;
+  }
   float minimum(int64_t c, int64_t b) const { return minimum_[c * k_ / 32 + b].value; }
 
  private:
@@ -64,19 +72,17 @@ class Matrix {
   };
 
   void Pack() {
-    const size_t size = PackedQ4Q8Bytes(n_, k_, bits_);
+    const size_t size = PackedBlockBytes(n_, k_, bits_);
     packed_.reset(static_cast<uint8_t*>(::operator new[](size, std::align_val_t{64})));
     std::memset(packed_.get(), 0, size);
-    const int64_t blocks = k_ / 32;
-    std::vector<uint16_t> scales(blocks), minima(blocks);
+    std::vector<uint16_t> scales, minima;
+    for (const Half& scale : scale_) scales.push_back(scale.bits);
+    for (const Half& minimum : minimum_) minima.push_back(minimum.bits);
     for (int64_t c = 0; c < n_; ++c) {
-      for (int64_t b = 0; b < blocks; ++b) {
-        scales[b] = scale_[c * blocks + b].bits;
-        minima[b] = minimum_[c * blocks + b].bits;
-      }
-      const Q4Q8Channel channel{codes_.data() + c * k_, scales.data(),
-                                bits_ == 4 ? minima.data() : nullptr};
-      ASSERT_EQ(PackQ4Q8Channel(channel, c, n_, k_, bits_, packed_.get()), LaunchStatus::kOk);
+      const BlockChannel channel{codes_.data() + c * k_,
+                                 scales.data() + c * k_ / ScaleInputs(bits_),
+                                 HasMinimum(bits_) ? minima.data() + c * k_ / 32 : nullptr};
+      ASSERT_EQ(PackBlockChannel(channel, c, n_, k_, bits_, packed_.get()), LaunchStatus::kOk);
     }
   }
 
@@ -107,7 +113,7 @@ QuantizedBlock Quantize(const float* x) {
   return block;
 }
 
-// The result of Q4Q8Linear in double precision, and the sum of the magnitudes it adds up.
+// The result of BlockLinear in double precision, and the sum of the magnitudes it adds up.
 struct Reference {
   std::vector<double> y, magnitude;
 };
@@ -121,20 +127,28 @@ Reference Expected(const std::vector<float>& x, int64_t m, const Matrix& w) {
       int64_t x_sum = 0;
       for (int q : block.q) x_sum += q;
       for (int64_t c = 0; c < n; ++c) {
-        int64_t sum = 0;
-        for (int i = 0; i < 32; ++i) sum += int64_t{block.q[i]} * w.code(c, b * 32 + i);
-        const double product = double(sum) * w.scale(c, b) * block.scale;
-        const double minimum =
-            w.view().bits == 4 ? double(w.minimum(c, b)) * block.scale * double(x_sum) : 0.0;
-        reference.y[row * n + c] += product + minimum;
-        reference.magnitude[row * n + c] += std::fabs(product) + std::fabs(minimum);
+        double& y = reference.y[row * n + c];
+        double& magnitude = reference.magnitude[row * n + c];
+        const auto add = [&](double term) {
+          y += term;
+          magnitude += std::fabs(term);
+        };
+        const int64_t inputs = ScaleInputs(w.view().bits);
+        for (int64_t first = 0; first < 32; first += inputs) {
+          int64_t sum = 0;
+          for (int64_t i = first; i < first + inputs; ++i) {
+            sum += int64_t{block.q[i]} * w.code(c, b * 32 + i);
+          }
+          add(double(sum) * w.scale(c, b * 32 + first) * block.scale);
+        }
+        if (HasMinimum(w.view().bits)) add(double(w.minimum(c, b)) * block.scale * double(x_sum));
       }
     }
   }
   return reference;
 }
 
-class Q4Q8LinearTest : public testing::TestWithParam<std::tuple<Isa, int>> {
+class BlockLinearTest : public testing::TestWithParam<std::tuple<Isa, int>> {
  protected:
   void SetUp() override {
     if (isa() > BestIsa()) GTEST_SKIP() << "this CPU lacks " << ToString(isa());
@@ -149,14 +163,20 @@ class Q4Q8LinearTest : public testing::TestWithParam<std::tuple<Isa, int>> {
   }
   std::vector<float> Run(const std::vector<float>& x, int64_t m, const Matrix& w,
                          int threads = 1) const {
-    const Q4Q8Matrix view = w.view();
+    const BlockMatrix view = w.view();
     std::vector<float> y(m * view.n, std::numeric_limits<float>::quiet_NaN());
-    EXPECT_EQ(Q4Q8Linear({.x = x.data(), .m = m, .stride = view.k}, view, y.data(), view.n, false,
-                         Context(threads)),
+    EXPECT_EQ(Multiply({.x = x.data(), .m = m, .stride = view.k}, view, y.data(), view.n, false,
+                       Context(threads)),
               LaunchStatus::kOk);
     return y;
   }
-  // The integer sums are exact; each block rounds at most five times in single precision.
+  // BlockLinear of a stack of one.
+  static LaunchStatus Multiply(const LinearInput& input, const BlockMatrix& w, float* y,
+                               int64_t y_stride, bool accumulate, const ExecutionContext& context) {
+    return BlockLinear(input, {&w, 1}, y, y_stride, accumulate, context);
+  }
+  // The integer sums are exact. Each block adds two terms to the total, and a term is rounded at
+  // most five times in single precision.
   void ExpectClose(const std::vector<float>& y, const Reference& reference, int64_t blocks) {
     const double u = std::ldexp(1.0, -24);
     for (size_t i = 0; i < y.size(); ++i) {
@@ -166,11 +186,11 @@ class Q4Q8LinearTest : public testing::TestWithParam<std::tuple<Isa, int>> {
   }
 };
 
-TEST_P(Q4Q8LinearTest, EqualsExactSums) {
+TEST_P(BlockLinearTest, EqualsExactSums) {
   for (int64_t k : {32, 64, 96, 576}) {
     for (int64_t n : {1, 15, 16, 17, 32, 33, 63, 64, 65, 130}) {
       const Matrix w(n, k, bits(), static_cast<uint32_t>(n + k));
-      for (int64_t m : {1, 2, 3, 4, 5, 6, 7, 13, 25, 49}) {
+      for (int64_t m : {1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 25, 72, 100}) {
         const std::vector<float> x = Normal(m * k, static_cast<uint32_t>(31 * m + k));
         ExpectClose(Run(x, m, w, 1 + m % 3), Expected(x, m, w), k / 32);
       }
@@ -179,7 +199,7 @@ TEST_P(Q4Q8LinearTest, EqualsExactSums) {
 }
 
 // Every code and every activation has its largest value, so that an overflow of 16-bit sums shows.
-TEST_P(Q4Q8LinearTest, ExtremeCodesDoNotOverflow) {
+TEST_P(BlockLinearTest, ExtremeCodesDoNotOverflow) {
   const int64_t k = 128, n = 70, m = 9;
   const Matrix w(n, k, bits(), 5, /*extreme=*/true);
   std::mt19937 generator(3);
@@ -190,7 +210,7 @@ TEST_P(Q4Q8LinearTest, ExtremeCodesDoNotOverflow) {
   ExpectClose(Run(x, m, w), Expected(x, m, w), k / 32);
 }
 
-TEST_P(Q4Q8LinearTest, RowDependsOnThatRowAlone) {
+TEST_P(BlockLinearTest, RowDependsOnThatRowAlone) {
   const int64_t m = 60, n = 200, k = 320;
   const Matrix w(n, k, bits());
   const std::vector<float> x = Normal(m * k, 6);
@@ -206,14 +226,14 @@ TEST_P(Q4Q8LinearTest, RowDependsOnThatRowAlone) {
   }
 }
 
-TEST_P(Q4Q8LinearTest, SeveralPanelsOfRows) {
+TEST_P(BlockLinearTest, SeveralPanelsOfRows) {
   const int64_t m = 700, n = 33, k = 1536;
   const Matrix w(n, k, bits());
   const std::vector<float> x = Normal(m * k, 2);
   ExpectClose(Run(x, m, w, 2), Expected(x, m, w), k / 32);
 }
 
-TEST_P(Q4Q8LinearTest, StridesAndAccumulate) {
+TEST_P(BlockLinearTest, StridesAndAccumulate) {
   const int64_t m = 9, n = 77, k = 64, x_stride = 70, y_stride = 90;
   const Matrix w(n, k, bits());
   const std::vector<float> dense = Normal(m * k, 9);
@@ -223,8 +243,8 @@ TEST_P(Q4Q8LinearTest, StridesAndAccumulate) {
   }
   const std::vector<float> before = Normal(m * y_stride, 10), product = Run(dense, m, w);
   std::vector<float> y = before;
-  ASSERT_EQ(Q4Q8Linear({.x = x.data(), .m = m, .stride = x_stride}, w.view(), y.data(), y_stride,
-                       true, Context(2)),
+  ASSERT_EQ(Multiply({.x = x.data(), .m = m, .stride = x_stride}, w.view(), y.data(), y_stride,
+                     true, Context(2)),
             LaunchStatus::kOk);
   for (int64_t i = 0; i < m; ++i) {
     for (int64_t c = 0; c < y_stride; ++c) {
@@ -234,7 +254,7 @@ TEST_P(Q4Q8LinearTest, StridesAndAccumulate) {
   }
 }
 
-TEST_P(Q4Q8LinearTest, NotFiniteStaysInItsRowOrChannel) {
+TEST_P(BlockLinearTest, NotFiniteStaysInItsRowOrChannel) {
   const int64_t n = 20, k = 64;
   Matrix w(n, k, bits());
   std::vector<float> x = Normal(3 * k, 16);
@@ -253,7 +273,7 @@ TEST_P(Q4Q8LinearTest, NotFiniteStaysInItsRowOrChannel) {
   }
 }
 
-TEST_P(Q4Q8LinearTest, ZeroAndTinyBlocksCountAsZeros) {
+TEST_P(BlockLinearTest, ZeroAndTinyBlocksCountAsZeros) {
   const int64_t n = 20, k = 64;
   const Matrix w(n, k, bits());
   std::vector<float> x(2 * k, 0.0f);
@@ -261,7 +281,7 @@ TEST_P(Q4Q8LinearTest, ZeroAndTinyBlocksCountAsZeros) {
   for (const float value : Run(x, 2, w)) EXPECT_EQ(value, 0.0f);
 }
 
-TEST_P(Q4Q8LinearTest, StepsOnTheWayInEqualTheirKernels) {
+TEST_P(BlockLinearTest, StepsOnTheWayInEqualTheirKernels) {
   const int64_t k = 96, n = 70;
   const Matrix w(n, k, bits());
   const std::vector<float> gain = Normal(k, 8);
@@ -280,25 +300,65 @@ TEST_P(Q4Q8LinearTest, StepsOnTheWayInEqualTheirKernels) {
     input.step = LinearInput::Step::kRmsNorm;
     input.rms_eps = 0.01f;
     input.rms_weight = gain.data();
-    ASSERT_EQ(Q4Q8Linear(input, w.view(), got.data(), n, false, Context(2)), LaunchStatus::kOk);
+    ASSERT_EQ(Multiply(input, w.view(), got.data(), n, false, Context(2)), LaunchStatus::kOk);
     EXPECT_EQ(got, Run(normed, rows, w));
     input.step = LinearInput::Step::kGated;
-    ASSERT_EQ(Q4Q8Linear(input, w.view(), got.data(), n, false, Context(2)), LaunchStatus::kOk);
+    ASSERT_EQ(Multiply(input, w.view(), got.data(), n, false, Context(2)), LaunchStatus::kOk);
     EXPECT_EQ(got, Run(activated, rows, w));
   }
 }
 
-TEST_P(Q4Q8LinearTest, BadArguments) {
+// Matrices of all forms at once: each has the results that it has alone.
+TEST_P(BlockLinearTest, StackOfMatricesEqualsEachAlone) {
+  const int64_t k = 160;
+  std::vector<Matrix> matrices;
+  matrices.emplace_back(70, k, bits(), 1);
+  for (const int other : {4, 5, 6, 8}) matrices.emplace_back(other == 5 ? 128 : 33, k, other, 2);
+  std::vector<BlockMatrix> stack;
+  int64_t n = 0;
+  for (const Matrix& matrix : matrices) {
+    stack.push_back(matrix.view());
+    n += matrix.view().n;
+  }
+  for (const int64_t m : {1, 3, 40, 100}) {
+    const std::vector<float> x = Normal(m * k, 12);
+    const LinearInput input{.x = x.data(), .m = m, .stride = k};
+    for (const int threads : {1, 2, 5}) {
+      std::vector<float> y(m * n, std::numeric_limits<float>::quiet_NaN());
+      ASSERT_EQ(BlockLinear(input, stack, y.data(), n, false, Context(threads)), LaunchStatus::kOk);
+      int64_t first = 0;
+      for (const Matrix& matrix : matrices) {
+        const int64_t channels = matrix.view().n;
+        const std::vector<float> alone = Run(x, m, matrix);
+        for (int64_t row = 0; row < m; ++row) {
+          ASSERT_TRUE(std::equal(alone.begin() + row * channels,
+                                 alone.begin() + (row + 1) * channels, y.begin() + row * n + first))
+              << row << " of " << m << ", channels from " << first;
+        }
+        first += channels;
+      }
+    }
+  }
+  std::vector<float> y(n);
+  const std::vector<float> x = Normal(k, 12);
+  const LinearInput input{.x = x.data(), .m = 1, .stride = k};
+  EXPECT_EQ(BlockLinear(input, {}, y.data(), n, false, Context()), LaunchStatus::kBadShape);
+  EXPECT_EQ(BlockLinear(input, stack, y.data(), n - 1, false, Context()), LaunchStatus::kBadShape);
+  stack[1].k = 128;
+  EXPECT_EQ(BlockLinear(input, stack, y.data(), n, false, Context()), LaunchStatus::kBadShape);
+}
+
+TEST_P(BlockLinearTest, BadArguments) {
   const int64_t n = 8, k = 32;
   const Matrix w(n, k, bits());
   const std::vector<float> x = Normal(2 * k, 20);
   std::vector<float> y(2 * n);
-  const auto run = [&](LinearInput input, Q4Q8Matrix matrix, float* out, int64_t y_stride,
+  const auto run = [&](LinearInput input, BlockMatrix matrix, float* out, int64_t y_stride,
                        ExecutionContext context) {
-    return Q4Q8Linear(input, matrix, out, y_stride, false, context);
+    return Multiply(input, matrix, out, y_stride, false, context);
   };
   const LinearInput good{.x = x.data(), .m = 2, .stride = k};
-  const Q4Q8Matrix view = w.view();
+  const BlockMatrix view = w.view();
   EXPECT_EQ(run(good, view, y.data(), n, Context()), LaunchStatus::kOk);
   EXPECT_EQ(run({.x = x.data(), .m = -1, .stride = k}, view, y.data(), n, Context()),
             LaunchStatus::kBadShape);
@@ -310,45 +370,54 @@ TEST_P(Q4Q8LinearTest, BadArguments) {
   EXPECT_EQ(run(good, view, nullptr, n, Context()), LaunchStatus::kBadArgument);
   EXPECT_EQ(run(good, view, y.data(), n, Context(0)), LaunchStatus::kBadArgument);
   const auto with = [&](auto change) {
-    Q4Q8Matrix bad = view;
+    BlockMatrix bad = view;
     change(bad);
     return run(good, bad, y.data(), n, Context());
   };
-  EXPECT_EQ(with([](Q4Q8Matrix& b) { b.n = 0; }), LaunchStatus::kBadShape);
-  EXPECT_EQ(with([](Q4Q8Matrix& b) { b.k = 33; }), LaunchStatus::kBadShape);
-  EXPECT_EQ(with([](Q4Q8Matrix& b) { b.k = kBlockMaxInputs + 32; }), LaunchStatus::kBadShape);
-  EXPECT_EQ(with([](Q4Q8Matrix& b) { b.bits = 5; }), LaunchStatus::kBadShape);
-  EXPECT_EQ(with([](Q4Q8Matrix& b) { b.packed += 1; }), LaunchStatus::kBadArgument);
-  EXPECT_EQ(with([](Q4Q8Matrix& b) { b.packed = nullptr; }), LaunchStatus::kBadArgument);
+  EXPECT_EQ(with([](BlockMatrix& b) { b.n = 0; }), LaunchStatus::kBadShape);
+  EXPECT_EQ(with([](BlockMatrix& b) { b.k = 33; }), LaunchStatus::kBadShape);
+  EXPECT_EQ(with([](BlockMatrix& b) { b.k = kBlockMaxInputs + 32; }), LaunchStatus::kBadShape);
+  EXPECT_EQ(with([](BlockMatrix& b) { b.bits = 7; }), LaunchStatus::kBadShape);
+  EXPECT_EQ(with([](BlockMatrix& b) { b.packed += 1; }), LaunchStatus::kBadArgument);
+  EXPECT_EQ(with([](BlockMatrix& b) { b.packed = nullptr; }), LaunchStatus::kBadArgument);
 }
 
-INSTANTIATE_TEST_SUITE_P(All, Q4Q8LinearTest,
-                         testing::Combine(testing::ValuesIn(AllIsas()), testing::Values(4, 8)),
+INSTANTIATE_TEST_SUITE_P(All, BlockLinearTest,
+                         testing::Combine(testing::ValuesIn(AllIsas()),
+                                          testing::Values(4, 5, 6, 8)),
                          [](const auto& info) {
                            return std::string(ToString(std::get<0>(info.param))) + "_" +
                                   std::to_string(std::get<1>(info.param)) + "bit";
                          });
 
 TEST(PackBlockChannelTest, BadArguments) {
-  std::vector<uint8_t> packed(PackedQ4Q8Bytes(3, 64, 4));
+  std::vector<uint8_t> packed(PackedBlockBytes(3, 64, 8));
   std::vector<int8_t> codes(64, 15);
-  const std::vector<uint16_t> halves(2);
-  const Q4Q8Channel good{codes.data(), halves.data(), halves.data()};
-  const auto pack = [&](Q4Q8Channel channel, int64_t index, int64_t k, int bits) {
-    return PackQ4Q8Channel(channel, index, 3, k, bits, packed.data());
+  const std::vector<uint16_t> halves(4);
+  const BlockChannel good{codes.data(), halves.data(), halves.data()};
+  const BlockChannel no_minimum{codes.data(), halves.data(), nullptr};
+  const auto pack = [&](BlockChannel channel, int64_t index, int64_t k, int bits) {
+    return PackBlockChannel(channel, index, 3, k, bits, packed.data());
   };
   EXPECT_EQ(pack(good, 2, 64, 4), LaunchStatus::kOk);
   EXPECT_EQ(pack(good, 3, 64, 4), LaunchStatus::kBadShape);
   EXPECT_EQ(pack(good, -1, 64, 4), LaunchStatus::kBadShape);
   EXPECT_EQ(pack(good, 0, 48, 4), LaunchStatus::kBadShape);
-  EXPECT_EQ(pack(good, 0, 64, 6), LaunchStatus::kBadShape);
-  EXPECT_EQ(pack(good, 0, 64, 8), LaunchStatus::kBadArgument);  // 8 bits have no minimum
-  EXPECT_EQ(pack({codes.data(), halves.data(), nullptr}, 0, 64, 4), LaunchStatus::kBadArgument);
+  EXPECT_EQ(pack(good, 0, 64, 7), LaunchStatus::kBadShape);
+  for (const int bits : {4, 5, 6, 8}) {
+    EXPECT_EQ(pack(HasMinimum(bits) ? no_minimum : good, 0, 64, bits), LaunchStatus::kBadArgument);
+  }
   EXPECT_EQ(pack({nullptr, halves.data(), halves.data()}, 0, 64, 4), LaunchStatus::kBadArgument);
-  codes[63] = 16;
-  EXPECT_EQ(pack(good, 0, 64, 4), LaunchStatus::kBadArgument);
-  codes[63] = -1;
-  EXPECT_EQ(pack(good, 0, 64, 4), LaunchStatus::kBadArgument);
+  const auto expect = [&](int bits, int code, LaunchStatus status) {
+    codes[63] = static_cast<int8_t>(code);
+    EXPECT_EQ(pack(HasMinimum(bits) ? good : no_minimum, 0, 64, bits), status) << bits << code;
+  };
+  for (const auto& [bits, lowest, highest] : {std::tuple{4, 0, 15}, {5, 0, 31}, {6, -32, 31}}) {
+    expect(bits, lowest, LaunchStatus::kOk);
+    expect(bits, highest, LaunchStatus::kOk);
+    expect(bits, lowest - 1, LaunchStatus::kBadArgument);
+    expect(bits, highest + 1, LaunchStatus::kBadArgument);
+  }
 }
 
 }  // namespace

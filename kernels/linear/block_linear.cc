@@ -1,0 +1,185 @@
+#include "kernels/linear/block_linear.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "kernels/linear/block_linear_isa.h"
+#include "kernels/linear/linear_work.h"
+
+namespace lectern::kernels {
+namespace {
+
+static_assert(kBlockChannels == kLinearBlockChannels);
+
+// Rows that share one unpacking of the weights.
+constexpr int64_t kItemRows = 72;
+
+const BlockLinearOps& OpsOf(Isa isa) {
+  switch (isa) {
+    case Isa::kAvx512:
+      return kBlockLinearAvx512;
+    case Isa::kAvx2:
+      return kBlockLinearAvx2;
+    case Isa::kPortable:
+      break;
+  }
+  return kBlockLinearPortable;
+}
+
+bool GoodShape(int64_t n, int64_t k, int bits) {
+  return n >= 1 && k >= kBlockInputs && k <= kBlockMaxInputs && k % kBlockInputs == 0 &&
+         (bits == 4 || bits == 5 || bits == 6 || bits == 8);
+}
+
+int64_t Groups(int64_t n) { return (n + kBlockChannels - 1) / kBlockChannels; }
+
+LaunchStatus Check(const LinearInput& input, std::span<const BlockMatrix> parts, const float* y,
+                   int64_t y_stride, const ExecutionContext& context) {
+  if (parts.empty()) return LaunchStatus::kBadShape;
+  int64_t n = 0;
+  for (const BlockMatrix& part : parts) {
+    if (!GoodShape(part.n, part.k, part.bits) || part.k != parts[0].k) {
+      return LaunchStatus::kBadShape;
+    }
+    n += part.n;
+  }
+  if (y_stride < n) return LaunchStatus::kBadShape;
+  if (LaunchStatus status = CheckLinearInput(input, parts[0].k); !Ok(status)) return status;
+  for (const BlockMatrix& part : parts) {
+    if (part.packed == nullptr || reinterpret_cast<uintptr_t>(part.packed) % 64 != 0) {
+      return LaunchStatus::kBadArgument;
+    }
+  }
+  if (input.m > 0 && y == nullptr) return LaunchStatus::kBadArgument;
+  return CheckContext(context);
+}
+
+// Quantised rows of one panel, kept by the calling thread.
+class PanelRowsMemory {
+ public:
+  BlockRows Reserve(int64_t rows, int64_t blocks) {
+    const auto count = static_cast<size_t>(rows * blocks);
+    if (codes_.size() < count * kBlockInputs) codes_.resize(count * kBlockInputs);
+    if (floats_.size() < 2 * count) floats_.resize(2 * count);
+    if (sums_.size() < 2 * count) sums_.resize(2 * count);
+    return {codes_.data(), floats_.data(), floats_.data() + count, sums_.data()};
+  }
+
+ private:
+  std::vector<int8_t> codes_;
+  std::vector<float> floats_;
+  std::vector<int32_t> sums_;
+};
+
+BlockRows RowsFrom(BlockRows rows, int64_t row, int64_t blocks) {
+  const int64_t at = row * blocks;
+  return {rows.codes + at * kBlockInputs, rows.scale + at, rows.sum + at, rows.minus_32 + 2 * at};
+}
+
+// Writes a channel into lane `lane` of its group.
+template <int kBits>
+LaunchStatus PackChannel(const BlockChannel& channel, int64_t blocks, int64_t lane,
+                         uint8_t* group) {
+  constexpr int kFirst = kBits == 6 ? -32 : 0;  // the code that is stored as 0
+  constexpr int kScales = BlockScales(kBits);
+  uint8_t* block = group;
+  for (int64_t b = 0; b < blocks; ++b, block += BlockBytes(kBits)) {
+    const int8_t* codes = channel.codes + b * kBlockInputs;
+    uint8_t* lower = block + 4 * lane;
+    uint8_t* upper = lower + kBlockNibbleBytes;
+    for (int i = 0; i < kBlockInputs; ++i) {
+      const int four = i / 4, j = i % 4;
+      const int code = codes[i] - kFirst;
+      if (kBits == 8) {
+        lower[four * kBlockGroupBytes + j] = static_cast<uint8_t>(code);
+        continue;
+      }
+      if (code < 0 || code >> kBits != 0) return LaunchStatus::kBadArgument;
+      lower[four / 2 * kBlockGroupBytes + j] |= (code & 15) << 4 * (four % 2);
+      if (kBits == 5) upper[j] |= code >> 4 << four;
+      if (kBits == 6) upper[four / 4 * kBlockGroupBytes + j] |= code >> 4 << 2 * (four % 4);
+    }
+    auto* halves = reinterpret_cast<uint16_t*>(block + BlockCodeBytes(kBits)) + lane;
+    for (int part = 0; part < kScales; ++part) {
+      halves[part * kBlockChannels] = channel.scale[b * kScales + part];
+    }
+    if (HasMinimum(kBits)) halves[kBlockChannels] = channel.minimum[b];
+  }
+  return LaunchStatus::kOk;
+}
+
+}  // namespace
+
+LaunchStatus BlockLinear(const LinearInput& input, std::span<const BlockMatrix> parts, float* y,
+                         int64_t y_stride, bool accumulate, const ExecutionContext& context) {
+  if (LaunchStatus status = Check(input, parts, y, y_stride, context); !Ok(status)) return status;
+  const BlockLinearOps& ops = OpsOf(context.isa);
+  const int64_t k = parts[0].k, blocks = k / kBlockInputs;
+  int64_t groups = 0;
+  for (const BlockMatrix& part : parts) groups += Groups(part.n);
+  const int64_t panel_rows = PanelRows(input.m, k + 16 * blocks, kItemRows);
+  thread_local PanelRowsMemory memory;
+  const BlockRows x = memory.Reserve(panel_rows, blocks);
+  for (int64_t first_row = 0; first_row < input.m; first_row += panel_rows) {
+    const int64_t rows = std::min(panel_rows, input.m - first_row);
+    const PanelItems items(rows, groups * kBlockChannels, kItemRows);
+    const auto quantize = [&](ItemRange range) {
+      for (int64_t row = range.begin; row < range.end; ++row) {
+        ops.quantize_row(SteppedRow(input, context.isa, first_row + row, k), blocks,
+                         RowsFrom(x, row, blocks));
+      }
+    };
+    // `channel` counts those that fill up the last group of a part too.
+    const auto multiply = [&](int64_t channel, int64_t channels, int64_t row, int64_t count) {
+      const BlockMatrix* part = parts.data();
+      float* out = y + (first_row + row) * y_stride;
+      for (; channel >= Groups(part->n) * kBlockChannels; ++part) {
+        channel -= Groups(part->n) * kBlockChannels;
+        out += part->n;
+      }
+      if (channel >= part->n) return;
+      BlockProduct product;
+      product.x = RowsFrom(x, row, blocks);
+      product.blocks = blocks;
+      product.rows = count;
+      product.w = part->packed +
+                  channel / kBlockChannels * blocks * static_cast<int64_t>(BlockBytes(part->bits));
+      product.bits = part->bits;
+      product.first = static_cast<int>(channel % kBlockChannels);
+      product.channels = static_cast<int>(std::min(channels, part->n - channel));
+      product.y = out + channel;
+      product.y_stride = y_stride;
+      product.accumulate = accumulate;
+      ops.multiply(product);
+    };
+    RunPanel(rows, k, items, context.num_threads, quantize, multiply);
+  }
+  return LaunchStatus::kOk;
+}
+
+size_t PackedBlockBytes(int64_t n, int64_t k, int bits) {
+  return static_cast<size_t>(Groups(n) * (k / kBlockInputs)) * BlockBytes(bits);
+}
+
+LaunchStatus PackBlockChannel(const BlockChannel& channel, int64_t index, int64_t n, int64_t k,
+                              int bits, uint8_t* packed) {
+  if (!GoodShape(n, k, bits) || index < 0 || index >= n) return LaunchStatus::kBadShape;
+  if (channel.codes == nullptr || channel.scale == nullptr || packed == nullptr ||
+      HasMinimum(bits) != (channel.minimum != nullptr)) {
+    return LaunchStatus::kBadArgument;
+  }
+  const int64_t blocks = k / kBlockInputs, lane = index % kBlockChannels;
+  uint8_t* group = packed + index / kBlockChannels * blocks * BlockBytes(bits);
+  switch (bits) {
+    case 4:
+      return PackChannel<4>(channel, blocks, lane, group);
+    case 5:
+      return PackChannel<5>(channel, blocks, lane, group);
+    case 6:
+      return PackChannel<6>(channel, blocks, lane, group);
+    default:
+      return PackChannel<8>(channel, blocks, lane, group);
+  }
+}
+
+}  // namespace lectern::kernels

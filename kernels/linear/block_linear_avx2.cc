@@ -1,0 +1,340 @@
+#include <immintrin.h>
+
+#include "kernels/linear/block_linear_isa.h"
+#include "kernels/linear/block_quantize_row.h"
+#include "kernels/linear/unrolled.h"
+
+#define LECTERN_INLINE __attribute__((always_inline))
+
+namespace lectern::kernels {
+namespace {
+
+constexpr int kLanes = 8;        // channels of one vector
+constexpr int kTileVectors = 2;  // of one tile of several rows
+constexpr int kTileChannels = kTileVectors * kLanes;
+constexpr int kGroups = kBlockInputs / 4;  // of four inputs, in a block
+
+template <int kBits>
+constexpr int kPartGroups = kGroups / BlockScales(kBits);
+
+inline LECTERN_INLINE __m256i Broadcast4(const int8_t* x) {
+  int32_t bytes;
+  __builtin_memcpy(&bytes, x, sizeof(bytes));
+  return _mm256_set1_epi32(bytes);
+}
+
+inline LECTERN_INLINE __m256i Load(const uint8_t* bytes) {
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bytes));
+}
+
+inline LECTERN_INLINE __m256 LoadHalves(const uint8_t* halves) {
+  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(halves)));
+}
+
+inline LECTERN_INLINE __m256i AddPairs(__m256i pairs) {
+  return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+}
+
+// Adds the products of two groups of four inputs, a channel in each 32 bits.
+template <int kBits>
+inline LECTERN_INLINE void AddProducts(__m256i& sum, __m256i w0, __m256i x0, __m256i w1,
+                                       __m256i x1) {
+  if constexpr (kBits == 4) {
+    // All products of a block fit into 16 bits: 8 x 2 x 15 x 127 < 2^15. With the intrinsic, GCC 12
+    // makes a tree of the sums of a block and keeps its leaves in memory.
+    asm("vpaddw %1, %0, %0" : "+x"(sum) : "x"(_mm256_maddubs_epi16(w0, x0)));
+    asm("vpaddw %1, %0, %0" : "+x"(sum) : "x"(_mm256_maddubs_epi16(w1, x1)));
+  } else if constexpr (kBits < 8) {
+    // Those of two groups do: 2 x 2 x 63 x 127 < 2^15.
+    const __m256i pairs =
+        _mm256_add_epi16(_mm256_maddubs_epi16(w0, x0), _mm256_maddubs_epi16(w1, x1));
+    sum = _mm256_add_epi32(sum, AddPairs(pairs));
+  } else {
+    // |w| times x signed by w: a pair of products stays within 2 x 128 x 127 < 2^15.
+    const auto add = [&sum](__m256i w, __m256i x) LECTERN_INLINE {
+      const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
+      sum = _mm256_add_epi32(sum, AddPairs(pairs));
+    };
+    add(w0, x0);
+    add(w1, x1);
+  }
+}
+
+// The upper bits of four inputs, above the places of the lower four bits. `words` are the vector of
+// a block that holds them.
+template <int kBits, int kGroup>
+inline LECTERN_INLINE __m256i UpperBits(__m256i words) {
+  constexpr int kUpper = kBits - 4;
+  constexpr int kShift = 4 - kUpper * (kGroup % (8 / kUpper));
+  const __m256i mask = _mm256_set1_epi8(((1 << kUpper) - 1) << 4);
+  if constexpr (kShift > 0) words = _mm256_slli_epi32(words, kShift);
+  if constexpr (kShift < 0) words = _mm256_srli_epi32(words, -kShift);
+  return _mm256_and_si256(words, mask);
+}
+
+// Codes of 8 channels, those below 8 bits from 0 on, of the groups kGroup and kGroup + 1 of four
+// inputs. `block` is the block from the first of the channels on.
+template <int kBits, int kGroup>
+inline LECTERN_INLINE void Unpack(const uint8_t* block, __m256i& first, __m256i& second) {
+  if constexpr (kBits == 8) {
+    first = Load(block + kGroup * kBlockGroupBytes);
+    second = Load(block + (kGroup + 1) * kBlockGroupBytes);
+  } else {
+    const __m256i low = _mm256_set1_epi8(15);
+    const __m256i both = Load(block + kGroup / 2 * kBlockGroupBytes);
+    first = _mm256_and_si256(both, low);
+    second = _mm256_and_si256(_mm256_srli_epi16(both, 4), low);
+    if constexpr (kBits > 4) {
+      const __m256i words =
+          Load(block + kBlockNibbleBytes + kGroup / (8 / (kBits - 4)) * kBlockGroupBytes);
+      first = _mm256_or_si256(first, UpperBits<kBits, kGroup>(words));
+      second = _mm256_or_si256(second, UpperBits<kBits, kGroup + 1>(words));
+    }
+  }
+}
+
+// Scales of a part of a block of 8 channels, and the minima.
+struct Scales {
+  __m256 scale;
+  __m256 minimum;
+};
+
+// Finishes the integer sums of a part of a block and adds it to the total, always in this order of
+// operations. `at` is row * blocks + block.
+template <int kBits>
+inline LECTERN_INLINE __m256 AddPart(__m256 total, __m256i sum, const Scales& w, const BlockRows& x,
+                                     int64_t at, int part) {
+  if constexpr (kBits == 4) sum = AddPairs(sum);
+  if constexpr (kBits == 6)
+    sum = _mm256_add_epi32(sum, _mm256_set1_epi32(x.minus_32[2 * at + part]));
+  const __m256 scale = _mm256_mul_ps(w.scale, _mm256_set1_ps(x.scale[at]));
+  total = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), scale, total);
+  if constexpr (HasMinimum(kBits)) {
+    total = _mm256_fmadd_ps(w.minimum, _mm256_set1_ps(x.sum[at]), total);
+  }
+  return total;
+}
+
+// Writes channels [first, first + 8) after p.first of one row, as many of them as exist.
+inline LECTERN_INLINE void Store(const BlockProduct& p, int64_t row, int first, __m256 value) {
+  const int channels = p.channels - first;
+  if (channels <= 0) return;
+  float* y = p.y + row * p.y_stride + first;
+  if (channels >= kLanes) {  // masked stores are slow on some CPUs
+    _mm256_storeu_ps(y, p.accumulate ? _mm256_add_ps(_mm256_loadu_ps(y), value) : value);
+    return;
+  }
+  const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+  const __m256i mask = _mm256_cmpgt_epi32(_mm256_set1_epi32(channels), lane);
+  const __m256 old = p.accumulate ? _mm256_maskload_ps(y, mask) : _mm256_setzero_ps();
+  _mm256_maskstore_ps(y, mask, p.accumulate ? _mm256_add_ps(old, value) : value);
+}
+
+// Rows [row, row + kRows) times kVectors vectors of channels, `first` after p.first, whose codes
+// are unpacked in registers. A single row reads the weights as a stream; several read 16 channels
+// of each block, and ask for the same ones of the next group of channels.
+template <int kBits, int kRows, int kVectors>
+void DirectTile(const BlockProduct& p, int64_t row, int first) {
+  constexpr int kParts = BlockScales(kBits);
+  const int64_t ahead = kRows == 1 ? 4096 : p.blocks * static_cast<int64_t>(BlockBytes(kBits));
+  __m256 total[kRows][kVectors];
+  Unrolled<kRows>([&](auto r) LECTERN_INLINE {
+    Unrolled<kVectors>([&](auto v) LECTERN_INLINE { total[r][v] = _mm256_setzero_ps(); });
+  });
+  const int64_t width = p.blocks * kBlockInputs;
+  const int8_t* x = p.x.codes + row * width;
+  const int channel = p.first + first;
+  const uint8_t* block = p.w;
+  for (int64_t b = 0; b < p.blocks; ++b, block += BlockBytes(kBits), x += kBlockInputs) {
+    const int64_t at = row * p.blocks + b;
+    const uint8_t* codes = block + channel * 4;
+    const uint8_t* halves = block + BlockCodeBytes(kBits) + channel * 2;
+    for (size_t line = 0; line < BlockCodeBytes(kBits); line += kBlockGroupBytes) {
+      for (int v = 0; v < kVectors; v += 2) {
+        _mm_prefetch(reinterpret_cast<const char*>(codes + line + v * 32 + ahead), _MM_HINT_T0);
+      }
+    }
+    Unrolled<kParts>([&](auto part) LECTERN_INLINE {
+      __m256i sum[kRows][kVectors];
+      Unrolled<kRows>([&](auto r) LECTERN_INLINE {
+        Unrolled<kVectors>([&](auto v) LECTERN_INLINE { sum[r][v] = _mm256_setzero_si256(); });
+      });
+      Unrolled<kPartGroups<kBits> / 2>([&](auto pair) LECTERN_INLINE {
+        constexpr int kGroup = part * kPartGroups<kBits> + 2 * pair;
+        Unrolled<kVectors>([&](auto v) LECTERN_INLINE {
+          __m256i w0, w1;
+          Unpack<kBits, kGroup>(codes + v * 32, w0, w1);
+          Unrolled<kRows>([&](auto r) LECTERN_INLINE {
+            const int8_t* eight = x + r * width + kGroup * 4;
+            AddProducts<kBits>(sum[r][v], w0, Broadcast4(eight), w1, Broadcast4(eight + 4));
+          });
+        });
+      });
+      Unrolled<kVectors>([&](auto v) LECTERN_INLINE {
+        Scales w{LoadHalves(halves + (part * kBlockChannels + v * kLanes) * 2), {}};
+        if constexpr (HasMinimum(kBits)) {
+          w.minimum = LoadHalves(halves + (kBlockChannels + v * kLanes) * 2);
+        }
+        Unrolled<kRows>([&](auto r) LECTERN_INLINE {
+          total[r][v] = AddPart<kBits>(total[r][v], sum[r][v], w, p.x, at + r * p.blocks, part);
+        });
+      });
+    });
+  }
+  Unrolled<kRows>([&](auto r) LECTERN_INLINE {
+    Unrolled<kVectors>([&](auto v)
+                           LECTERN_INLINE { Store(p, row + r, first + v * kLanes, total[r][v]); });
+  });
+}
+
+// A few rows: reading the codes again for every four of them is cheaper than keeping them unpacked.
+constexpr int64_t kDirectRows = 8;
+
+template <int kBits>
+void FewRows(const BlockProduct& p) {
+  constexpr int64_t kTileRows = 4;
+  constexpr void (*kTiles[])(const BlockProduct&, int64_t, int) = {
+      DirectTile<kBits, 1, kTileVectors>, DirectTile<kBits, 2, kTileVectors>,
+      DirectTile<kBits, 3, kTileVectors>, DirectTile<kBits, 4, kTileVectors>};
+  const int64_t tiles = (p.rows + kTileRows - 1) / kTileRows;
+  for (int first = 0; first < p.channels; first += kTileChannels) {
+    for (int64_t t = 0; t < tiles; ++t) {  // tiles of nearly equal height
+      const int64_t begin = p.rows * t / tiles, end = p.rows * (t + 1) / tiles;
+      kTiles[end - begin - 1](p, begin, first);
+    }
+  }
+}
+
+// A block of 16 channels, unpacked for tiles of many rows.
+struct TileBlock {
+  alignas(64) uint8_t codes[kGroups][kTileChannels * 4];
+  float halves[2][kTileChannels];  // scales, and minima or scales of the second part
+};
+
+template <int kBits>
+void UnpackBlock(const uint8_t* block, int channel, TileBlock& out) {
+  Unrolled<kGroups / 2>([&](auto pair) LECTERN_INLINE {
+    Unrolled<kTileVectors>([&](auto v) LECTERN_INLINE {
+      __m256i first, second;
+      Unpack<kBits, 2 * pair>(block + channel * 4 + v * 32, first, second);
+      _mm256_store_si256(reinterpret_cast<__m256i*>(out.codes[2 * pair] + v * 32), first);
+      _mm256_store_si256(reinterpret_cast<__m256i*>(out.codes[2 * pair + 1] + v * 32), second);
+    });
+  });
+  const uint8_t* halves = block + BlockCodeBytes(kBits) + channel * 2;
+  Unrolled<kTileVectors>([&](auto v) LECTERN_INLINE {
+    _mm256_storeu_ps(out.halves[0] + v * kLanes, LoadHalves(halves + v * kLanes * 2));
+    if constexpr (kBits < 8) {
+      _mm256_storeu_ps(out.halves[1] + v * kLanes,
+                       LoadHalves(halves + (kBlockChannels + v * kLanes) * 2));
+    }
+  });
+}
+
+// Rows [row, row + kRows) times 16 unpacked channels, `first` after p.first.
+template <int kBits, int kRows>
+void Tile(const BlockProduct& p, const TileBlock* tile, int64_t row, int first) {
+  constexpr int kParts = BlockScales(kBits);
+  __m256 total[kRows][kTileVectors];
+  Unrolled<kRows>([&](auto r) LECTERN_INLINE {
+    Unrolled<kTileVectors>([&](auto v) LECTERN_INLINE { total[r][v] = _mm256_setzero_ps(); });
+  });
+  const int64_t width = p.blocks * kBlockInputs;
+  const int8_t* x = p.x.codes + row * width;
+  for (int64_t b = 0; b < p.blocks; ++b, ++tile, x += kBlockInputs) {
+    const int64_t at = row * p.blocks + b;
+    Unrolled<kParts>([&](auto part) LECTERN_INLINE {
+      __m256i sum[kRows][kTileVectors];
+      Unrolled<kRows>([&](auto r) LECTERN_INLINE {
+        Unrolled<kTileVectors>([&](auto v) LECTERN_INLINE { sum[r][v] = _mm256_setzero_si256(); });
+      });
+      Unrolled<kPartGroups<kBits> / 2>([&](auto pair) LECTERN_INLINE {
+        constexpr int kGroup = part * kPartGroups<kBits> + 2 * pair;
+        Unrolled<kRows>([&](auto r) LECTERN_INLINE {
+          const __m256i x0 = Broadcast4(x + r * width + kGroup * 4);
+          const __m256i x1 = Broadcast4(x + r * width + kGroup * 4 + 4);
+          Unrolled<kTileVectors>([&](auto v) LECTERN_INLINE {
+            AddProducts<kBits>(sum[r][v], Load(tile->codes[kGroup] + v * 32), x0,
+                               Load(tile->codes[kGroup + 1] + v * 32), x1);
+          });
+        });
+      });
+      Unrolled<kTileVectors>([&](auto v) LECTERN_INLINE {
+        Scales w{_mm256_loadu_ps(tile->halves[part] + v * kLanes), {}};
+        if constexpr (HasMinimum(kBits)) {
+          w.minimum = _mm256_loadu_ps(tile->halves[1] + v * kLanes);
+        }
+        Unrolled<kRows>([&](auto r) LECTERN_INLINE {
+          total[r][v] = AddPart<kBits>(total[r][v], sum[r][v], w, p.x, at + r * p.blocks, part);
+        });
+      });
+    });
+  }
+  Unrolled<kRows>([&](auto r) LECTERN_INLINE {
+    Unrolled<kTileVectors>(
+        [&](auto v) LECTERN_INLINE { Store(p, row + r, first + v * kLanes, total[r][v]); });
+  });
+}
+
+// Scratch of the calling thread, which grows as needed.
+TileBlock* TileScratch(int64_t blocks) {
+  struct Memory {
+    ~Memory() { _mm_free(data); }
+    TileBlock* data = nullptr;
+    int64_t size = 0;
+  };
+  static thread_local Memory memory;
+  if (memory.size < blocks) {
+    _mm_free(memory.data);
+    memory.data = static_cast<TileBlock*>(_mm_malloc(blocks * sizeof(TileBlock), 64));
+    memory.size = blocks;
+  }
+  return memory.data;
+}
+
+template <int kBits>
+void ManyRows(const BlockProduct& p) {
+  constexpr int64_t kTileRows = 6;  // 6 rows x 2 vectors = 12 sums of 16 registers
+  constexpr void (*kTiles[])(const BlockProduct&, const TileBlock*, int64_t, int) = {
+      Tile<kBits, 1>, Tile<kBits, 2>, Tile<kBits, 3>,
+      Tile<kBits, 4>, Tile<kBits, 5>, Tile<kBits, 6>};
+  TileBlock* tile = TileScratch(p.blocks);
+  const int64_t tiles = (p.rows + kTileRows - 1) / kTileRows;
+  for (int first = 0; first < p.channels; first += kTileChannels) {
+    for (int64_t b = 0; b < p.blocks; ++b) {
+      UnpackBlock<kBits>(p.w + b * BlockBytes(kBits), p.first + first, tile[b]);
+    }
+    for (int64_t t = 0; t < tiles; ++t) {  // tiles of nearly equal height
+      const int64_t begin = p.rows * t / tiles, end = p.rows * (t + 1) / tiles;
+      kTiles[end - begin - 1](p, tile, begin, first);
+    }
+  }
+}
+
+template <int kBits>
+void Multiply(const BlockProduct& p) {
+  if (p.rows > kDirectRows) return ManyRows<kBits>(p);
+  if (p.rows > 1) return FewRows<kBits>(p);
+  if (p.channels > kBlockChannels / 2)
+    return DirectTile<kBits, 1, kBlockChannels / kLanes>(p, 0, 0);
+  DirectTile<kBits, 1, kBlockChannels / kLanes / 2>(p, 0, 0);
+}
+
+void MultiplyBlocks(const BlockProduct& p) {
+  switch (p.bits) {
+    case 4:
+      return Multiply<4>(p);
+    case 5:
+      return Multiply<5>(p);
+    case 6:
+      return Multiply<6>(p);
+    default:
+      return Multiply<8>(p);
+  }
+}
+
+}  // namespace
+
+extern const BlockLinearOps kBlockLinearAvx2 = {QuantizeBlocks, MultiplyBlocks};
+
+}  // namespace lectern::kernels

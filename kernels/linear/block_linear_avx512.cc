@@ -1,0 +1,321 @@
+#include <immintrin.h>
+
+#include "kernels/linear/block_linear_isa.h"
+#include "kernels/linear/block_quantize_row.h"
+#include "kernels/linear/unrolled.h"
+
+#define LECTERN_INLINE __attribute__((always_inline))
+
+namespace lectern::kernels {
+namespace {
+
+constexpr int kLanes = 16;       // channels of one vector
+constexpr int kTileVectors = 2;  // of one tile of several rows
+constexpr int kTileChannels = kTileVectors * kLanes;
+constexpr int kGroups = kBlockInputs / 4;  // of four inputs, in a block
+
+template <int kBits>
+constexpr int kPartGroups = kGroups / BlockScales(kBits);
+
+// Inline assembly for the reason given in int8_linear_avx512.cc. w is unsigned, x signed.
+inline LECTERN_INLINE void DotAccumulate(__m512i& sum, __m512i w, __m512i x) {
+  asm("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(w), "v"(x));
+}
+
+inline LECTERN_INLINE __m512i Broadcast4(const int8_t* x) {
+  int32_t bytes;
+  __builtin_memcpy(&bytes, x, sizeof(bytes));
+  return _mm512_set1_epi32(bytes);
+}
+
+inline LECTERN_INLINE __m512i Load(const uint8_t* bytes) { return _mm512_load_si512(bytes); }
+
+inline LECTERN_INLINE __m512 LoadHalves(const uint8_t* halves) {
+  return _mm512_cvtph_ps(_mm256_load_si256(reinterpret_cast<const __m256i*>(halves)));
+}
+
+// The upper bits of four inputs, above the places of the lower four bits. `words` are the vector of
+// a block that holds them.
+template <int kBits, int kGroup>
+inline LECTERN_INLINE __m512i UpperBits(__m512i words) {
+  constexpr int kUpper = kBits - 4;
+  constexpr int kShift = 4 - kUpper * (kGroup % (8 / kUpper));
+  const __m512i mask = _mm512_set1_epi8(((1 << kUpper) - 1) << 4);
+  if constexpr (kShift > 0) words = _mm512_slli_epi32(words, kShift);
+  if constexpr (kShift < 0) words = _mm512_srli_epi32(words, -kShift);
+  return _mm512_and_si512(words, mask);
+}
+
+// Codes of 16 channels, from 0 on, of the groups kGroup and kGroup + 1 of four inputs. `block` is
+// the block from the first of the channels on.
+template <int kBits, int kGroup>
+inline LECTERN_INLINE void Unpack(const uint8_t* block, __m512i& first, __m512i& second) {
+  if constexpr (kBits == 8) {
+    const __m512i sign = _mm512_set1_epi8(-128);  // code + 128
+    first = _mm512_xor_si512(Load(block + kGroup * kBlockGroupBytes), sign);
+    second = _mm512_xor_si512(Load(block + (kGroup + 1) * kBlockGroupBytes), sign);
+    return;
+  }
+  const __m512i low = _mm512_set1_epi8(15);
+  const __m512i both = Load(block + kGroup / 2 * kBlockGroupBytes);
+  const __m512i shifted = _mm512_srli_epi32(both, 4);
+  if constexpr (kBits == 4) {
+    first = _mm512_and_si512(both, low);
+    second = _mm512_and_si512(shifted, low);
+  } else if constexpr (kBits < 8) {
+    constexpr int kAndOr = 0xEA;  // (a & b) | c
+    const __m512i words =
+        Load(block + kBlockNibbleBytes + kGroup / (8 / (kBits - 4)) * kBlockGroupBytes);
+    first = _mm512_ternarylogic_epi32(both, low, UpperBits<kBits, kGroup>(words), kAndOr);
+    second = _mm512_ternarylogic_epi32(shifted, low, UpperBits<kBits, kGroup + 1>(words), kAndOr);
+  }
+}
+
+// What the sum of a part of a block starts with, so that codes may be counted from 0 on. `at` is
+// row * blocks + block.
+template <int kBits>
+inline LECTERN_INLINE __m512i StartOfSum(const BlockRows& x, int64_t at, int part) {
+  if constexpr (kBits == 6) return _mm512_set1_epi32(x.minus_32[2 * at + part]);
+  if constexpr (kBits == 8) {
+    return _mm512_set1_epi32(4 * (x.minus_32[2 * at] + x.minus_32[2 * at + 1]));
+  }
+  return _mm512_setzero_si512();
+}
+
+// Scales of a part of a block of 16 channels, and the minima.
+struct Scales {
+  __m512 scale;
+  __m512 minimum;
+};
+
+// Adds a part of a block to the total, always in this order of operations.
+template <int kBits>
+inline LECTERN_INLINE __m512 AddPart(__m512 total, __m512i sum, const Scales& w, __m512 x_scale,
+                                     __m512 x_sum) {
+  total = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), _mm512_mul_ps(w.scale, x_scale), total);
+  if constexpr (HasMinimum(kBits)) total = _mm512_fmadd_ps(w.minimum, x_sum, total);
+  return total;
+}
+
+// Writes channels [first, first + 16) after p.first of one row, as many of them as exist.
+inline LECTERN_INLINE void Store(const BlockProduct& p, int64_t row, int first, __m512 value) {
+  const int channels = p.channels - first;
+  if (channels <= 0) return;
+  const __mmask16 mask = channels >= kLanes ? 0xFFFF : (1u << channels) - 1;
+  float* y = p.y + row * p.y_stride + first;
+  if (p.accumulate) value = _mm512_add_ps(_mm512_maskz_loadu_ps(mask, y), value);
+  _mm512_mask_storeu_ps(y, mask, value);
+}
+
+// Rows [row, row + kRows) times kVectors vectors of channels, `first` after p.first, whose codes
+// are unpacked in registers. Asks for the weights that come 4 KiB later.
+template <int kBits, int kRows, int kVectors>
+void DirectTile(const BlockProduct& p, int64_t row, int first) {
+  constexpr int kParts = BlockScales(kBits);
+  constexpr int kAhead = 4096;
+  __m512 total[kRows][kVectors];
+  Unrolled<kRows>([&](auto r) LECTERN_INLINE {
+    Unrolled<kVectors>([&](auto v) LECTERN_INLINE { total[r][v] = _mm512_setzero_ps(); });
+  });
+  const int64_t width = p.blocks * kBlockInputs;
+  const int8_t* x = p.x.codes + row * width;
+  const int channel = p.first + first;
+  const uint8_t* block = p.w;
+  for (int64_t b = 0; b < p.blocks; ++b, block += BlockBytes(kBits), x += kBlockInputs) {
+    const int64_t at = row * p.blocks + b;
+    const uint8_t* codes = block + channel * 4;
+    const uint8_t* halves = block + BlockCodeBytes(kBits) + channel * 2;
+    for (size_t line = 0; line < BlockCodeBytes(kBits); line += kBlockGroupBytes) {
+      for (int v = 0; v < kVectors; ++v) {
+        _mm_prefetch(reinterpret_cast<const char*>(codes + line + v * 64 + kAhead), _MM_HINT_T0);
+      }
+    }
+    Unrolled<kParts>([&](auto part) LECTERN_INLINE {
+      __m512i sum[kRows][kVectors];
+      Unrolled<kRows>([&](auto r) LECTERN_INLINE {
+        const __m512i start = StartOfSum<kBits>(p.x, at + r * p.blocks, part);
+        Unrolled<kVectors>([&](auto v) LECTERN_INLINE { sum[r][v] = start; });
+      });
+      Unrolled<kPartGroups<kBits> / 2>([&](auto pair) LECTERN_INLINE {
+        constexpr int kGroup = part * kPartGroups<kBits> + 2 * pair;
+        __m512i w0[kVectors], w1[kVectors];
+        Unrolled<kVectors>(
+            [&](auto v) LECTERN_INLINE { Unpack<kBits, kGroup>(codes + v * 64, w0[v], w1[v]); });
+        Unrolled<kRows>([&](auto r) LECTERN_INLINE {
+          const __m512i x0 = Broadcast4(x + r * width + kGroup * 4);
+          const __m512i x1 = Broadcast4(x + r * width + kGroup * 4 + 4);
+          Unrolled<kVectors>([&](auto v) LECTERN_INLINE { DotAccumulate(sum[r][v], w0[v], x0); });
+          Unrolled<kVectors>([&](auto v) LECTERN_INLINE { DotAccumulate(sum[r][v], w1[v], x1); });
+        });
+      });
+      Unrolled<kVectors>([&](auto v) LECTERN_INLINE {
+        Scales w{LoadHalves(halves + (part * kBlockChannels + v * kLanes) * 2), {}};
+        if constexpr (HasMinimum(kBits)) {
+          w.minimum = LoadHalves(halves + (kBlockChannels + v * kLanes) * 2);
+        }
+        Unrolled<kRows>([&](auto r) LECTERN_INLINE {
+          total[r][v] = AddPart<kBits>(total[r][v], sum[r][v], w,
+                                       _mm512_set1_ps(p.x.scale[at + r * p.blocks]),
+                                       _mm512_set1_ps(p.x.sum[at + r * p.blocks]));
+        });
+      });
+    });
+  }
+  Unrolled<kRows>([&](auto r) LECTERN_INLINE {
+    Unrolled<kVectors>([&](auto v)
+                           LECTERN_INLINE { Store(p, row + r, first + v * kLanes, total[r][v]); });
+  });
+}
+
+// A few rows: reading the codes again for every four of them is cheaper than keeping them unpacked.
+constexpr int64_t kDirectRows = 8;
+
+template <int kBits>
+void FewRows(const BlockProduct& p) {
+  constexpr int64_t kTileRows = 4;
+  constexpr void (*kTiles[])(const BlockProduct&, int64_t, int) = {
+      DirectTile<kBits, 1, kTileVectors>, DirectTile<kBits, 2, kTileVectors>,
+      DirectTile<kBits, 3, kTileVectors>, DirectTile<kBits, 4, kTileVectors>};
+  const int64_t tiles = (p.rows + kTileRows - 1) / kTileRows;
+  for (int first = 0; first < p.channels; first += kTileChannels) {
+    for (int64_t t = 0; t < tiles; ++t) {  // tiles of nearly equal height
+      const int64_t begin = p.rows * t / tiles, end = p.rows * (t + 1) / tiles;
+      kTiles[end - begin - 1](p, begin, first);
+    }
+  }
+}
+
+// A block of 32 channels, unpacked for tiles of many rows.
+struct TileBlock {
+  alignas(64) uint8_t codes[kGroups][kTileChannels * 4];
+  alignas(64) float halves[2][kTileChannels];  // scales, and minima or scales of the second part
+};
+
+template <int kBits>
+void UnpackBlock(const uint8_t* block, int channel, TileBlock& out) {
+  Unrolled<kGroups / 2>([&](auto pair) LECTERN_INLINE {
+    Unrolled<kTileVectors>([&](auto v) LECTERN_INLINE {
+      __m512i first, second;
+      Unpack<kBits, 2 * pair>(block + channel * 4 + v * 64, first, second);
+      _mm512_store_si512(out.codes[2 * pair] + v * 64, first);
+      _mm512_store_si512(out.codes[2 * pair + 1] + v * 64, second);
+    });
+  });
+  const uint8_t* halves = block + BlockCodeBytes(kBits) + channel * 2;
+  Unrolled<kTileVectors>([&](auto v) LECTERN_INLINE {
+    _mm512_store_ps(out.halves[0] + v * kLanes, LoadHalves(halves + v * kLanes * 2));
+    if constexpr (kBits < 8) {
+      _mm512_store_ps(out.halves[1] + v * kLanes,
+                      LoadHalves(halves + (kBlockChannels + v * kLanes) * 2));
+    }
+  });
+}
+
+// Rows [row, row + kRows) times 32 unpacked channels, `first` after p.first.
+template <int kBits, int kRows>
+void Tile(const BlockProduct& p, const TileBlock* tile, int64_t row, int first) {
+  constexpr int kParts = BlockScales(kBits);
+  __m512 total[kRows][kTileVectors];
+  Unrolled<kRows>([&](auto r) LECTERN_INLINE {
+    Unrolled<kTileVectors>([&](auto v) LECTERN_INLINE { total[r][v] = _mm512_setzero_ps(); });
+  });
+  const int64_t width = p.blocks * kBlockInputs;
+  const int8_t* x = p.x.codes + row * width;
+  for (int64_t b = 0; b < p.blocks; ++b, ++tile, x += kBlockInputs) {
+    const int64_t at = row * p.blocks + b;
+    Unrolled<kParts>([&](auto part) LECTERN_INLINE {
+      __m512i sum[kRows][kTileVectors];
+      Unrolled<kRows>([&](auto r) LECTERN_INLINE {
+        const __m512i start = StartOfSum<kBits>(p.x, at + r * p.blocks, part);
+        Unrolled<kTileVectors>([&](auto v) LECTERN_INLINE { sum[r][v] = start; });
+      });
+      Unrolled<kPartGroups<kBits>>([&](auto i) LECTERN_INLINE {
+        constexpr int kGroup = part * kPartGroups<kBits> + i;
+        const __m512i w0 = _mm512_load_si512(tile->codes[kGroup]);
+        const __m512i w1 = _mm512_load_si512(tile->codes[kGroup] + 64);
+        Unrolled<kRows>([&](auto r) LECTERN_INLINE {
+          const __m512i four = Broadcast4(x + r * width + kGroup * 4);
+          DotAccumulate(sum[r][0], w0, four);
+          DotAccumulate(sum[r][1], w1, four);
+        });
+      });
+      Unrolled<kTileVectors>([&](auto v) LECTERN_INLINE {
+        Scales w{_mm512_load_ps(tile->halves[part] + v * kLanes), {}};
+        if constexpr (HasMinimum(kBits)) {
+          w.minimum = _mm512_load_ps(tile->halves[1] + v * kLanes);
+        }
+        Unrolled<kRows>([&](auto r) LECTERN_INLINE {
+          total[r][v] = AddPart<kBits>(total[r][v], sum[r][v], w,
+                                       _mm512_set1_ps(p.x.scale[at + r * p.blocks]),
+                                       _mm512_set1_ps(p.x.sum[at + r * p.blocks]));
+        });
+      });
+    });
+  }
+  Unrolled<kRows>([&](auto r) LECTERN_INLINE {
+    Unrolled<kTileVectors>(
+        [&](auto v) LECTERN_INLINE { Store(p, row + r, first + v * kLanes, total[r][v]); });
+  });
+}
+
+// Scratch of the calling thread, which grows as needed.
+TileBlock* TileScratch(int64_t blocks) {
+  struct Memory {
+    ~Memory() { _mm_free(data); }
+    TileBlock* data = nullptr;
+    int64_t size = 0;
+  };
+  static thread_local Memory memory;
+  if (memory.size < blocks) {
+    _mm_free(memory.data);
+    memory.data = static_cast<TileBlock*>(_mm_malloc(blocks * sizeof(TileBlock), 64));
+    memory.size = blocks;
+  }
+  return memory.data;
+}
+
+template <int kBits>
+void ManyRows(const BlockProduct& p) {
+  constexpr int64_t kTileRows = 6;  // 6 rows x 2 vectors: 12 sums and 12 totals of 32 registers
+  constexpr void (*kTiles[])(const BlockProduct&, const TileBlock*, int64_t, int) = {
+      Tile<kBits, 1>, Tile<kBits, 2>, Tile<kBits, 3>,
+      Tile<kBits, 4>, Tile<kBits, 5>, Tile<kBits, 6>};
+  TileBlock* tile = TileScratch(p.blocks);
+  const int64_t tiles = (p.rows + kTileRows - 1) / kTileRows;
+  for (int first = 0; first < p.channels; first += kTileChannels) {
+    for (int64_t b = 0; b < p.blocks; ++b) {
+      UnpackBlock<kBits>(p.w + b * BlockBytes(kBits), p.first + first, tile[b]);
+    }
+    for (int64_t t = 0; t < tiles; ++t) {  // tiles of nearly equal height
+      const int64_t begin = p.rows * t / tiles, end = p.rows * (t + 1) / tiles;
+      kTiles[end - begin - 1](p, tile, begin, first);
+    }
+  }
+}
+
+template <int kBits>
+void Multiply(const BlockProduct& p) {
+  if (p.rows > kDirectRows) return ManyRows<kBits>(p);
+  if (p.rows > 1) return FewRows<kBits>(p);
+  if (p.channels > kTileChannels) return DirectTile<kBits, 1, kBlockChannels / kLanes>(p, 0, 0);
+  DirectTile<kBits, 1, kTileVectors>(p, 0, 0);
+}
+
+void MultiplyBlocks(const BlockProduct& p) {
+  switch (p.bits) {
+    case 4:
+      return Multiply<4>(p);
+    case 5:
+      return Multiply<5>(p);
+    case 6:
+      return Multiply<6>(p);
+    default:
+      return Multiply<8>(p);
+  }
+}
+
+}  // namespace
+
+extern const BlockLinearOps kBlockLinearAvx512 = {QuantizeBlocks, MultiplyBlocks};
+
+}  // namespace lectern::kernels
