@@ -77,8 +77,6 @@ endfunction()
 #         `golden`: compares with tests/golden or $LECTERN_GOLDEN_DIR.
 #         `model`: needs the real default model.
 #         `source`: checks the sources rather than a build.
-# Tests run in parallel: GOMP_SPINCOUNT makes idle OpenMP threads of LibTorch (the fp32 reference) sleep
-# soon.
 function(lectern_test name)
   cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;DEPS;LABELS;ENVIRONMENT" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
@@ -94,5 +92,5 @@ function(lectern_test name)
     PROPERTIES TIMEOUT ${ARG_TIMEOUT}
                LABELS "${ARG_LABELS}"
                SKIP_RETURN_CODE 77
-               ENVIRONMENT "GOMP_SPINCOUNT=100;LECTERN_SOURCE_DIR=${CMAKE_SOURCE_DIR};LECTERN_BIN_DIR=${CMAKE_BINARY_DIR}/bin;LECTERN_DEPS_DIR=${LECTERN_DEPS_DIR};${ARG_ENVIRONMENT}")
+               ENVIRONMENT "LECTERN_SOURCE_DIR=${CMAKE_SOURCE_DIR};LECTERN_BIN_DIR=${CMAKE_BINARY_DIR}/bin;LECTERN_DEPS_DIR=${LECTERN_DEPS_DIR};${ARG_ENVIRONMENT}")
 endfunction()

@@ -12,11 +12,11 @@
 
 namespace lectern {
 
-// y [rows, out] = x [rows, in] w^T, or += with accumulate; w [out, in]. All dense, row-major.
-// Returns 0, or 1 with the reason in `error` (a C string of at most error_size bytes). Thread-safe.
-// `threads` is the size of LibTorch's team.
+// y [rows, out] = x [rows, in] w^T, or += with accumulate, on the calling thread; w [out, in]. All
+// row-major; x and w are dense, and rows of y are y_stride floats apart. Returns 0, or 1 with the
+// reason in `error` (a C string of at most error_size bytes). Thread-safe.
 using F32ProductFunction = int(const float* x, int64_t rows, int64_t in, const float* w,
-                               int64_t out, float* y, int accumulate, int threads, char* error,
+                               int64_t out, float* y, int64_t y_stride, int accumulate, char* error,
                                size_t error_size);
 
 // Loads the library, once per process. FAILED_PRECONDITION if it is not there or does not load.

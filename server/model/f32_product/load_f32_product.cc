@@ -1,5 +1,3 @@
-#include <cstdlib>
-
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "base/plugin_library.h"
@@ -8,14 +6,7 @@
 namespace lectern {
 namespace {
 
-// LibTorch's threads would spin for milliseconds when its product is done, on cores that the next
-// part of a step wants. libgomp reads this when it is loaded, which is now.
-void LimitSpinning() {
-  if (std::getenv("OMP_WAIT_POLICY") == nullptr) setenv("GOMP_SPINCOUNT", "3000", /*replace=*/0);
-}
-
 absl::StatusOr<F32ProductFunction*> Load() {
-  LimitSpinning();
   const absl::StatusOr<void*> function =
       LoadPluginFunction("liblectern_f32.so", "lectern_f32_product");
   if (!function.ok()) {

@@ -13,15 +13,15 @@
 
 // LibTorch reports errors by exceptions; none may leave this file.
 extern "C" __attribute__((visibility("default"))) int lectern_f32_product(
-    const float* x, int64_t rows, int64_t in, const float* w, int64_t out, float* y, int accumulate,
-    int threads, char* error, size_t error_size) try {
-  if (at::get_num_threads() != threads) at::set_num_threads(threads);
+    const float* x, int64_t rows, int64_t in, const float* w, int64_t out, float* y,
+    int64_t y_stride, int accumulate, char* error, size_t error_size) try {
+  if (at::get_num_threads() != 1) at::set_num_threads(1);  // of the calling thread
   const c10::InferenceMode inference;
   const at::TensorOptions options = at::TensorOptions().dtype(at::kFloat);
   // ATen takes no const memory; the inputs are only read.
   const at::Tensor input = at::from_blob(const_cast<float*>(x), {rows, in}, options);
   const at::Tensor weight = at::from_blob(const_cast<float*>(w), {out, in}, options);
-  at::Tensor output = at::from_blob(y, {rows, out}, options);
+  at::Tensor output = at::from_blob(y, {rows, out}, {y_stride, 1}, options);
   if (accumulate != 0) {
     at::addmm_out(output, output, input, weight.t());
   } else {

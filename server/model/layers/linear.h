@@ -9,9 +9,8 @@
 //                 Nothing is rotated. Most codes of a GGUF file are kept as they are; types that no
 //                 kernel takes are rounded to 8 bits (BlockFormOf).
 //
-// With int8 activations a row's result depends on that row alone, bit for bit: not on its batch,
-// not on the number of threads. With fp32 the rows are independent of each other too, but the bits
-// depend on the number of threads.
+// A row's result depends on that row alone, bit for bit: not on its batch, not on the number of
+// threads.
 #pragma once
 
 #include <cstdint>
@@ -39,7 +38,7 @@ struct LinearForm {
   // little; the weights hold the inverse. In exact arithmetic the model is the same function.
   bool rotated = true;
   F32ProductFunction* product = nullptr;  // kF32 only
-  int threads = 1;                        // of loading, and of fp32 products
+  int threads = 1;                        // of loading
   Int8Device* device = nullptr;           // kInt8Rotated only; null: none
 
   // Loads what the numerics need; kAuto becomes kInt8Rotated.
