@@ -35,28 +35,35 @@ inline LECTERN_INLINE __m256i AddPairs(__m256i pairs) {
   return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
 }
 
-// Adds the products of two groups of four inputs, a channel in each 32 bits.
+// Adds the products of four inputs, a channel in each 32 bits, to sums of 16 bits (4-bit codes: all
+// products of a block fit into them, 8 x 2 x 15 x 127 < 2^15) or of 32 (8-bit codes).
 template <int kBits>
-inline LECTERN_INLINE void AddProducts(__m256i& sum, __m256i w0, __m256i x0, __m256i w1,
-                                       __m256i x1) {
+inline LECTERN_INLINE void AddFour(__m256i& sum, __m256i w, __m256i x) {
   if constexpr (kBits == 4) {
-    // All products of a block fit into 16 bits: 8 x 2 x 15 x 127 < 2^15. With the intrinsic, GCC 12
-    // makes a tree of the sums of a block and keeps its leaves in memory.
-    asm("vpaddw %1, %0, %0" : "+x"(sum) : "x"(_mm256_maddubs_epi16(w0, x0)));
-    asm("vpaddw %1, %0, %0" : "+x"(sum) : "x"(_mm256_maddubs_epi16(w1, x1)));
-  } else if constexpr (kBits < 8) {
-    // Those of two groups do: 2 x 2 x 63 x 127 < 2^15.
+    // With the intrinsic, GCC 12 makes a tree of the sums of a block and keeps its leaves in
+    // memory.
+    asm("vpaddw %1, %0, %0" : "+x"(sum) : "x"(_mm256_maddubs_epi16(w, x)));
+  } else {
+    // |w| times x signed by w: a pair of products stays within 2 x 128 x 127 < 2^15.
+    const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
+    sum = _mm256_add_epi32(sum, AddPairs(pairs));
+  }
+}
+
+// Codes whose products are added for eight inputs at once.
+template <int kBits>
+constexpr bool kByEight = kBits == 5 || kBits == 6;
+
+// Adds the products of eight inputs, to sums as above.
+template <int kBits>
+inline LECTERN_INLINE void AddEight(__m256i& sum, __m256i w0, __m256i x0, __m256i w1, __m256i x1) {
+  if constexpr (kByEight<kBits>) {  // they fit into 16 bits: 2 x 2 x 63 x 127 < 2^15
     const __m256i pairs =
         _mm256_add_epi16(_mm256_maddubs_epi16(w0, x0), _mm256_maddubs_epi16(w1, x1));
     sum = _mm256_add_epi32(sum, AddPairs(pairs));
   } else {
-    // |w| times x signed by w: a pair of products stays within 2 x 128 x 127 < 2^15.
-    const auto add = [&sum](__m256i w, __m256i x) LECTERN_INLINE {
-      const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
-      sum = _mm256_add_epi32(sum, AddPairs(pairs));
-    };
-    add(w0, x0);
-    add(w1, x1);
+    AddFour<kBits>(sum, w0, x0);
+    AddFour<kBits>(sum, w1, x1);
   }
 }
 
@@ -89,6 +96,26 @@ inline LECTERN_INLINE void Unpack(const uint8_t* block, __m256i& first, __m256i&
           Load(block + kBlockNibbleBytes + kGroup / (8 / (kBits - 4)) * kBlockGroupBytes);
       first = _mm256_or_si256(first, UpperBits<kBits, kGroup>(words));
       second = _mm256_or_si256(second, UpperBits<kBits, kGroup + 1>(words));
+    }
+  }
+}
+
+// Asks for what Unpack of kVectors vectors reads from `block` on.
+template <int kBits, int kGroup, int kVectors>
+inline LECTERN_INLINE void Prefetch(const uint8_t* block) {
+  constexpr int kWordGroups = kBits == 5 ? 8 : 4;
+  for (int v = 0; v < kVectors; v += 2) {
+    const auto line = [&](int offset) LECTERN_INLINE {
+      _mm_prefetch(reinterpret_cast<const char*>(block + offset + v * 32), _MM_HINT_T0);
+    };
+    if (kBits == 8) {
+      line(kGroup * kBlockGroupBytes);
+      line((kGroup + 1) * kBlockGroupBytes);
+      continue;
+    }
+    line(kGroup / 2 * kBlockGroupBytes);
+    if (kBits > 4 && kGroup % kWordGroups == 0) {
+      line(kBlockNibbleBytes + kGroup / kWordGroups * kBlockGroupBytes);
     }
   }
 }
@@ -149,11 +176,6 @@ void DirectTile(const BlockProduct& p, int64_t row, int first) {
     const int64_t at = row * p.blocks + b;
     const uint8_t* codes = block + channel * 4;
     const uint8_t* halves = block + BlockCodeBytes(kBits) + channel * 2;
-    for (size_t line = 0; line < BlockCodeBytes(kBits); line += kBlockGroupBytes) {
-      for (int v = 0; v < kVectors; v += 2) {
-        _mm_prefetch(reinterpret_cast<const char*>(codes + line + v * 32 + ahead), _MM_HINT_T0);
-      }
-    }
     Unrolled<kParts>([&](auto part) LECTERN_INLINE {
       __m256i sum[kRows][kVectors];
       Unrolled<kRows>([&](auto r) LECTERN_INLINE {
@@ -161,14 +183,25 @@ void DirectTile(const BlockProduct& p, int64_t row, int first) {
       });
       Unrolled<kPartGroups<kBits> / 2>([&](auto pair) LECTERN_INLINE {
         constexpr int kGroup = part * kPartGroups<kBits> + 2 * pair;
-        Unrolled<kVectors>([&](auto v) LECTERN_INLINE {
-          __m256i w0, w1;
-          Unpack<kBits, kGroup>(codes + v * 32, w0, w1);
+        Prefetch<kBits, kGroup, kVectors>(codes + ahead);
+        if constexpr (kRows == 1) {
+          const __m256i x0 = Broadcast4(x + kGroup * 4), x1 = Broadcast4(x + kGroup * 4 + 4);
+          Unrolled<kVectors>([&](auto v) LECTERN_INLINE {
+            __m256i w0, w1;
+            Unpack<kBits, kGroup>(codes + v * 32, w0, w1);
+            AddEight<kBits>(sum[0][v], w0, x0, w1, x1);
+          });
+        } else {
+          __m256i w0[kVectors], w1[kVectors];
+          Unrolled<kVectors>(
+              [&](auto v) LECTERN_INLINE { Unpack<kBits, kGroup>(codes + v * 32, w0[v], w1[v]); });
           Unrolled<kRows>([&](auto r) LECTERN_INLINE {
             const int8_t* eight = x + r * width + kGroup * 4;
-            AddProducts<kBits>(sum[r][v], w0, Broadcast4(eight), w1, Broadcast4(eight + 4));
+            const __m256i x0 = Broadcast4(eight), x1 = Broadcast4(eight + 4);
+            Unrolled<kVectors>(
+                [&](auto v) LECTERN_INLINE { AddEight<kBits>(sum[r][v], w0[v], x0, w1[v], x1); });
           });
-        });
+        }
       });
       Unrolled<kVectors>([&](auto v) LECTERN_INLINE {
         Scales w{LoadHalves(halves + (part * kBlockChannels + v * kLanes) * 2), {}};
@@ -248,16 +281,27 @@ void Tile(const BlockProduct& p, const TileBlock* tile, int64_t row, int first) 
       Unrolled<kRows>([&](auto r) LECTERN_INLINE {
         Unrolled<kTileVectors>([&](auto v) LECTERN_INLINE { sum[r][v] = _mm256_setzero_si256(); });
       });
-      Unrolled<kPartGroups<kBits> / 2>([&](auto pair) LECTERN_INLINE {
-        constexpr int kGroup = part * kPartGroups<kBits> + 2 * pair;
-        Unrolled<kRows>([&](auto r) LECTERN_INLINE {
-          const __m256i x0 = Broadcast4(x + r * width + kGroup * 4);
-          const __m256i x1 = Broadcast4(x + r * width + kGroup * 4 + 4);
-          Unrolled<kTileVectors>([&](auto v) LECTERN_INLINE {
-            AddProducts<kBits>(sum[r][v], Load(tile->codes[kGroup] + v * 32), x0,
-                               Load(tile->codes[kGroup + 1] + v * 32), x1);
+      constexpr int kStep = kByEight<kBits> ? 2 : 1;  // groups
+      Unrolled<kPartGroups<kBits> / kStep>([&](auto i) LECTERN_INLINE {
+        constexpr int kGroup = part * kPartGroups<kBits> + kStep * i;
+        const uint8_t* codes = tile->codes[kGroup];
+        if constexpr (kByEight<kBits>) {
+          Unrolled<kRows>([&](auto r) LECTERN_INLINE {
+            const int8_t* eight = x + r * width + kGroup * 4;
+            const __m256i x0 = Broadcast4(eight), x1 = Broadcast4(eight + 4);
+            Unrolled<kTileVectors>([&](auto v) LECTERN_INLINE {
+              AddEight<kBits>(sum[r][v], Load(codes + v * 32), x0,
+                              Load(codes + sizeof(tile->codes[0]) + v * 32), x1);
+            });
           });
-        });
+        } else {
+          const __m256i w0 = Load(codes), w1 = Load(codes + 32);
+          Unrolled<kRows>([&](auto r) LECTERN_INLINE {
+            const __m256i four = Broadcast4(x + r * width + kGroup * 4);
+            AddFour<kBits>(sum[r][0], w0, four);
+            AddFour<kBits>(sum[r][1], w1, four);
+          });
+        }
       });
       Unrolled<kTileVectors>([&](auto v) LECTERN_INLINE {
         Scales w{_mm256_loadu_ps(tile->halves[part] + v * kLanes), {}};

@@ -71,6 +71,26 @@ inline LECTERN_INLINE void Unpack(const uint8_t* block, __m512i& first, __m512i&
   }
 }
 
+// Asks for what Unpack of kVectors vectors reads from `block` on.
+template <int kBits, int kGroup, int kVectors>
+inline LECTERN_INLINE void Prefetch(const uint8_t* block) {
+  constexpr int kWordGroups = kBits == 5 ? 8 : 4;
+  for (int v = 0; v < kVectors; ++v) {
+    const auto line = [&](int offset) LECTERN_INLINE {
+      _mm_prefetch(reinterpret_cast<const char*>(block + offset + v * 64), _MM_HINT_T0);
+    };
+    if (kBits == 8) {
+      line(kGroup * kBlockGroupBytes);
+      line((kGroup + 1) * kBlockGroupBytes);
+      continue;
+    }
+    line(kGroup / 2 * kBlockGroupBytes);
+    if (kBits > 4 && kGroup % kWordGroups == 0) {
+      line(kBlockNibbleBytes + kGroup / kWordGroups * kBlockGroupBytes);
+    }
+  }
+}
+
 // What the sum of a part of a block starts with, so that codes may be counted from 0 on. `at` is
 // row * blocks + block.
 template <int kBits>
@@ -125,11 +145,6 @@ void DirectTile(const BlockProduct& p, int64_t row, int first) {
     const int64_t at = row * p.blocks + b;
     const uint8_t* codes = block + channel * 4;
     const uint8_t* halves = block + BlockCodeBytes(kBits) + channel * 2;
-    for (size_t line = 0; line < BlockCodeBytes(kBits); line += kBlockGroupBytes) {
-      for (int v = 0; v < kVectors; ++v) {
-        _mm_prefetch(reinterpret_cast<const char*>(codes + line + v * 64 + kAhead), _MM_HINT_T0);
-      }
-    }
     Unrolled<kParts>([&](auto part) LECTERN_INLINE {
       __m512i sum[kRows][kVectors];
       Unrolled<kRows>([&](auto r) LECTERN_INLINE {
@@ -138,6 +153,7 @@ void DirectTile(const BlockProduct& p, int64_t row, int first) {
       });
       Unrolled<kPartGroups<kBits> / 2>([&](auto pair) LECTERN_INLINE {
         constexpr int kGroup = part * kPartGroups<kBits> + 2 * pair;
+        Prefetch<kBits, kGroup, kVectors>(codes + kAhead);
         __m512i w0[kVectors], w1[kVectors];
         Unrolled<kVectors>(
             [&](auto v) LECTERN_INLINE { Unpack<kBits, kGroup>(codes + v * 64, w0[v], w1[v]); });
