@@ -26,7 +26,8 @@ Rows:
   prefill_8k/2k/512  prefill tokens/s of prompts of 8,000, 2,048 and 512 tokens
   decode_8k/2k/0   decoded tokens/s after 8,000, 2,048 and 0 tokens
   ttft_cached_8k   seconds to the first token of a 64-token question after 8,000 cached tokens
-  rss_8k           peak resident bytes up to the end of the first 8,000 tokens
+  rss_8k/2k        peak resident bytes up to the end of the first 8,000 or 2,048 tokens; rss_2k is left
+                   out where 8,000 tokens are read as well
   answers_1/8      tokens/s of one and of eight concurrent 128-token answers to 64-token questions
                    about one document of 6,016 cached tokens, prefill of the questions included
 Rows that exceed the context length are left out.
@@ -87,11 +88,13 @@ class Bench {
     if (length > std::min<int64_t>(model_.info().context_length, std::ssize(ids_))) return;
     const std::string prefill = "prefill_" + Label(length);
     const std::string decode = "decode_" + Label(depth);
-    const bool memory = length == 8000 && rows_.Wanted("rss_8k");
+    const std::string peak = "rss_" + Label(length);
+    const bool memory = length > most_read_ && length >= 2048 && rows_.Wanted(peak);
     const bool first_token = length == 8000 && rows_.Wanted("ttft_cached_8k");
     if (!memory && !first_token && !rows_.Wanted(prefill) && !rows_.Wanted(decode)) return;
     const int64_t end = std::min(length + kDecodeTokens + 1, model_.info().context_length);
     BenchSession session(model_, end);
+    most_read_ = std::max(most_read_, length);
     const auto prompt = std::span<const int32_t>(ids_).first(length);
     if (rows_.Wanted(prefill)) {
       rows_.Measure(prefill, "tokens/s", [&] {
@@ -100,7 +103,7 @@ class Bench {
     } else {
       session.Read(prompt, 0, options_.policy);
     }
-    if (memory) rows_.Add("rss_8k", PeakResidentBytes(), "bytes");
+    if (memory) rows_.Add(peak, PeakResidentBytes(), "bytes");
     if (end < length + kDecodeTokens + 1) return;
     if (rows_.Wanted(decode)) {
       rows_.Measure(decode, "tokens/s", [&] { return DecodeRate(session, depth); });
@@ -146,6 +149,7 @@ class Bench {
   const BenchOptions& options_;
   const Model& model_;
   const std::vector<int32_t> ids_;
+  int64_t most_read_ = 0;  // tokens of the longest prompt so far, which made the process's peak
   BenchRows rows_;
 };
 

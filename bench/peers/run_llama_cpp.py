@@ -14,13 +14,13 @@ from peer_program import ANSWER, ANSWER_PROMPT, DECODE, DOCUMENT, QUESTION
 START = time.perf_counter()
 import llama_cpp  # noqa: E402
 
-SLICE, WINDOW = 512, 8192
+SLICE = 512
 
 
 class Runner:
     def __init__(self, args, ids):
         self.llm = llama_cpp.Llama(
-            args.model, n_ctx=WINDOW, n_threads=args.threads, n_threads_batch=args.threads,
+            args.model, n_ctx=args.context, n_threads=args.threads, n_threads_batch=args.threads,
             n_batch=SLICE, n_ubatch=SLICE, flash_attn=args.flash_attention, verbose=False)
         self.ids = ids
         self.cached = 0  # the number of first ids

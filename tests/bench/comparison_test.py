@@ -74,6 +74,17 @@ class Comparison(unittest.TestCase):
                          [name for name in comparison.ROWS if name != 'rss_8k'])
         self.assertEqual(comparison.rows_to_repeat(held, 'lectern (exact)'), comparison.SPEEDS)
 
+    def test_goals_are_at_least_for_speeds_and_at_most_for_memory_and_load(self):
+        held = {'lectern': {'prefill_512': 300.0, 'decode_8k': 30.0, 'rss_2k': 400, 'load': 0.5},
+                'one': {'prefill_512': 200.0, 'decode_8k': 20.0, 'rss_2k': 500, 'load': 0.25}}
+        rows = comparison.with_goals(comparison.compare(held))
+        self.assertEqual({row['name']: (row['ratio'], row['goal'], row['met']) for row in rows},
+                         {'prefill_512': (1.5, 1.5, True), 'decode_8k': (1.5, 2.0, False),
+                          'rss_2k': (0.8, 1.0, True), 'load': (2.0, 1.5, False)})
+        lines = comparison.table(rows).splitlines()
+        self.assertTrue(lines[1].endswith('one, goal 1.5'), lines[1])
+        self.assertTrue(any(line.endswith('MISSED: 2.0') for line in lines), lines)
+
     def test_table_has_a_line_for_each_row(self):
         lines = comparison.table(comparison.compare(figures())).splitlines()
         self.assertEqual(len(lines), 8)
