@@ -42,6 +42,18 @@ Splits DeepSeekCoder() {
           SingleDigits()};
 }
 
+// Letters with a case, then punctuation of ASCII, of its full-width forms and of CJK.
+Splits DeepSeekLlm() {
+  return {
+      {.pattern = R"([\r\n])"},
+      {.pattern = R"(\s?[\p{Lu}\p{Ll}\p{Lt}]+)"},
+      {.pattern =
+           R"(\s?[!-/:-~\x{ff01}-\x{ff0f}\x{ff1a}-\x{ff5e}\x{2018}-\x{201f}\x{3000}-\x{3002}]+)"},
+      {.pattern = R"(\s+$)"},
+      {.pattern = R"([\x{4e00}-\x{9fa5}\x{800}-\x{4e00}\x{ac00}-\x{d7ff}]+)"},
+      {.pattern = R"(\p{N}+)"}};
+}
+
 Splits Falcon() {
   return {{.pattern = R"([\p{P}\$\+<=>\^~\|`]+)"}, Gpt2Words(), {.pattern = "[0-9][0-9][0-9]"}};
 }
@@ -76,6 +88,7 @@ Table MakeTable() {
   add({"gpt-4o", "llama4"},
       {.splits = {CasedWords(R"(\p{N}{1,3})", R"((?i:'s|'t|'re|'ve|'m|'ll|'d)?)")}});
   add({"deepseek-coder"}, {.splits = DeepSeekCoder()});
+  add({"deepseek-llm"}, {.splits = DeepSeekLlm()});
   add({"falcon"}, {.splits = Falcon()});
   add({"default"}, {.splits = Unnamed()});
   return table;

@@ -9,10 +9,15 @@
 #include <nlohmann/json.hpp>
 #include <random>
 #include <sstream>
+#include <string>
 #include <vector>
 
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "base/status_macros.h"
 #include "server/tokenizer/bpe/byte_alphabet.h"
+#include "server/tokenizer/bpe/pre_tokenize.h"
+#include "server/tokenizer/files/gguf_splits.h"
 #include "tests/server/formats/expect_refused.h"
 #include "tests/server/formats/model_files.h"
 #include "tests/testing/golden.h"
@@ -247,6 +252,30 @@ TEST(GgufTokenizerTest, ReadsEveryKey) {
   parts.Set("tokenizer.ggml.token_type",
             ArrayOf(5, 4, Le<int32_t>(1) + Le<int32_t>(1) + Le<int32_t>(1) + Le<int32_t>(4)));
   EXPECT_FALSE(ReadGguf(folder, parts)->added.at(0).special);
+}
+
+std::vector<std::string> PiecesOf(const std::string& text, const std::string& pre_tokenizer) {
+  const auto cut = PreTokenize::Create(FindGgufPreTokenizer(pre_tokenizer)->splits);
+  EXPECT_TRUE(cut.ok()) << pre_tokenizer << ": " << cut.status();
+  std::vector<std::string> pieces;
+  if (!cut.ok()) return pieces;
+  cut->Cut(text,
+           [&](size_t begin, size_t end) { pieces.push_back(text.substr(begin, end - begin)); });
+  return pieces;
+}
+
+TEST(GgufTokenizerTest, EveryNamedPreTokenizerCutsAndLosesNothing) {
+  const std::string text = "Ab 12\xe4\xb8\xadx, y\n";  // a Chinese character after the number
+  const std::vector<std::string> names =
+      absl::StrSplit(GgufPreTokenizerNames(), ", ", absl::SkipEmpty());
+  ASSERT_GT(names.size(), 30u);
+  for (const std::string& name : names) {
+    const std::vector<std::string> pieces = PiecesOf(text, name);
+    EXPECT_GT(pieces.size(), 4u) << name;
+    EXPECT_EQ(absl::StrJoin(pieces, ""), text) << name;
+  }
+  EXPECT_EQ(PiecesOf(text, "deepseek-llm"),
+            (std::vector<std::string>{"Ab", " ", "12", "\xe4\xb8\xad", "x", ",", " y", "\n"}));
 }
 
 TEST(GgufTokenizerTest, DamagedMetadataIsRefusedByName) {
