@@ -7,6 +7,7 @@
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cstdlib>
 #include <memory>
@@ -98,8 +99,14 @@ void MeasureLinear(benchmark::State& state, int64_t bytes, const Make& make,
   const int64_t k = state.range(0), n = state.range(1), m = state.range(2);
   constexpr int64_t kCold = 96 << 20;
   const int64_t copies = m > 8 ? 1 : std::min<int64_t>(kCold / bytes + 1, 64);
-  std::vector<decltype(make(n, k))> weights;
-  for (int64_t i = 0; i < copies; ++i) weights.push_back(make(n, k));
+  // Kept while the same measurement is called again with more iterations.
+  static std::vector<decltype(make(n, k))> weights;
+  static std::array<int64_t, 4> kept;
+  if (const std::array<int64_t, 4> wanted = {k, n, bytes, copies}; kept != wanted) {
+    kept = wanted;
+    weights.clear();
+    for (int64_t i = 0; i < copies; ++i) weights.push_back(make(n, k));
+  }
   const std::vector<float> x = Normal(m * k, 1);
   std::vector<float> y(m * n);
   int64_t next = 0;

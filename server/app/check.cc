@@ -80,6 +80,7 @@ Json Described(const std::string& path, const ModelDescription& description) {
                {"context_length", info.context_length},
                {"weight_bytes", info.weight_bytes},
                {"kv_bytes_per_1000_tokens", KvBytes(info, kDocumentTokens)}};
+  if (!info.rounded_types.empty()) json["rounded_types"] = info.rounded_types;
   if (info.kind == ModelKind::kGenerative) {
     json["prompt_format"] = info.prompt_format;
     json["prompt_format_reason"] = info.prompt_format_reason;
@@ -99,6 +100,13 @@ std::string MiB(uint64_t bytes) {
   return absl::StrCat(static_cast<double>(bytes * 10 / (uint64_t{1} << 20)) / 10, " MiB");
 }
 
+// "; Q2_K rounded to 8 bits", or nothing.
+std::string RoundedTypes(const Json& json) {
+  if (!json.contains("rounded_types")) return "";
+  const auto types = json["rounded_types"].get<std::vector<std::string>>();
+  return absl::StrCat("; ", absl::StrJoin(types, ", "), " rounded to 8 bits");
+}
+
 std::string TextOf(const Json& json) {
   const std::string head =
       absl::StrCat(json["name"].get<std::string>(), " (", json["path"].get<std::string>(), "): ");
@@ -108,14 +116,15 @@ std::string TextOf(const Json& json) {
   }
   const auto text = [&json](const char* key) { return json[key].get<std::string>(); };
   const auto number = [&json](const char* key) { return json[key].get<uint64_t>(); };
-  std::string out = absl::StrCat(
-      head, "would be served\n  family          ", text("family"), " (", text("kind"), "), ",
-      number("layers"), " layers\n  file            ", text("format"), ", mostly ",
-      text("quantization"), ", ", number("parameters"), " parameters\n  numerics        ",
-      text("numerics"), ", keys and values ", text("kv_cache"), "\n  vocabulary      ",
-      number("vocabulary"), " tokens\n  context length  ", number("context_length"),
-      " tokens\n  memory          weights about ", MiB(number("weight_bytes")),
-      ", 1,000 document tokens ", MiB(number("kv_bytes_per_1000_tokens")), "\n");
+  std::string out =
+      absl::StrCat(head, "would be served\n  family          ", text("family"), " (", text("kind"),
+                   "), ", number("layers"), " layers\n  file            ", text("format"),
+                   ", mostly ", text("quantization"), ", ", number("parameters"),
+                   " parameters\n  numerics        ", text("numerics"), ", keys and values ",
+                   text("kv_cache"), RoundedTypes(json), "\n  vocabulary      ",
+                   number("vocabulary"), " tokens\n  context length  ", number("context_length"),
+                   " tokens\n  memory          weights about ", MiB(number("weight_bytes")),
+                   ", 1,000 document tokens ", MiB(number("kv_bytes_per_1000_tokens")), "\n");
   if (json.contains("prompt_format")) {
     absl::StrAppend(&out, "  prompt format   ", text("prompt_format"), ": ",
                     text("prompt_format_reason"),

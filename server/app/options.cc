@@ -138,11 +138,11 @@ void AddModelFlags(flags::Table& table, Options& o) {
        "load this model: a .gguf file, or a folder with config.json and safetensors files; may be "
        "repeated, the first model is the default"},
       {"numerics", flags::Choice(&o.load.numerics, NumericsWords()),
-       "number format of the weights. blocks: blocks of 32 with the 4- or 8-bit codes of the GGUF "
-       "file, types without such codes rounded to 8 bits; int8: rotated and rounded to 8 bits; "
-       "f32: "
-       "the slow fp32 reference; auto: blocks for quantised GGUF files on CPUs without AVX-512 "
-       "VNNI, else int8. blocks and int8 keep keys and values as int8"},
+       "number format of the weights. blocks: blocks of 32 with the 4-, 5-, 6- or 8-bit codes of "
+       "the GGUF file, types without such codes rounded to 8 bits; int8: rotated and rounded to 8 "
+       "bits; f32: the slow fp32 reference; auto: blocks for quantised GGUF files if they take "
+       "less memory than int8 or the CPU lacks AVX-512 VNNI, else int8. blocks and int8 keep keys "
+       "and values as int8"},
       {"device",
        flags::Choice<DeviceKind>(&o.device,
                                  {{"cpu", DeviceKind::kCpu}, {"cuda", DeviceKind::kCuda}}),

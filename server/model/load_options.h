@@ -42,8 +42,8 @@ struct ModelLoadOptions {
     kInt8Rotated,  // rotated, then int8 weights and activations; int8 keys and values
     kBlocks,       // weights in blocks of 32 with 4 to 8 bits, as a GGUF file has them where a
                    // kernel takes its codes (BlockFormOf); int8 activations, keys and values
-    kAuto,         // the fastest to serve: kBlocks for such files on CPUs without AVX-512 VNNI,
-                   // else kInt8Rotated
+    kAuto,         // kBlocks for quantised GGUF files that take less memory so than with int8
+                   // or if the CPU lacks AVX-512 VNNI, else kInt8Rotated
   };
   Numerics numerics = Numerics::kAuto;
   int threads = 2;                           // for one Forward call, the caller's included

@@ -34,8 +34,10 @@ struct ModelInfo {
   ModelKind kind = ModelKind::kGenerative;
   std::string format;        // "gguf", "safetensors"
   std::string quantization;  // of the file, e.g. "Q4_1"
-  std::string numerics;      // how it computes: "f32" or "int8-rotated"
-  std::string kv_cache;      // how it keeps keys and values: "f32" or "int8"
+  std::string numerics;      // how it computes: "f32", "int8-rotated" or "blocks"
+  // Types of the file's matrices that "blocks" rounds to 8 bits, since no kernel takes their codes.
+  std::vector<std::string> rounded_types;
+  std::string kv_cache;  // how it keeps keys and values: "f32" or "int8"
   // Equal fingerprints: the same tokens give the same pages (weights, numerics, page layout,
   // prompt).
   std::string fingerprint;

@@ -223,6 +223,15 @@ class CheckTest(unittest.TestCase):
         status, (record,) = check(f"--context_length=m={2 * plain['context_length']}", m=folder)
         self.assertEqual((status, record["served"]), (NOT_SERVED, False))
 
+    def test_types_that_blocks_round(self):
+        path = DECODERS / "gguf-blocks" / "gguf-blocks.blocks.gguf"
+        _, (record,) = check("--numerics=blocks", m=path)
+        self.assertEqual(record["rounded_types"], ["BF16", "F16", "Q2_K"])
+        _, out, _ = server("--check", "--numerics=blocks", f"--model=m={path}")
+        self.assertIn("BF16, F16, Q2_K rounded to 8 bits", out)
+        _, (record,) = check("--numerics=int8", m=path)
+        self.assertNotIn("rounded_types", record)
+
     def test_flags_that_need_check(self):
         folder = decoders()[0][0]
         for flags in (["--json"], ["--encode"], ["--check", "--encode", "--json"],

@@ -80,17 +80,22 @@ absl::StatusOr<DecoderFiles> OpenFolder(const ModelLoadOptions& options) {
 
 using Numerics = ModelLoadOptions::Numerics;
 
-// Replaces kAuto. Without VNNI, blocks are about as fast as rotated int8, take less memory
-// and stay closer to fp32 (docs/measurements/peers.md, docs/measurements/quality.md). With VNNI,
-// rotated int8 needs half the instructions; the two were not compared there.
-Numerics ResolveNumerics(const ModelLoadOptions& options, const DecoderTensors& tensors) {
+// Replaces kAuto. A token reads every weight, so where blocks take less memory than int8 (4 to 6
+// bits) they answer faster, although rotated int8 reads prompts faster on a CPU with VNNI. Without
+// VNNI the two are about as fast, and blocks are closer to fp32 with 8 bits as well
+// (docs/measurements/linear.md, docs/measurements/quality.md).
+Numerics ResolveNumerics(const ModelLoadOptions& options, const DecoderFiles& files) {
   if (options.numerics != Numerics::kAuto) return options.numerics;
-  const bool blocks = options.isa != kernels::Isa::kAvx512 && AreInBlocks(tensors);
-  return blocks ? Numerics::kBlocks : Numerics::kInt8Rotated;
+  if (!AreInBlocks(files.tensors)) return Numerics::kInt8Rotated;
+  const bool smaller = EstimateWeightBytes(*files.source, Numerics::kBlocks) <
+                       EstimateWeightBytes(*files.source, Numerics::kInt8Rotated);
+  return smaller || options.isa != kernels::Isa::kAvx512 ? Numerics::kBlocks
+                                                         : Numerics::kInt8Rotated;
 }
 
-// Logs which tensor types are rounded again where weights stay in the blocks of the file.
-void LogRounding(const ModelLoadOptions& options, const TensorSource& source) {
+// Types of the file's matrices that blocks hold only rounded.
+std::vector<std::string> RoundedTypes(const TensorSource& source, Numerics numerics) {
+  if (numerics != Numerics::kBlocks) return {};
   std::set<std::string> rounded;
   for (const std::string_view name : source.Names()) {
     const TensorView* const tensor = source.Find(name);
@@ -98,9 +103,7 @@ void LogRounding(const ModelLoadOptions& options, const TensorSource& source) {
       rounded.emplace(ToString(tensor->type));
     }
   }
-  if (rounded.empty()) return;
-  LogInfo("weights of these types are rounded to 8 bits in blocks of 32",
-          {{"model", options.name}, {"types", absl::StrJoin(rounded, ", ")}});
+  return {rounded.begin(), rounded.end()};
 }
 
 absl::StatusOr<std::shared_ptr<const Model>> Load(const ModelLoadOptions& options,
@@ -108,10 +111,14 @@ absl::StatusOr<std::shared_ptr<const Model>> Load(const ModelLoadOptions& option
   const DecoderConfig& config = files.config;
   ModelInfo info = InfoOfFiles(options, files.format, *files.source);
   info.default_policy = options.default_policy;
-  LECTERN_ASSIGN_OR_RETURN(const LinearForm form,
-                           LinearForm::Of(ResolveNumerics(options, files.tensors), options.threads,
-                                          options.device.get()));
-  if (form.numerics == Numerics::kBlocks) LogRounding(options, *files.source);
+  LECTERN_ASSIGN_OR_RETURN(
+      const LinearForm form,
+      LinearForm::Of(ResolveNumerics(options, files), options.threads, options.device.get()));
+  info.rounded_types = RoundedTypes(*files.source, form.numerics);
+  if (!info.rounded_types.empty()) {
+    LogInfo("weights of these types are rounded to 8 bits in blocks of 32",
+            {{"model", options.name}, {"types", absl::StrJoin(info.rounded_types, ", ")}});
+  }
   std::string digest;
   std::unique_ptr<Tokenizer> tokenizer;
   const LinearLoader::Task others[] = {
@@ -140,8 +147,7 @@ absl::StatusOr<std::shared_ptr<const Model>> Load(const ModelLoadOptions& option
 
 absl::StatusOr<ModelDescription> Describe(const ModelLoadOptions& options, DecoderFiles files) {
   const DecoderConfig& config = files.config;
-  const LinearForm form =
-      LinearForm::Described(ResolveNumerics(options, files.tensors), options.threads);
+  const LinearForm form = LinearForm::Described(ResolveNumerics(options, files), options.threads);
   LECTERN_ASSIGN_OR_RETURN(std::unique_ptr<Tokenizer> tokenizer, files.load_tokenizer());
   ModelInfo info = InfoOfFiles(options, files.format, *files.source);
   info.default_policy = options.default_policy;
@@ -149,6 +155,7 @@ absl::StatusOr<ModelDescription> Describe(const ModelLoadOptions& options, Decod
                                    config.bos, config.end_ids),
                  info);
   DescribeDecoder(config, form, info);
+  info.rounded_types = RoundedTypes(*files.source, form.numerics);
   info.weight_bytes = EstimateWeightBytes(*files.source, form.numerics);
   return ModelDescription{std::move(info), std::move(tokenizer)};
 }
