@@ -132,22 +132,33 @@ absl::StatusOr<std::shared_ptr<const Model>> FindModel(
                     .resource_name = name});
 }
 
-absl::Status CheckWindow(uint64_t document_tokens, uint64_t question_tokens, uint64_t answer_tokens,
-                         const ModelInfo& model) {
-  const uint64_t tokens = document_tokens + question_tokens + answer_tokens;
+absl::Status CheckContextLength(const PromptTokens& tokens, const ModelInfo& model) {
+  const uint64_t sum = tokens.document + tokens.question + tokens.answer;
   const uint64_t limit = static_cast<uint64_t>(model.context_length);
-  if (tokens <= limit) return absl::OkStatus();
+  if (sum <= limit) return absl::OkStatus();
+  ErrorDetails details = {.reason = "DOCUMENT_TOO_LONG",
+                          .metadata = {{"tokens", absl::StrCat(sum)},
+                                       {"limit", absl::StrCat(limit)},
+                                       {"document_tokens", absl::StrCat(tokens.document)},
+                                       {"question_tokens", absl::StrCat(tokens.question)},
+                                       {"answer_tokens", absl::StrCat(tokens.answer)}}};
+  const bool question = !tokens.whole_document || tokens.question + tokens.answer >= limit;
+  if (question) {
+    // A whole document may become shorter too; a part of one stays as it is.
+    const uint64_t others = tokens.answer + (tokens.whole_document ? 0 : tokens.document);
+    details.reason = "QUESTION_TOO_LONG";
+    details.field_violations.push_back(
+        {"question", others < limit ? absl::StrCat("must be at most ", limit - others,
+                                                   " tokens, or the answer shorter")
+                                    : "leaves no room: the answer must be shorter"});
+  }
   return MakeError(
       absl::StatusCode::kInvalidArgument,
-      absl::StrCat("document (", document_tokens, " tokens), question (", question_tokens,
-                   ") and answer (", answer_tokens, ") are ", tokens,
-                   " tokens together; the context length of model ", model.name, " is ", limit),
-      {.reason = "DOCUMENT_TOO_LONG",
-       .metadata = {{"tokens", absl::StrCat(tokens)},
-                    {"limit", absl::StrCat(limit)},
-                    {"document_tokens", absl::StrCat(document_tokens)},
-                    {"question_tokens", absl::StrCat(question_tokens)},
-                    {"answer_tokens", absl::StrCat(answer_tokens)}}});
+      absl::StrCat(tokens.whole_document ? "document (" : "part of the document (", tokens.document,
+                   " tokens), question (", tokens.question, ") and answer (", tokens.answer,
+                   ") are ", sum, " tokens together; the context length of model ", model.name,
+                   " is ", limit),
+      details);
 }
 
 }  // namespace lectern

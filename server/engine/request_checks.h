@@ -29,8 +29,16 @@ absl::StatusOr<std::shared_ptr<const Model>> FindModel(
     const std::vector<std::shared_ptr<const Model>>& models, const std::string& name,
     const char* field);
 
-// INVALID_ARGUMENT, DOCUMENT_TOO_LONG with both counts, unless `tokens` fit the window.
-absl::Status CheckWindow(uint64_t document_tokens, uint64_t question_tokens, uint64_t answer_tokens,
-                         const ModelInfo& model);
+// Tokens of a prompt and its answer.
+struct PromptTokens {
+  uint64_t document = 0;        // or of the part of it that the prompt holds
+  bool whole_document = false;  // the prompt holds all of it
+  uint64_t question = 0;
+  uint64_t answer = 0;
+};
+
+// INVALID_ARGUMENT with all counts unless `tokens` fit the context length: DOCUMENT_TOO_LONG where
+// a shorter document would fit, otherwise QUESTION_TOO_LONG, which names the field `question`.
+absl::Status CheckContextLength(const PromptTokens& tokens, const ModelInfo& model);
 
 }  // namespace lectern

@@ -111,7 +111,7 @@ TEST_P(ExtractiveE2eTest, AnswersWithTheGoldenSpans) {
   for (uint32_t i = 0; i < model.window(); ++i) endless += " did Dario work";
   const AskResult refused = Ask(Question(upload.document.id(), endless));
   EXPECT_EQ(refused.status.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
-  EXPECT_EQ(ReasonOf(refused.status), "DOCUMENT_TOO_LONG");
+  EXPECT_EQ(ReasonOf(refused.status), "QUESTION_TOO_LONG");
 }
 
 // The outputs of ModelInfer for a question without an answer.

@@ -20,6 +20,11 @@ class Gate {
     MutexLock lock(&mutex_);
     closed_ = false;
   }
+  // Lets one more visitor pass, now or later.
+  void AllowOne() {
+    MutexLock lock(&mutex_);
+    ++permits_;
+  }
   // Lets one visitor pass and returns once it has.
   void LetOnePass() {
     MutexLock lock(&mutex_);

@@ -28,8 +28,8 @@ class AnswerJob : public QueuedJob {
   Task<Done> Run() override;
   void End(const absl::Status& status) override;
 
-  // INVALID_ARGUMENT (DOCUMENT_TOO_LONG) if the document, question and answer exceed the model's
-  // context length. OK as long as the document is not in memory: Run() checks it then.
+  // CheckContextLength of the longest prompt and the answer (request_checks.h). OK as long as the
+  // document is not in memory: Run() checks it then.
   absl::Status CheckFits() const;
 
  private:

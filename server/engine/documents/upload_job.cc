@@ -100,8 +100,9 @@ Task<absl::StatusOr<DocumentInfo>> UploadJob::ReadPages(
   const uint64_t tokens = content->PromptTokens(reading);
   if (reading == ReadingMode::kWhole) {
     const int64_t least = std::min(kLeastQuestionTokens, model_->info().context_length / 4);
-    LECTERN_CO_RETURN_IF_ERROR(
-        CheckWindow(tokens, static_cast<uint64_t>(least), 0, model_->info()));
+    LECTERN_CO_RETURN_IF_ERROR(CheckContextLength(
+        {.document = tokens, .whole_document = true, .question = static_cast<uint64_t>(least)},
+        model_->info()));
   }
   Scheduler::Progress progress = [this, tokens](uint64_t done) {
     sink_->OnProgress(UploadStage::kPrefill, done, tokens);

@@ -168,8 +168,17 @@ TEST_F(ChunkedEngineTest, ReadAnotherWayOnRequest) {
 TEST_F(ChunkedEngineTest, AQuestionLongerThanTheRestOfTheWindow) {
   Start();
   const DocumentInfo document = Upload(text_);
-  EXPECT_EQ(ReasonOf(AskRefused({.document_id = document.id, .question = std::string(200, 'q')})),
-            "DOCUMENT_TOO_LONG");
+  const absl::Status refused =
+      AskRefused({.document_id = document.id, .question = std::string(200, 'q')});
+  EXPECT_EQ(ReasonOf(refused), "QUESTION_TOO_LONG");
+  const ErrorDetails details = GetErrorDetails(refused);
+  ASSERT_EQ(details.field_violations.size(), 1u);
+  EXPECT_EQ(details.field_violations[0].field, "question");
+  const uint64_t limit = std::stoull(details.metadata.at("limit"));
+  const uint64_t rest = std::stoull(details.metadata.at("document_tokens")) +
+                        std::stoull(details.metadata.at("answer_tokens"));
+  EXPECT_THAT(details.field_violations[0].description,
+              ::testing::HasSubstr("at most " + std::to_string(limit - rest) + " tokens"));
 }
 
 }  // namespace

@@ -2,6 +2,7 @@
 // all pages are back.
 
 #include <algorithm>
+#include <atomic>
 #include <thread>
 
 #include "absl/time/clock.h"
@@ -226,21 +227,25 @@ TEST_F(EngineTest, DrainAnswersWhatRunsAndRefusesTheRest) {
 }
 
 TEST_F(EngineTest, StopEndsEverythingAsDraining) {
-  // Long enough that the question cannot end before Stop() has reached it.
   model_options_.answer = [](auto&, auto&) { return std::string(3000, 'a'); };
   options_.limits.max_new_tokens = 3000;
   Start();
   const std::string id = Upload(Text(3)).id;
   model_->gate().Close();
   const Running runs = StartAsk({.document_id = id, .question = "Q?", .max_new_tokens = 3000});
-  const Running waits = StartAsk({.document_id = id, .question = "Q?"});
+  const Running waits = StartAsk({.document_id = id, .question = "Q?", .max_new_tokens = 3000});
   model_->gate().WaitForVisitor();
-  std::thread opener([&] {
-    while (engine_->StartUpload({}).ok()) absl::SleepFor(absl::Milliseconds(1));
-    model_->gate().Open();
+  // A step a millisecond: the answers take seconds, so that Stop() reaches them before they end.
+  std::atomic<bool> stopped = false;
+  std::thread steps([&] {
+    while (!stopped) {
+      absl::SleepFor(absl::Milliseconds(1));
+      model_->gate().AllowOne();
+    }
   });
   engine_->Stop();
-  opener.join();
+  stopped = true;
+  steps.join();
   EXPECT_EQ(ReasonOf(waits.sink->Status()), "DRAINING");
   EXPECT_TRUE(absl::IsUnavailable(runs.sink->Status())) << runs.sink->Status();
 }

@@ -14,8 +14,7 @@ class AnswerStrategy {
  public:
   virtual ~AnswerStrategy() = default;
 
-  // INVALID_ARGUMENT (DOCUMENT_TOO_LONG) if the longest prompt and the answer exceed the model's
-  // context length.
+  // CheckContextLength of the longest prompt and the answer (request_checks.h).
   virtual absl::Status CheckFits() const = 0;
 
   // Reads the document and the question under the run's policy, up to the point where the first

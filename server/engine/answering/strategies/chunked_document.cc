@@ -106,8 +106,10 @@ Task<absl::Status> ChunkedDocument::ReadAgain(std::shared_ptr<const DocumentKv> 
           .Encode(SecondReading(*run_.content, run_.evidence), /*parse_special=*/false)
           .ids;
   const uint64_t prefix = run_.content->prefix.size();
-  LECTERN_CO_RETURN_IF_ERROR(
-      CheckWindow(prefix + tokens.size(), suffix_.ids.size(), max_new_tokens, info));
+  LECTERN_CO_RETURN_IF_ERROR(CheckContextLength({.document = prefix + tokens.size(),
+                                                 .question = suffix_.ids.size(),
+                                                 .answer = max_new_tokens},
+                                                info));
   tokens.insert(tokens.end(), suffix_.ids.begin(), suffix_.ids.end());
   std::vector<uint64_t> sizes(1, Sequence::OwnTokens(prefix, tokens.size() + max_new_tokens, info));
   auto pages = co_await run_.parts.allocator->Allocate(*run_.model, std::move(sizes), run_.owner());

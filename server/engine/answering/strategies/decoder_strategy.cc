@@ -17,7 +17,11 @@ absl::Status DecoderStrategy::CheckFits() const {
   for (const TokenRange& part : run_.content->Parts(run_.reading)) {
     longest = std::max<uint64_t>(longest, run_.content->PromptSize(part));
   }
-  return CheckWindow(longest, suffix_.ids.size(), run_.options.max_new_tokens, run_.model->info());
+  return CheckContextLength({.document = longest,
+                             .whole_document = run_.reading == ReadingMode::kWhole,
+                             .question = suffix_.ids.size(),
+                             .answer = run_.options.max_new_tokens},
+                            run_.model->info());
 }
 
 void DecoderStrategy::BeginPrefill() {

@@ -32,8 +32,9 @@ ByteRange BytesOf(const DocumentContent& text, const TokenRange& tokens) {
 
 // Windows are cut to what the question leaves of the context length, so long parts always fit.
 absl::Status ExtractiveSpans::CheckFits() const {
-  return CheckWindow(std::min(LongestPart(run_), kLeastRoom), prompt_.size(), 0,
-                     run_.model->info());
+  return CheckContextLength(
+      {.document = std::min(LongestPart(run_), kLeastRoom), .question = prompt_.size()},
+      run_.model->info());
 }
 
 std::vector<TokenRange> ExtractiveSpans::Windows() {

@@ -9,7 +9,10 @@ namespace lectern {
 
 // The longest part of the document and the question must fit into the encoder's window.
 absl::Status FusedWindows::CheckFits() const {
-  return CheckWindow(LongestPart(run_), prompt_.size(), 0, run_.model->info());
+  return CheckContextLength({.document = LongestPart(run_),
+                             .whole_document = run_.reading == ReadingMode::kWhole,
+                             .question = prompt_.size()},
+                            run_.model->info());
 }
 
 Task<absl::Status> FusedWindows::Prefill() {
