@@ -1,6 +1,7 @@
 #include "kernels/linear/block_linear.h"
 
 #include <algorithm>
+#include <cstring>
 #include <vector>
 
 #include "kernels/linear/block_linear_isa.h"
@@ -76,28 +77,47 @@ BlockRows RowsFrom(BlockRows rows, int64_t row, int64_t blocks) {
   return {rows.codes + at * kBlockInputs, rows.scale + at, rows.sum + at, rows.minus_32 + 2 * at};
 }
 
+void Store32(uint8_t* to, uint64_t bytes) {
+  const auto four = static_cast<uint32_t>(bytes);
+  std::memcpy(to, &four, sizeof(four));
+}
+
+// A byte repeated eight times: eight codes are packed at once, each in its byte of a word.
+constexpr uint64_t Bytes(uint8_t byte) { return 0x0101010101010101 * byte; }
+
 // Writes a channel into lane `lane` of its group.
 template <int kBits>
 LaunchStatus PackChannel(const BlockChannel& channel, int64_t blocks, int64_t lane,
                          uint8_t* group) {
-  constexpr int kFirst = kBits == 6 ? -32 : 0;  // the code that is stored as 0
   constexpr int kScales = BlockScales(kBits);
   uint8_t* block = group;
   for (int64_t b = 0; b < blocks; ++b, block += BlockBytes(kBits)) {
-    const int8_t* codes = channel.codes + b * kBlockInputs;
-    uint8_t* lower = block + 4 * lane;
-    uint8_t* upper = lower + kBlockNibbleBytes;
-    for (int i = 0; i < kBlockInputs; ++i) {
-      const int four = i / 4, j = i % 4;
-      const int code = codes[i] - kFirst;
-      if (kBits == 8) {
-        lower[four * kBlockGroupBytes + j] = static_cast<uint8_t>(code);
+    uint8_t* const lower = block + 4 * lane;
+    uint64_t upper[2] = {0, 0};  // bytes j and 4 + j: of inputs j and 4 + j of each eight
+    uint64_t excess = 0;
+    for (int eight = 0; eight < kBlockInputs / 8; ++eight) {
+      uint64_t codes;
+      std::memcpy(&codes, channel.codes + b * kBlockInputs + 8 * eight, sizeof(codes));
+      if constexpr (kBits == 8) {
+        Store32(lower + 2 * eight * kBlockGroupBytes, codes);
+        Store32(lower + (2 * eight + 1) * kBlockGroupBytes, codes >> 32);
         continue;
       }
-      if (code < 0 || code >> kBits != 0) return LaunchStatus::kBadArgument;
-      lower[four / 2 * kBlockGroupBytes + j] |= (code & 15) << 4 * (four % 2);
-      if (kBits == 5) upper[j] |= code >> 4 << four;
-      if (kBits == 6) upper[four / 4 * kBlockGroupBytes + j] |= code >> 4 << 2 * (four % 4);
+      // -32 is stored as 0; no byte carries into the next.
+      if constexpr (kBits == 6) codes = ((codes & Bytes(0x7F)) + Bytes(32)) ^ (codes & Bytes(0x80));
+      excess |= codes & Bytes(0xFF ^ ((1 << kBits) - 1));
+      const uint64_t nibbles = codes & Bytes(15);
+      Store32(lower + eight * kBlockGroupBytes, nibbles | nibbles >> 28);
+      const uint64_t rest = codes >> 4 & Bytes(15);
+      if constexpr (kBits == 5) upper[0] |= rest << 2 * eight;
+      if constexpr (kBits == 6) upper[eight / 2] |= rest << 4 * (eight % 2);
+    }
+    if (excess != 0) return LaunchStatus::kBadArgument;
+    uint8_t* const planes = lower + kBlockNibbleBytes;
+    if constexpr (kBits == 5) Store32(planes, upper[0] | upper[0] >> 31);
+    if constexpr (kBits == 6) {
+      Store32(planes, upper[0] | upper[0] >> 30);
+      Store32(planes + kBlockGroupBytes, upper[1] | upper[1] >> 30);
     }
     auto* halves = reinterpret_cast<uint16_t*>(block + BlockCodeBytes(kBits)) + lane;
     for (int part = 0; part < kScales; ++part) {
