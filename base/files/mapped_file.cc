@@ -13,6 +13,14 @@
 #include "absl/strings/str_cat.h"
 
 namespace lectern {
+namespace {
+
+// With the page that is read, Linux maps those around it that are in the page cache: 64 KiB by
+// default, and up to a huge page where the cache holds the file in such. A multiple of the page
+// size.
+constexpr size_t kMappedAtOnce = 2 << 20;
+
+}  // namespace
 
 absl::StatusOr<MappedFile> MappedFile::Open(const std::string& path) {
   // Without O_NONBLOCK, opening a named pipe would wait for a writer.
@@ -55,10 +63,9 @@ MappedFile::~MappedFile() {
 
 void MappedFile::DontNeed(size_t offset, size_t length) const {
   if (data_ == nullptr || offset >= size_) return;
-  const size_t page = static_cast<size_t>(sysconf(_SC_PAGESIZE));
-  const size_t begin = (offset + page - 1) / page * page;
-  const size_t end = std::min(offset + length, size_) / page * page;
-  if (end > begin) madvise(const_cast<char*>(data_) + begin, end - begin, MADV_DONTNEED);
+  const size_t begin = offset / kMappedAtOnce * kMappedAtOnce;
+  const size_t end = (offset + length + kMappedAtOnce - 1) / kMappedAtOnce * kMappedAtOnce;
+  madvise(const_cast<char*>(data_) + begin, std::min(end, size_) - begin, MADV_DONTNEED);
 }
 
 }  // namespace lectern

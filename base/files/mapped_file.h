@@ -25,7 +25,8 @@ class MappedFile {
   const std::string& path() const { return path_; }
 
   // Advises the kernel that [offset, offset + length) will not be read again soon, so that loading
-  // a large file does not hold all of its pages.
+  // a large file does not hold all of its pages. Those around it that were mapped with them are
+  // given back, too; whoever reads them gets them again from the page cache.
   void DontNeed(size_t offset, size_t length) const;
 
  private:

@@ -116,15 +116,14 @@ std::string TextOf(const Json& json) {
   }
   const auto text = [&json](const char* key) { return json[key].get<std::string>(); };
   const auto number = [&json](const char* key) { return json[key].get<uint64_t>(); };
-  std::string out =
-      absl::StrCat(head, "would be served\n  family          ", text("family"), " (", text("kind"),
-                   "), ", number("layers"), " layers\n  file            ", text("format"),
-                   ", mostly ", text("quantization"), ", ", number("parameters"),
-                   " parameters\n  numerics        ", text("numerics"), ", keys and values ",
-                   text("kv_cache"), RoundedTypes(json), "\n  vocabulary      ",
-                   number("vocabulary"), " tokens\n  context length  ", number("context_length"),
-                   " tokens\n  memory          weights about ", MiB(number("weight_bytes")),
-                   ", 1,000 document tokens ", MiB(number("kv_bytes_per_1000_tokens")), "\n");
+  std::string out = absl::StrCat(
+      head, "would be served\n  family          ", text("family"), " (", text("kind"), "), ",
+      number("layers"), " layers\n  file            ", text("format"), ", mostly ",
+      text("quantization"), ", ", number("parameters"), " parameters\n  numerics        ",
+      text("numerics"), ", keys and values ", text("kv_cache"), RoundedTypes(json),
+      "\n  vocabulary      ", number("vocabulary"), " tokens\n  context length  ",
+      number("context_length"), " tokens\n  memory          weights ", MiB(number("weight_bytes")),
+      ", 1,000 document tokens ", MiB(number("kv_bytes_per_1000_tokens")), "\n");
   if (json.contains("prompt_format")) {
     absl::StrAppend(&out, "  prompt format   ", text("prompt_format"), ": ",
                     text("prompt_format_reason"),

@@ -209,7 +209,6 @@ class Server {
 
   absl::Status Load() {
     for (const auto& [name, path] : options_.models) {
-      const absl::Time start = absl::Now();
       ModelLoadOptions load = options_.load;
       load.name = name;
       load.path = path;
@@ -221,7 +220,7 @@ class Server {
       LECTERN_ASSIGN_OR_RETURN(auto model, LoadModel(load));
       const ModelInfo& info = model->info();
       metrics_.SetModel(name, info.format, info.quantization, info.fingerprint.substr(0, 16));
-      metrics_.SetModelLoadTime(name, "read", absl::Now() - start);
+      metrics_.SetModelLoadTime(name, "read", info.load_time);
       if (info.prompt_format_guessed) {
         LogWarning(
             "chat template is not known, so the prompt format is a guess; set it with "
@@ -237,7 +236,7 @@ class Server {
                                {"context_length", info.context_length},
                                {"prompt_format", info.prompt_format},
                                {"prompt_format_reason", info.prompt_format_reason},
-                               {"duration", absl::FormatDuration(absl::Now() - start)}});
+                               {"duration", absl::FormatDuration(info.load_time)}});
       if (info.kind == ModelKind::kExtractive) {
         const auto& threshold = info.no_answer_threshold;
         LogInfo("span reader",

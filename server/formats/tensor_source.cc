@@ -54,4 +54,18 @@ std::string_view ToString(TensorType type) { return Facts(type).name; }
 int64_t BlockValues(TensorType type) { return Facts(type).values; }
 int64_t BlockBytes(TensorType type) { return Facts(type).bytes; }
 
+bool HoldSameValues(const TensorSource& source, const TensorView& a, const TensorView& b) {
+  if (a.type != b.type || a.shape != b.shape || a.bytes.size() != b.bytes.size()) return false;
+  constexpr size_t kMiB = size_t{1} << 20;
+  TensorView part_a = a, part_b = b;
+  for (size_t at = 0; at < a.bytes.size(); at += kMiB) {
+    part_a.bytes = a.bytes.substr(at, kMiB);
+    part_b.bytes = b.bytes.substr(at, kMiB);
+    if (part_a.bytes != part_b.bytes) return false;
+    source.DontNeed(part_a);
+    source.DontNeed(part_b);
+  }
+  return true;
+}
+
 }  // namespace lectern

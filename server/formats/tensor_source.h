@@ -60,6 +60,9 @@ class TensorSource {
   virtual void DontNeed(const TensorView& tensor) const = 0;
 };
 
+// Whether two tensors of `source` are equal. Gives their pages back as it reads them.
+bool HoldSameValues(const TensorSource& source, const TensorView& a, const TensorView& b);
+
 // The bytes of rows [first_row, first_row + rows) of a one- or two-dimensional tensor.
 // INVALID_ARGUMENT, naming the tensor, if the range or the type does not fit.
 absl::StatusOr<std::string_view> RowsOf(const TensorView& tensor, int64_t first_row, int64_t rows);

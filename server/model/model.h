@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/time/time.h"
 #include "server/model/attention_policy.h"
 #include "server/tokenizer/tokenizer.h"
 
@@ -43,6 +44,7 @@ struct ModelInfo {
   std::string fingerprint;
   uint64_t parameters = 0;
   uint64_t weight_bytes = 0;
+  absl::Duration load_time;  // from opening the files until the weights were in memory
   // Positions of document, question and answer together. For the other kinds: positions of one
   // window of question and document, and of a seq2seq model's answer.
   int64_t context_length = 0;

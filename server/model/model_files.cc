@@ -8,7 +8,6 @@
 #include "absl/strings/str_cat.h"
 #include "base/files/mapped_file.h"
 #include "base/status_macros.h"
-#include "kernels/linear/block_linear.h"
 #include "server/model/fingerprint.h"
 
 namespace lectern {
@@ -63,26 +62,6 @@ uint64_t CountParameters(const TensorSource& source) {
     count += static_cast<uint64_t>(tensor->rows()) * static_cast<uint64_t>(tensor->cols());
   }
   return count;
-}
-
-uint64_t EstimateWeightBytes(const TensorSource& source, ModelLoadOptions::Numerics numerics) {
-  using Numerics = ModelLoadOptions::Numerics;
-  uint64_t bytes = 0;
-  for (const std::string_view name : source.Names()) {
-    const TensorView* tensor = source.Find(name);
-    const auto rows = static_cast<uint64_t>(tensor->rows());
-    const uint64_t values = rows * static_cast<uint64_t>(tensor->cols());
-    const bool is_matrix = tensor->shape.size() > 1;
-    if (numerics == Numerics::kF32 || !is_matrix) {
-      bytes += values * sizeof(float);
-    } else if (numerics == Numerics::kBlocks) {
-      bytes +=
-          kernels::PackedBlockBytes(tensor->rows(), tensor->cols(), BlockFormOf(tensor->type).bits);
-    } else {
-      bytes += values + rows * sizeof(float);
-    }
-  }
-  return bytes;
 }
 
 ModelInfo InfoOfFiles(const ModelLoadOptions& options, std::string format,

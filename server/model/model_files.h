@@ -37,12 +37,8 @@ absl::StatusOr<int64_t> ContextLengthOf(const ModelLoadOptions& options, int64_t
 
 // A model that has been read but not loaded.
 struct ModelDescription {
-  ModelInfo info;  // without fingerprint; weight_bytes is EstimateWeightBytes()
+  ModelInfo info;  // without fingerprint and load_time
   std::shared_ptr<const Tokenizer> tokenizer;
 };
-
-// The memory that a model's weights take with `numerics`, which are not kAuto: the bytes of fp32;
-// of the blocks of the file; or of int8 with a scale for each row.
-uint64_t EstimateWeightBytes(const TensorSource& source, ModelLoadOptions::Numerics numerics);
 
 }  // namespace lectern

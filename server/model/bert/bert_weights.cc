@@ -9,7 +9,6 @@
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "server/formats/tensor_finder.h"
-#include "server/model/layers/linear_loader.h"
 
 namespace lectern {
 namespace {
@@ -85,42 +84,54 @@ class BertPlan {
 
 absl::StatusOr<std::unique_ptr<const BertWeights>> BertWeights::Load(
     const BertConfig& config, std::unique_ptr<TensorSource> source, const LinearForm& form) {
-  std::unique_ptr<BertWeights> weights(new BertWeights);
-  weights->source_ = std::move(source);
-  weights->form_ = form;
+  std::unique_ptr<BertWeights> weights(new BertWeights(std::move(source), form));
   LinearLoader loader(form, *weights->source_);
-  BertPlan plan(config, *weights->source_, loader);
+  LECTERN_RETURN_IF_ERROR(weights->Prepare(config, loader));
+  LECTERN_RETURN_IF_ERROR(loader.Run());
+  return std::unique_ptr<const BertWeights>(std::move(weights));
+}
+
+absl::StatusOr<uint64_t> BertWeights::Measure(const BertConfig& config,
+                                              std::unique_ptr<TensorSource> source,
+                                              const LinearForm& form) {
+  BertWeights weights(std::move(source), form);
+  LinearLoader loader(form, *weights.source_);
+  LECTERN_RETURN_IF_ERROR(weights.Prepare(config, loader));
+  LECTERN_RETURN_IF_ERROR(loader.Check());
+  return weights.bytes();
+}
+
+absl::Status BertWeights::Prepare(const BertConfig& config, LinearLoader& loader) {
+  BertPlan plan(config, *source_, loader);
   const std::string embeddings = plan.prefix() + "embeddings.";
   const int64_t width = config.embedding;
-  LECTERN_RETURN_IF_ERROR(plan.finder().Find(embeddings + "word_embeddings.weight",
-                                             {config.vocab, width}, &weights->words_));
+  LECTERN_RETURN_IF_ERROR(
+      plan.finder().Find(embeddings + "word_embeddings.weight", {config.vocab, width}, &words_));
   LECTERN_RETURN_IF_ERROR(plan.Values(embeddings + "position_embeddings.weight",
-                                      {config.positions, width}, &weights->positions_));
-  weights->first_position_ = config.first_position;
+                                      {config.positions, width}, &positions_));
+  first_position_ = config.first_position;
   if (config.types > 0) {
-    LECTERN_RETURN_IF_ERROR(plan.Values(embeddings + "token_type_embeddings.weight",
-                                        {config.types, width}, &weights->types_));
+    LECTERN_RETURN_IF_ERROR(
+        plan.Values(embeddings + "token_type_embeddings.weight", {config.types, width}, &types_));
   }
-  LECTERN_RETURN_IF_ERROR(plan.Norm("embeddings.LayerNorm", width, &weights->embedding_norm));
+  LECTERN_RETURN_IF_ERROR(plan.Norm("embeddings.LayerNorm", width, &embedding_norm));
   if (width != config.hidden) {
     LECTERN_RETURN_IF_ERROR(
-        plan.Layer(&weights->embedding_projection, {"embeddings_project"}, config.hidden, width));
+        plan.Layer(&embedding_projection, {"embeddings_project"}, config.hidden, width));
   }
-  weights->layers.resize(config.layers);
+  layers.resize(config.layers);
   for (int64_t i = 0; i < config.layers; ++i) {
-    LECTERN_RETURN_IF_ERROR(plan.EncoderLayer(i, weights->layers[i]));
+    LECTERN_RETURN_IF_ERROR(plan.EncoderLayer(i, layers[i]));
   }
   if (config.reads_spans) {
-    LECTERN_RETURN_IF_ERROR(
-        plan.Values("qa_outputs.weight", {2, config.hidden}, &weights->span_weights));
-    LECTERN_RETURN_IF_ERROR(plan.Values("qa_outputs.bias", {2}, &weights->span_bias));
+    LECTERN_RETURN_IF_ERROR(plan.Values("qa_outputs.weight", {2, config.hidden}, &span_weights));
+    LECTERN_RETURN_IF_ERROR(plan.Values("qa_outputs.bias", {2}, &span_bias));
   }
   // The pooler is for classifying whole texts.
   LECTERN_RETURN_IF_ERROR(plan.finder().RefuseUnused(
       config.family->model_type,
       {"*pooler.dense.weight", "*pooler.dense.bias", "*embeddings.position_ids"}));
-  LECTERN_RETURN_IF_ERROR(loader.Run());
-  return std::unique_ptr<const BertWeights>(std::move(weights));
+  return absl::OkStatus();
 }
 
 absl::Status BertWeights::Embed(std::span<const int32_t> tokens, size_t document_begin,
@@ -139,14 +150,20 @@ absl::Status BertWeights::Embed(std::span<const int32_t> tokens, size_t document
 }
 
 uint64_t BertWeights::bytes() const {
-  uint64_t bytes = sizeof(float) * (positions_.size() + types_.size() + span_weights.size());
-  bytes += embedding_projection.bytes();
+  uint64_t values = positions_.size() + types_.size() + span_weights.size() + span_bias.size();
+  const auto add = [&values](const BertNorm& norm) {
+    values += norm.weight.size() + norm.bias.size();
+  };
+  add(embedding_norm);
+  uint64_t bytes = embedding_projection.bytes();
   for (const BertLayer& layer : layers) {
+    add(layer.attention_norm);
+    add(layer.out_norm);
     for (const Linear* linear : {&layer.qkv, &layer.attention_out, &layer.in, &layer.out}) {
       bytes += linear->bytes();
     }
   }
-  return bytes;
+  return bytes + values * sizeof(float);
 }
 
 }  // namespace lectern

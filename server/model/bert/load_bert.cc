@@ -5,6 +5,7 @@
 #include <string_view>
 #include <utility>
 
+#include "absl/time/clock.h"
 #include "base/status_macros.h"
 #include "server/formats/file_error.h"
 #include "server/formats/safetensors.h"
@@ -66,6 +67,7 @@ absl::StatusOr<BertFiles> OpenBertFolder(const ModelLoadOptions& options, bool e
 
 absl::StatusOr<std::shared_ptr<const Model>> LoadBertFolder(const ModelLoadOptions& options,
                                                             bool encoder_alone) {
+  const absl::Time start = absl::Now();
   LECTERN_ASSIGN_OR_RETURN(BertFiles files, OpenBertFolder(options, encoder_alone));
   BertParts& parts = files.parts;
   LECTERN_ASSIGN_OR_RETURN(const LinearForm form,
@@ -73,6 +75,7 @@ absl::StatusOr<std::shared_ptr<const Model>> LoadBertFolder(const ModelLoadOptio
   LECTERN_ASSIGN_OR_RETURN(parts.weights_hash, HashFiles(ModelFilesOf(options.path)));
   LECTERN_ASSIGN_OR_RETURN(parts.weights,
                            BertWeights::Load(parts.config, std::move(files.source), form));
+  parts.info.load_time = absl::Now() - start;
   return std::make_shared<const BertModel>(std::move(parts));
 }
 
@@ -81,7 +84,8 @@ absl::StatusOr<ModelDescription> DescribeBertFolder(const ModelLoadOptions& opti
   const LinearForm form = LinearForm::Described(options.numerics, options.threads);
   ModelInfo info = std::move(files.parts.info);
   DescribeBert(files.parts.config, form, info);
-  info.weight_bytes = EstimateWeightBytes(*files.source, form.numerics);
+  LECTERN_ASSIGN_OR_RETURN(info.weight_bytes,
+                           BertWeights::Measure(files.parts.config, std::move(files.source), form));
   return ModelDescription{std::move(info), std::move(files.parts.tokenizer)};
 }
 

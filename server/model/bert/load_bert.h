@@ -15,8 +15,7 @@ namespace lectern {
 absl::StatusOr<std::shared_ptr<const Model>> LoadBertFolder(const ModelLoadOptions& options,
                                                             bool encoder_alone = false);
 
-// Reads the folder as LoadBertFolder does, but for the weights. The shapes of tensors are not
-// checked.
+// Reads and checks the folder as LoadBertFolder does, but for the values of the weights.
 absl::StatusOr<ModelDescription> DescribeBertFolder(const ModelLoadOptions& options);
 
 }  // namespace lectern

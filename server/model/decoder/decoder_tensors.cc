@@ -196,20 +196,19 @@ const TensorView* FindFolderOutput(const TensorSource& source, const std::string
   return source.Find("lm_head.weight");
 }
 
-bool HoldSameValues(const TensorView& a, const TensorView& b) {
-  return a.type == b.type && a.shape == b.shape && a.bytes == b.bytes;
-}
-
 // Sets `output`. A folder that says its tables are tied may have an output matrix all the same:
 // often the same one again, but where it differs, transformers uses it (since version 5).
-absl::Status FindOutput(TensorFinder& finder, const DecoderConfig& config, const TensorView* stored,
+absl::Status FindOutput(const TensorSource& source, TensorFinder& finder,
+                        const DecoderConfig& config, const TensorView* stored,
                         const std::string& usual_name, DecoderTensors* tensors) {
   tensors->output = tensors->token_embedding;
   if (config.tied && stored == nullptr) return absl::OkStatus();
   const std::string name(stored == nullptr ? usual_name : std::string(stored->name));
   const TensorView* output;
   LECTERN_RETURN_IF_ERROR(finder.Find(name, {config.vocab, config.hidden}, &output));
-  if (config.tied && HoldSameValues(*output, *tensors->token_embedding)) return absl::OkStatus();
+  if (config.tied && HoldSameValues(source, *output, *tensors->token_embedding)) {
+    return absl::OkStatus();
+  }
   tensors->output = output;
   return absl::OkStatus();
 }
@@ -236,9 +235,9 @@ absl::StatusOr<DecoderTensors> FindDecoderTensors(const TensorSource& source,
   LECTERN_RETURN_IF_ERROR(
       finder.Find(prefix + names.final_norm, {config.hidden}, &tensors.final_norm));
   const std::string output = is_gguf ? "output.weight" : "lm_head.weight";
-  LECTERN_RETURN_IF_ERROR(
-      FindOutput(finder, config, is_gguf ? source.Find(output) : FindFolderOutput(source, prefix),
-                 output, &tensors));
+  LECTERN_RETURN_IF_ERROR(FindOutput(
+      source, finder, config, is_gguf ? source.Find(output) : FindFolderOutput(source, prefix),
+      output, &tensors));
   // The factors of RoPE are read with the configuration; older folders carry the frequencies that
   // follow from it.
   std::vector<std::string_view> spare = {"*.rotary_emb.inv_freq", "rope_freqs.weight",

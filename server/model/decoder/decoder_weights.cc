@@ -3,9 +3,12 @@
 #include <algorithm>
 #include <deque>
 #include <map>
+#include <set>
 #include <utility>
 
 #include "base/status_macros.h"
+#include "kernels/linear/block_linear.h"
+#include "kernels/linear/int8_linear.h"
 
 namespace lectern {
 namespace {
@@ -24,6 +27,26 @@ bool NormsBranches(const DecoderConfig& config) {
 
 // Added to the norm weights of the file.
 float NormOffset(const DecoderConfig& config) { return config.norms_store_offset ? 1.0f : 0.0f; }
+
+// A norm's weights; none where the layer has no such norm.
+absl::Status ReadNorm(const TensorView* tensor, float offset, std::vector<float>& weight) {
+  if (tensor == nullptr) return absl::OkStatus();
+  weight.resize(tensor->cols());
+  LECTERN_RETURN_IF_ERROR(Dequantize(*tensor, 0, 1, weight.data()));
+  for (float& value : weight) value += offset;
+  return absl::OkStatus();
+}
+
+// Every matrix that the model multiplies by, once.
+std::set<const TensorView*> MatricesOf(const DecoderTensors& tensors) {
+  std::set<const TensorView*> matrices = {tensors.output};
+  for (const DecoderLayerTensors& layer : tensors.layers) {
+    matrices.insert({layer.q, layer.k, layer.v, layer.o, layer.gate, layer.up, layer.down});
+  }
+  return matrices;
+}
+
+}  // namespace
 
 // Names what each layer is loaded from. Outlives loading.
 class DecoderPlan {
@@ -109,17 +132,6 @@ class DecoderPlan {
   std::map<std::pair<int64_t, int64_t>, std::vector<int64_t>> orders_;  // by heads and pairs
 };
 
-// A norm's weights; none where the layer has no such norm.
-absl::Status ReadNorm(const TensorView* tensor, float offset, std::vector<float>& weight) {
-  if (tensor == nullptr) return absl::OkStatus();
-  weight.resize(tensor->cols());
-  LECTERN_RETURN_IF_ERROR(Dequantize(*tensor, 0, 1, weight.data()));
-  for (float& value : weight) value += offset;
-  return absl::OkStatus();
-}
-
-}  // namespace
-
 DecoderWeights::DecoderWeights(const DecoderConfig& config, std::unique_ptr<TensorSource> source,
                                DecoderTensors tensors, const LinearForm& form)
     : blocks(config.layers), source_(std::move(source)), tensors_(std::move(tensors)), form_(form) {
@@ -133,16 +145,31 @@ absl::StatusOr<std::unique_ptr<const DecoderWeights>> DecoderWeights::Load(
     const LinearForm& form, std::span<const LinearLoader::Task> others) {
   std::unique_ptr<DecoderWeights> weights(
       new DecoderWeights(config, std::move(source), std::move(tensors), form));
-  const DecoderTensors& found = weights->tensors_;
-  DecoderPlan plan(config, found, weights->rotation_ ? &*weights->rotation_ : nullptr);
+  DecoderPlan plan(config, weights->tensors_, weights->rotation_ ? &*weights->rotation_ : nullptr);
   LinearLoader loader(form, *weights->source_);
-  for (size_t i = 0; i < weights->blocks.size(); ++i) {
-    plan.AddBlock(loader, static_cast<int>(i), found.layers[i], weights->blocks[i]);
-  }
-  plan.AddHead(loader, found, weights->head);
-  LECTERN_RETURN_IF_ERROR(weights->ReadNorms(config));
+  LECTERN_RETURN_IF_ERROR(weights->Prepare(config, plan, loader));
   LECTERN_RETURN_IF_ERROR(loader.Run(others));
   return std::unique_ptr<const DecoderWeights>(std::move(weights));
+}
+
+absl::StatusOr<uint64_t> DecoderWeights::Measure(const DecoderConfig& config,
+                                                 std::unique_ptr<TensorSource> source,
+                                                 DecoderTensors tensors, const LinearForm& form) {
+  DecoderWeights weights(config, std::move(source), std::move(tensors), form);
+  DecoderPlan plan(config, weights.tensors_, weights.rotation_ ? &*weights.rotation_ : nullptr);
+  LinearLoader loader(form, *weights.source_);
+  LECTERN_RETURN_IF_ERROR(weights.Prepare(config, plan, loader));
+  LECTERN_RETURN_IF_ERROR(loader.Check());
+  return weights.bytes();
+}
+
+absl::Status DecoderWeights::Prepare(const DecoderConfig& config, DecoderPlan& plan,
+                                     LinearLoader& loader) {
+  for (size_t i = 0; i < blocks.size(); ++i) {
+    plan.AddBlock(loader, static_cast<int>(i), tensors_.layers[i], blocks[i]);
+  }
+  plan.AddHead(loader, tensors_, head);
+  return ReadNorms(config);
 }
 
 absl::Status DecoderWeights::ReadNorms(const DecoderConfig& config) {
@@ -187,15 +214,20 @@ absl::Status DecoderWeights::Embed(std::span<const int32_t> tokens, float factor
 }
 
 bool AreInBlocks(const DecoderTensors& tensors) {
-  const auto fits = [](std::initializer_list<const TensorView*> stack) {
-    return std::all_of(stack.begin(), stack.end(), [](const TensorView* tensor) {
-      return BlockValues(tensor->type) > 1 && CheckBlockTensors({&tensor, 1}).ok();
-    });
-  };
-  for (const DecoderLayerTensors& layer : tensors.layers) {
-    if (!fits({layer.q, layer.k, layer.v, layer.o, layer.gate, layer.up, layer.down})) return false;
+  const auto matrices = MatricesOf(tensors);
+  return std::all_of(matrices.begin(), matrices.end(), [](const TensorView* matrix) {
+    return BlockValues(matrix->type) > 1 && CheckBlockTensors({&matrix, 1}).ok();
+  });
+}
+
+bool AreSmallerInBlocks(const DecoderTensors& tensors) {
+  size_t blocks = 0, int8 = 0;
+  for (const TensorView* matrix : MatricesOf(tensors)) {
+    const int64_t n = matrix->rows(), k = matrix->cols();
+    blocks += kernels::PackedBlockBytes(n, k, BlockFormOf(matrix->type).bits);
+    int8 += kernels::PackedInt8Bytes(n, k);
   }
-  return fits({tensors.output});
+  return blocks < int8;
 }
 
 }  // namespace lectern

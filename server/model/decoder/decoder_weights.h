@@ -45,6 +45,8 @@ struct DecoderBlock {
   std::vector<float> ffn_post_norm;        // [hidden]
 };
 
+class DecoderPlan;
+
 // Const after loading, thread-safe. Owns the mapped file: rows of the embedding table are read from
 // it when they are needed, so that the table is not held twice.
 class DecoderWeights {
@@ -55,8 +57,13 @@ class DecoderWeights {
       const DecoderConfig& config, std::unique_ptr<TensorSource> source, DecoderTensors tensors,
       const LinearForm& form, std::span<const LinearLoader::Task> others = {});
 
+  // bytes() of what Load would return, with Load's errors but for those of the values of weights.
+  static absl::StatusOr<uint64_t> Measure(const DecoderConfig& config,
+                                          std::unique_ptr<TensorSource> source,
+                                          DecoderTensors tensors, const LinearForm& form);
+
   const LinearForm& form() const { return form_; }
-  uint64_t bytes() const;  // memory held
+  uint64_t bytes() const;  // memory held, without what is read from the file when it is needed
   // Width of the Hadamard blocks in which the forward pass mixes queries and keys after RoPE,
   // before they are rounded to int8; 1: not.
   int64_t qk_hadamard() const { return qk_hadamard_; }
@@ -73,6 +80,9 @@ class DecoderWeights {
   DecoderWeights(const DecoderConfig& config, std::unique_ptr<TensorSource> source,
                  DecoderTensors tensors, const LinearForm& form);
 
+  // Reads the norms, and adds every layer to `loader` by `plan`.
+  absl::Status Prepare(const DecoderConfig& config, DecoderPlan& plan, LinearLoader& loader);
+
   absl::Status ReadNorms(const DecoderConfig& config);
 
   const std::unique_ptr<TensorSource> source_;
@@ -84,5 +94,8 @@ class DecoderWeights {
 
 // True if kBlocks can take every matrix: all are in the blocks of a GGUF file.
 bool AreInBlocks(const DecoderTensors& tensors);
+
+// True if the matrices, which are in blocks, take less memory with kBlocks than with kInt8Rotated.
+bool AreSmallerInBlocks(const DecoderTensors& tensors);
 
 }  // namespace lectern

@@ -11,6 +11,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "server/formats/file_error.h"
@@ -84,13 +86,12 @@ using Numerics = ModelLoadOptions::Numerics;
 // bits) they answer faster, although rotated int8 reads prompts faster on a CPU with VNNI. Without
 // VNNI the two are about as fast, and blocks are closer to fp32 with 8 bits as well
 // (docs/measurements/linear.md, docs/measurements/quality.md).
-Numerics ResolveNumerics(const ModelLoadOptions& options, const DecoderFiles& files) {
+Numerics ResolveNumerics(const ModelLoadOptions& options, const DecoderTensors& tensors) {
   if (options.numerics != Numerics::kAuto) return options.numerics;
-  if (!AreInBlocks(files.tensors)) return Numerics::kInt8Rotated;
-  const bool smaller = EstimateWeightBytes(*files.source, Numerics::kBlocks) <
-                       EstimateWeightBytes(*files.source, Numerics::kInt8Rotated);
-  return smaller || options.isa != kernels::Isa::kAvx512 ? Numerics::kBlocks
-                                                         : Numerics::kInt8Rotated;
+  if (!AreInBlocks(tensors)) return Numerics::kInt8Rotated;
+  return AreSmallerInBlocks(tensors) || options.isa != kernels::Isa::kAvx512
+             ? Numerics::kBlocks
+             : Numerics::kInt8Rotated;
 }
 
 // Types of the file's matrices that blocks hold only rounded.
@@ -106,14 +107,15 @@ std::vector<std::string> RoundedTypes(const TensorSource& source, Numerics numer
   return {rounded.begin(), rounded.end()};
 }
 
+// `start` is when the files were opened.
 absl::StatusOr<std::shared_ptr<const Model>> Load(const ModelLoadOptions& options,
-                                                  DecoderFiles files) {
+                                                  DecoderFiles files, absl::Time start) {
   const DecoderConfig& config = files.config;
   ModelInfo info = InfoOfFiles(options, files.format, *files.source);
   info.default_policy = options.default_policy;
-  LECTERN_ASSIGN_OR_RETURN(
-      const LinearForm form,
-      LinearForm::Of(ResolveNumerics(options, files), options.threads, options.device.get()));
+  LECTERN_ASSIGN_OR_RETURN(const LinearForm form,
+                           LinearForm::Of(ResolveNumerics(options, files.tensors), options.threads,
+                                          options.device.get()));
   info.rounded_types = RoundedTypes(*files.source, form.numerics);
   if (!info.rounded_types.empty()) {
     LogInfo("weights of these types are rounded to 8 bits in blocks of 32",
@@ -136,6 +138,7 @@ absl::StatusOr<std::shared_ptr<const Model>> Load(const ModelLoadOptions& option
   const ModelPrompt prompt = ChooseModelPrompt(files.chat, options.settings.prompt_format,
                                                *tokenizer, config.bos, config.end_ids);
   DescribePrompt(prompt, info);
+  info.load_time = absl::Now() - start;
   kernels::ExecutionContext execution;
   execution.num_threads = options.threads;
   execution.isa = options.isa;
@@ -147,7 +150,8 @@ absl::StatusOr<std::shared_ptr<const Model>> Load(const ModelLoadOptions& option
 
 absl::StatusOr<ModelDescription> Describe(const ModelLoadOptions& options, DecoderFiles files) {
   const DecoderConfig& config = files.config;
-  const LinearForm form = LinearForm::Described(ResolveNumerics(options, files), options.threads);
+  const LinearForm form =
+      LinearForm::Described(ResolveNumerics(options, files.tensors), options.threads);
   LECTERN_ASSIGN_OR_RETURN(std::unique_ptr<Tokenizer> tokenizer, files.load_tokenizer());
   ModelInfo info = InfoOfFiles(options, files.format, *files.source);
   info.default_policy = options.default_policy;
@@ -156,20 +160,24 @@ absl::StatusOr<ModelDescription> Describe(const ModelLoadOptions& options, Decod
                  info);
   DescribeDecoder(config, form, info);
   info.rounded_types = RoundedTypes(*files.source, form.numerics);
-  info.weight_bytes = EstimateWeightBytes(*files.source, form.numerics);
+  LECTERN_ASSIGN_OR_RETURN(
+      info.weight_bytes,
+      DecoderWeights::Measure(config, std::move(files.source), std::move(files.tensors), form));
   return ModelDescription{std::move(info), std::move(tokenizer)};
 }
 
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<const Model>> LoadDecoderGguf(const ModelLoadOptions& options) {
+  const absl::Time start = absl::Now();
   LECTERN_ASSIGN_OR_RETURN(DecoderFiles files, OpenGguf(options));
-  return Load(options, std::move(files));
+  return Load(options, std::move(files), start);
 }
 
 absl::StatusOr<std::shared_ptr<const Model>> LoadDecoderFolder(const ModelLoadOptions& options) {
+  const absl::Time start = absl::Now();
   LECTERN_ASSIGN_OR_RETURN(DecoderFiles files, OpenFolder(options));
-  return Load(options, std::move(files));
+  return Load(options, std::move(files), start);
 }
 
 absl::StatusOr<ModelDescription> DescribeDecoderGguf(const ModelLoadOptions& options) {

@@ -7,6 +7,8 @@
 #include <string>
 #include <utility>
 
+#include "absl/base/thread_annotations.h"
+#include "absl/cleanup/cleanup.h"
 #include "absl/strings/str_cat.h"
 #include "base/mutex.h"
 #include "base/status_macros.h"
@@ -25,25 +27,6 @@ using Numerics = ModelLoadOptions::Numerics;
 // Channels that are packed in one piece: a multiple of 64, as the packers ask.
 constexpr int64_t kPieceChannels = 512;
 constexpr size_t kCacheLine = 64;
-
-// Hands out parts of one piece of memory, each aligned to cache lines; with a null base it only
-// adds up what is needed.
-class Arena {
- public:
-  explicit Arena(std::byte* base) : base_(base) {}
-
-  template <typename T>
-  T* Take(size_t count) {
-    T* at = base_ == nullptr ? nullptr : reinterpret_cast<T*>(base_ + used_);
-    used_ += (count * sizeof(T) + kCacheLine - 1) / kCacheLine * kCacheLine;
-    return at;
-  }
-  size_t used() const { return used_; }
-
- private:
-  std::byte* const base_;
-  size_t used_ = 0;
-};
 
 // Runs the tasks, each once, on a team of threads, and returns the first failure; after one no
 // further task is begun.
@@ -150,6 +133,48 @@ void DontNeedRows(const TensorSource& source, const TensorView& tensor, int64_t 
 
 }  // namespace
 
+// Hands out parts of one piece of memory, each aligned to cache lines; with a null base it only
+// adds up what is needed.
+class LinearLoader::Arena {
+ public:
+  explicit Arena(std::byte* base) : base_(base) {}
+
+  template <typename T>
+  T* Take(size_t count) {
+    T* at = base_ == nullptr ? nullptr : reinterpret_cast<T*>(base_ + used_);
+    used_ += (count * sizeof(T) + kCacheLine - 1) / kCacheLine * kCacheLine;
+    return at;
+  }
+  size_t used() const { return used_; }
+
+ private:
+  std::byte* const base_;
+  size_t used_ = 0;
+};
+
+// Lets pieces have their fp32 values in memory, as many at once as `limit` bytes hold; one may
+// always.
+class LinearLoader::ScratchLimit {
+ public:
+  explicit ScratchLimit(size_t limit) : limit_(limit) {}
+
+  // Waits until there is room for a piece's bytes. A thread that has room takes no more.
+  void Take(size_t bytes) {
+    const MutexLock lock(&mutex_);
+    mutex_.Await([&] { return taken_ == 0 || taken_ + bytes <= limit_; });
+    taken_ += bytes;
+  }
+  void GiveBack(size_t bytes) {
+    const MutexLock lock(&mutex_);
+    taken_ -= bytes;
+  }
+
+ private:
+  const size_t limit_;
+  Mutex mutex_;
+  size_t taken_ ABSL_GUARDED_BY(mutex_) = 0;
+};
+
 absl::Status CheckBlockTensors(std::span<const TensorView* const> stack) {
   for (const TensorView* tensor : stack) {
     if (tensor->cols() % 32 == 0) continue;
@@ -172,22 +197,29 @@ void LinearLoader::Add(Linear* layer, LinearTensors tensors) {
   layer->hadamard_ = mixes ? HadamardBlock(layer->in_) : 1;
   if (form_.numerics == Numerics::kBlocks) layer->blocks_ = BlockStack(tensors);
   pending_.push_back({layer, std::move(tensors)});
+  Arena sizes(nullptr);
+  PlaceLayer(pending_.back(), sizes);
+  layer->bytes_ = sizes.used();
+}
+
+absl::Status LinearLoader::Check() const {
+  if (form_.numerics != Numerics::kBlocks) return absl::OkStatus();
+  for (const Pending& pending : pending_) {
+    std::vector<const TensorView*> stack;
+    for (const LinearRows& rows : pending.tensors.rows) stack.push_back(rows.weight);
+    LECTERN_RETURN_IF_ERROR(CheckBlockTensors(stack));
+  }
+  return absl::OkStatus();
 }
 
 absl::Status LinearLoader::Run(std::span<const Task> others) {
-  if (form_.numerics == Numerics::kBlocks) {
-    for (const Pending& pending : pending_) {
-      std::vector<const TensorView*> stack;
-      for (const LinearRows& rows : pending.tensors.rows) stack.push_back(rows.weight);
-      LECTERN_RETURN_IF_ERROR(CheckBlockTensors(stack));
-    }
-  }
-  Place();
+  LECTERN_RETURN_IF_ERROR(Check());
+  ScratchLimit scratch(Place() / 32);
   const std::vector<Piece> pieces = CutIntoPieces();
   const auto first_piece = static_cast<int64_t>(others.size());
   const int64_t tasks = first_piece + static_cast<int64_t>(pieces.size());
   LECTERN_RETURN_IF_ERROR(RunTasks(form_.threads, tasks, [&](int64_t task) {
-    return task < first_piece ? others[task]() : LoadPiece(pieces[task - first_piece]);
+    return task < first_piece ? others[task]() : LoadPiece(pieces[task - first_piece], scratch);
   }));
   if (form_.device == nullptr) return absl::OkStatus();
   for (const Pending& pending : pending_) {
@@ -197,37 +229,35 @@ absl::Status LinearLoader::Run(std::span<const Task> others) {
   return absl::OkStatus();
 }
 
-// Allocates the memory of all layers and gives each its part.
-void LinearLoader::Place() {
-  const auto place = [this](Arena& arena) {
-    for (const Pending& pending : pending_) {
-      Linear& layer = *pending.layer;
-      const size_t before = arena.used();
-      const int64_t n = layer.out_, k = layer.in_;
-      if (form_.is_f32()) {
-        layer.f32_ = arena.Take<float>(n * k);
-      } else if (form_.numerics == Numerics::kBlocks) {
-        size_t bytes = 0;
-        for (const kernels::BlockMatrix& part : layer.blocks_) bytes += PackedBytes(part);
-        layer.packed_ = arena.Take<uint8_t>(bytes);
-      } else {
-        layer.int8_ = arena.Take<int8_t>(kernels::PackedInt8Bytes(n, k));
-        layer.scale_ = arena.Take<float>(kernels::PaddedChannels(n));
-        layer.row_sum_ = arena.Take<int32_t>(kernels::PaddedChannels(n));
-      }
-      if (pending.tensors.norm != nullptr && !form_.rotated) {
-        layer.norm_weight_ = arena.Take<float>(k);
-      }
-      if (HasBias(pending.tensors)) layer.bias_ = arena.Take<float>(n);
-      layer.bytes_ = arena.used() - before;
-    }
-  };
-  Arena sizes(nullptr);
-  place(sizes);
-  const auto memory = std::make_shared<AlignedBuffer<std::byte>>(sizes.used());
+// Gives a layer its part of the arena.
+void LinearLoader::PlaceLayer(const Pending& pending, Arena& arena) const {
+  Linear& layer = *pending.layer;
+  const int64_t n = layer.out_, k = layer.in_;
+  if (form_.is_f32()) {
+    layer.f32_ = arena.Take<float>(n * k);
+  } else if (form_.numerics == Numerics::kBlocks) {
+    size_t bytes = 0;
+    for (const kernels::BlockMatrix& part : layer.blocks_) bytes += PackedBytes(part);
+    layer.packed_ = arena.Take<uint8_t>(bytes);
+  } else {
+    layer.int8_ = arena.Take<int8_t>(kernels::PackedInt8Bytes(n, k));
+    layer.scale_ = arena.Take<float>(kernels::PaddedChannels(n));
+    layer.row_sum_ = arena.Take<int32_t>(kernels::PaddedChannels(n));
+  }
+  if (pending.tensors.norm != nullptr && !form_.rotated) {
+    layer.norm_weight_ = arena.Take<float>(k);
+  }
+  if (HasBias(pending.tensors)) layer.bias_ = arena.Take<float>(n);
+}
+
+// Allocates the memory of all layers, gives each its part, and returns its size.
+size_t LinearLoader::Place() {
+  size_t bytes = 0;
+  for (const Pending& pending : pending_) bytes += pending.layer->bytes_;
+  const auto memory = std::make_shared<AlignedBuffer<std::byte>>(bytes);
   Arena arena(memory->data());
-  place(arena);
   for (const Pending& pending : pending_) {
+    PlaceLayer(pending, arena);
     pending.layer->memory_ = memory;
     const uint8_t* packed = pending.layer->packed_;
     for (kernels::BlockMatrix& part : pending.layer->blocks_) {
@@ -235,6 +265,7 @@ void LinearLoader::Place() {
       packed += PackedBytes(part);
     }
   }
+  return bytes;
 }
 
 std::vector<LinearLoader::Piece> LinearLoader::CutIntoPieces() const {
@@ -265,7 +296,7 @@ std::vector<LinearLoader::Piece> LinearLoader::CutIntoPieces() const {
   return pieces;
 }
 
-absl::Status LinearLoader::LoadPiece(const Piece& piece) const {
+absl::Status LinearLoader::LoadPiece(const Piece& piece, ScratchLimit& scratch) const {
   const Linear& layer = *piece.pending->layer;
   const int64_t rows = piece.end - piece.begin;
   if (piece.begin == 0) {
@@ -276,12 +307,18 @@ absl::Status LinearLoader::LoadPiece(const Piece& piece) const {
     if (layer.bias_ != nullptr) LECTERN_RETURN_IF_ERROR(ReadBias(tensors, layer.bias_));
   }
   if (form_.numerics == Numerics::kBlocks) return PackBlocks(piece);
-  AlignedBuffer<float> values;
-  float* w =
-      form_.is_f32() ? layer.f32_ + piece.begin * layer.in_ : values.Reserve(rows * layer.in_);
+  if (form_.is_f32()) {
+    float* const w = layer.f32_ + piece.begin * layer.in_;
+    LECTERN_RETURN_IF_ERROR(ReadRows(piece, w));
+    return Fold(*piece.pending, rows, w);
+  }
+  const size_t bytes = rows * layer.in_ * sizeof(float);
+  scratch.Take(bytes);
+  const absl::Cleanup give_back = [&] { scratch.GiveBack(bytes); };
+  AlignedBuffer<float> values(rows * layer.in_);  // freed before the scratch is given back
+  float* const w = values.data();
   LECTERN_RETURN_IF_ERROR(ReadRows(piece, w));
   LECTERN_RETURN_IF_ERROR(Fold(*piece.pending, rows, w));
-  if (form_.is_f32()) return absl::OkStatus();
   return FromKernel(kernels::PackInt8Rows(w, piece.begin, rows, layer.out_, layer.in_, layer.int8_,
                                           layer.scale_, layer.row_sum_),
                     "pack_int8");
@@ -290,6 +327,7 @@ absl::Status LinearLoader::LoadPiece(const Piece& piece) const {
 // weight [in] of the norm before the layer.
 absl::Status LinearLoader::ReadNorm(const LinearTensors& tensors, float* weight) const {
   LECTERN_RETURN_IF_ERROR(Dequantize(*tensors.norm, 0, 1, weight));
+  source_.DontNeed(*tensors.norm);
   for (int64_t i = 0; i < tensors.norm->cols(); ++i) weight[i] += tensors.norm_offset;
   return absl::OkStatus();
 }
@@ -304,6 +342,7 @@ absl::Status LinearLoader::ReadBias(const LinearTensors& tensors, float* bias) c
     } else {
       std::vector<float> stored(count);
       LECTERN_RETURN_IF_ERROR(Dequantize(*rows.bias, 0, 1, stored.data()));
+      source_.DontNeed(*rows.bias);
       for (int64_t i = 0; i < count; ++i) channels[i] = stored[SourceRow(rows, i)];
       if (form_.rotated) LECTERN_RETURN_IF_ERROR(RotateRows(channels, count, 1, rows.hadamard));
     }

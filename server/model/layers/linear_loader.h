@@ -3,8 +3,9 @@
 //
 // All weights of a model lie in one piece of memory, in the order in which the layers were added,
 // which should be the one in which a token needs them. Matrices are packed piece by piece on the
-// threads of the calling thread's team (kernels/runtime/thread_team.h), so that besides the model
-// no more than one piece for each thread is in memory as fp32.
+// threads of the calling thread's team (kernels/runtime/thread_team.h). Besides the model, what is
+// in memory as fp32 takes at most 1/32 of the model's memory, or is one piece. Pages of the
+// file are given back as soon as their piece is packed.
 #pragma once
 
 #include <cstdint>
@@ -59,15 +60,20 @@ class LinearLoader {
   // `source` outlives Run.
   LinearLoader(const LinearForm& form, const TensorSource& source) : form_(form), source_(source) {}
 
-  // `layer` is to be loaded by Run, and stays where it is until then.
+  // `layer` is to be loaded by Run, and stays where it is until then. Its bytes() are known from
+  // now on.
   void Add(Linear* layer, LinearTensors tensors);
 
+  // Whether the form can hold every tensor that was added: CheckBlockTensors' error if not.
+  absl::Status Check() const;
+
   // Loads all layers and runs `others`, on the form's threads. Stops at the first failure and
-  // returns it: Dequantize's, CheckBlockTensors', the device's, those of `others`, or
-  // RESOURCE_EXHAUSTED.
+  // returns it: Dequantize's, Check's, the device's, those of `others`, or RESOURCE_EXHAUSTED.
   absl::Status Run(std::span<const Task> others = {});
 
  private:
+  class Arena;
+  class ScratchLimit;
   struct Pending {
     Linear* layer;
     LinearTensors tensors;
@@ -79,9 +85,10 @@ class LinearLoader {
     int64_t end;
   };
 
-  void Place();
+  void PlaceLayer(const Pending& pending, Arena& arena) const;
+  size_t Place();
   std::vector<Piece> CutIntoPieces() const;
-  absl::Status LoadPiece(const Piece& piece) const;
+  absl::Status LoadPiece(const Piece& piece, ScratchLimit& scratch) const;
   absl::Status ReadNorm(const LinearTensors& tensors, float* weight) const;
   absl::Status ReadBias(const LinearTensors& tensors, float* bias) const;
   absl::Status ReadRows(const Piece& piece, float* w) const;

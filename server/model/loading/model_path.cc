@@ -163,17 +163,33 @@ absl::Status NoModel(const std::string& path, const std::vector<std::string>& na
                      "tokenizer.json) and model.safetensors or its shards");
 }
 
-// If `name` is that of a part of a split model, NAME-00002-of-00003.gguf, the name of its first
-// part; else `name` itself.
+constexpr std::string_view kPartEnding = "-00002-of-00003.gguf";
+
+// Whether `name` is that of a part of a split model, NAME-00002-of-00003.gguf.
+bool IsPart(const std::string& name) {
+  if (name.size() < kPartEnding.size()) return false;
+  const std::string_view ending = std::string_view(name).substr(name.size() - kPartEnding.size());
+  return std::equal(ending.begin(), ending.end(), kPartEnding.begin(), [](char c, char wanted) {
+    return absl::ascii_isdigit(wanted) ? absl::ascii_isdigit(c) : c == wanted;
+  });
+}
+
+// The name of the first part, if `name` is that of a part; else `name` itself.
 std::string FirstPartOf(const std::string& name) {
-  constexpr std::string_view kEnding = "-00002-of-00003.gguf";
-  if (name.size() < kEnding.size()) return name;
-  const size_t begin = name.size() - kEnding.size();
-  for (size_t i = 0; i < kEnding.size(); ++i) {
-    const char wanted = kEnding[i], c = name[begin + i];
-    if (absl::ascii_isdigit(wanted) ? !absl::ascii_isdigit(c) : c != wanted) return name;
-  }
+  if (!IsPart(name)) return name;
+  const size_t begin = name.size() - kPartEnding.size();
   return absl::StrCat(name.substr(0, begin), "-00001", name.substr(begin + 6));
+}
+
+// Refuses a part of a split model whose download failed, whichever part of it `path` is.
+absl::Status CheckOtherParts(const fs::path& path) {
+  if (!IsPart(path.filename())) return absl::OkStatus();
+  const std::string first = FirstPartOf(path.filename());
+  const fs::path folder = path.has_parent_path() ? path.parent_path() : ".";
+  for (const std::string& name : WithExtension(NamesIn(folder), ".gguf")) {
+    if (FirstPartOf(name) == first) LECTERN_RETURN_IF_ERROR(CheckDownloaded(folder / name));
+  }
+  return absl::OkStatus();
 }
 
 // The GGUF file of a folder, or the first part of the only one.
@@ -229,6 +245,7 @@ absl::StatusOr<std::string> ResolveModelPath(const std::string& path) {
     if (fs::is_directory(resolved, error)) return resolved;
   }
   LECTERN_RETURN_IF_ERROR(CheckFile(resolved));
+  LECTERN_RETURN_IF_ERROR(CheckOtherParts(resolved));
   return resolved;
 }
 

@@ -4,6 +4,7 @@
 #include <string>
 #include <utility>
 
+#include "absl/time/clock.h"
 #include "base/status_macros.h"
 #include "server/formats/safetensors.h"
 #include "server/model/model_files.h"
@@ -43,6 +44,7 @@ absl::StatusOr<T5Files> OpenT5Folder(const ModelLoadOptions& options) {
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<const Model>> LoadT5Folder(const ModelLoadOptions& options) {
+  const absl::Time start = absl::Now();
   LECTERN_ASSIGN_OR_RETURN(T5Files files, OpenT5Folder(options));
   T5Parts& parts = files.parts;
   LECTERN_ASSIGN_OR_RETURN(const LinearForm form,
@@ -50,6 +52,7 @@ absl::StatusOr<std::shared_ptr<const Model>> LoadT5Folder(const ModelLoadOptions
   LECTERN_ASSIGN_OR_RETURN(parts.weights_hash, HashFiles(ModelFilesOf(options.path)));
   LECTERN_ASSIGN_OR_RETURN(parts.weights,
                            T5Weights::Load(parts.config, std::move(files.source), form));
+  parts.info.load_time = absl::Now() - start;
   return std::make_shared<const T5Model>(std::move(parts));
 }
 
@@ -58,7 +61,8 @@ absl::StatusOr<ModelDescription> DescribeT5Folder(const ModelLoadOptions& option
   const LinearForm form = LinearForm::Described(options.numerics, options.threads);
   ModelInfo info = std::move(files.parts.info);
   DescribeT5(files.parts.config, form, files.parts.tokenizer.get(), info);
-  info.weight_bytes = EstimateWeightBytes(*files.source, form.numerics);
+  LECTERN_ASSIGN_OR_RETURN(info.weight_bytes,
+                           T5Weights::Measure(files.parts.config, std::move(files.source), form));
   return ModelDescription{std::move(info), std::move(files.parts.tokenizer)};
 }
 

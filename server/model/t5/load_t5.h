@@ -13,8 +13,7 @@ namespace lectern {
 // Errors are LoadModel's.
 absl::StatusOr<std::shared_ptr<const Model>> LoadT5Folder(const ModelLoadOptions& options);
 
-// Reads the folder as LoadT5Folder does, but for the weights. The shapes of tensors are not
-// checked.
+// Reads and checks the folder as LoadT5Folder does, but for the values of the weights.
 absl::StatusOr<ModelDescription> DescribeT5Folder(const ModelLoadOptions& options);
 
 }  // namespace lectern

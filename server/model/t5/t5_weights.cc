@@ -7,7 +7,6 @@
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "server/formats/tensor_finder.h"
-#include "server/model/layers/linear_loader.h"
 
 namespace lectern {
 namespace {
@@ -80,7 +79,7 @@ class T5Plan {
   // tied and hold another matrix all the same, which counts.
   absl::Status Head(const TensorView& table, const TensorView* norm, Linear* head) {
     const TensorView* own = source_.Find("lm_head.weight");
-    const bool differs = own != nullptr && (own->type != table.type || own->bytes != table.bytes);
+    const bool differs = own != nullptr && (!HoldSameValues(source_, *own, table));
     const std::string name = config_.tied && !differs ? "shared" : "lm_head";
     const float scale = config_.scales_head
                             ? static_cast<float>(1 / std::sqrt(static_cast<double>(config_.hidden)))
@@ -115,45 +114,58 @@ RelativeBias::RelativeBias(const std::vector<float>& table, const T5Config& conf
 
 absl::StatusOr<std::unique_ptr<const T5Weights>> T5Weights::Load(
     const T5Config& config, std::unique_ptr<TensorSource> source, const LinearForm& form) {
-  std::unique_ptr<T5Weights> weights(new T5Weights);
-  weights->source_ = std::move(source);
-  weights->form_ = form;
+  std::unique_ptr<T5Weights> weights(new T5Weights(std::move(source), form));
   LinearLoader loader(form, *weights->source_);
-  T5Plan plan(config, *weights->source_, loader);
+  LECTERN_RETURN_IF_ERROR(weights->Prepare(config, loader));
+  LECTERN_RETURN_IF_ERROR(loader.Run());
+  return std::unique_ptr<const T5Weights>(std::move(weights));
+}
+
+absl::StatusOr<uint64_t> T5Weights::Measure(const T5Config& config,
+                                            std::unique_ptr<TensorSource> source,
+                                            const LinearForm& form) {
+  T5Weights weights(std::move(source), form);
+  LinearLoader loader(form, *weights.source_);
+  LECTERN_RETURN_IF_ERROR(weights.Prepare(config, loader));
+  LECTERN_RETURN_IF_ERROR(loader.Check());
+  return weights.bytes();
+}
+
+absl::Status T5Weights::Prepare(const T5Config& config, LinearLoader& loader) {
+  T5Plan plan(config, *source_, loader);
   const auto part = [](const char* half, int64_t block, int layer) {
     return absl::StrCat(half, ".block.", block, ".layer.", layer);
   };
   LECTERN_RETURN_IF_ERROR(
-      plan.finder().Find("shared.weight", {config.vocab, config.hidden}, &weights->embedding_));
-  weights->encoder.resize(config.encoder_layers);
+      plan.finder().Find("shared.weight", {config.vocab, config.hidden}, &embedding_));
+  encoder.resize(config.encoder_layers);
   for (int64_t i = 0; i < config.encoder_layers; ++i) {
-    T5EncoderLayer& layer = weights->encoder[i];
+    T5EncoderLayer& layer = encoder[i];
     LECTERN_RETURN_IF_ERROR(
         plan.SelfAttention(part("encoder", i, 0), &layer.qkv, &layer.attention_out));
     LECTERN_RETURN_IF_ERROR(plan.FeedForward(part("encoder", i, 1), layer.feed_forward));
   }
-  weights->decoder.resize(config.decoder_layers);
+  decoder.resize(config.decoder_layers);
   for (int64_t i = 0; i < config.decoder_layers; ++i) {
-    T5DecoderLayer& layer = weights->decoder[i];
+    T5DecoderLayer& layer = decoder[i];
     LECTERN_RETURN_IF_ERROR(
         plan.SelfAttention(part("decoder", i, 0), &layer.qkv, &layer.attention_out));
     LECTERN_RETURN_IF_ERROR(plan.CrossAttention(part("decoder", i, 1), layer));
     LECTERN_RETURN_IF_ERROR(plan.FeedForward(part("decoder", i, 2), layer.feed_forward));
   }
-  const TensorView *encoder_norm = nullptr, *decoder_norm = nullptr;
-  LECTERN_RETURN_IF_ERROR(plan.Norm("encoder.final_layer_norm", &encoder_norm));
-  LECTERN_RETURN_IF_ERROR(plan.Norm("decoder.final_layer_norm", &decoder_norm));
-  weights->encoder_norm.resize(config.hidden);
-  LECTERN_RETURN_IF_ERROR(Dequantize(*encoder_norm, 0, 1, weights->encoder_norm.data()));
-  LECTERN_RETURN_IF_ERROR(plan.Head(*weights->embedding_, decoder_norm, &weights->head));
-  LECTERN_RETURN_IF_ERROR(plan.Bias("encoder", /*bidirectional=*/true, &weights->encoder_bias));
-  LECTERN_RETURN_IF_ERROR(plan.Bias("decoder", /*bidirectional=*/false, &weights->decoder_bias));
+  const TensorView *encoder_gain = nullptr, *decoder_gain = nullptr;
+  LECTERN_RETURN_IF_ERROR(plan.Norm("encoder.final_layer_norm", &encoder_gain));
+  LECTERN_RETURN_IF_ERROR(plan.Norm("decoder.final_layer_norm", &decoder_gain));
+  encoder_norm.resize(config.hidden);
+  LECTERN_RETURN_IF_ERROR(Dequantize(*encoder_gain, 0, 1, encoder_norm.data()));
+  LECTERN_RETURN_IF_ERROR(plan.Head(*embedding_, decoder_gain, &head));
+  LECTERN_RETURN_IF_ERROR(plan.Bias("encoder", /*bidirectional=*/true, &encoder_bias));
+  LECTERN_RETURN_IF_ERROR(plan.Bias("decoder", /*bidirectional=*/false, &decoder_bias));
   // Some files hold the table under several names.
   LECTERN_RETURN_IF_ERROR(plan.finder().RefuseUnused(
       "T5", {"lm_head.weight", "encoder.embed_tokens.weight", "decoder.embed_tokens.weight",
              "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"}));
-  LECTERN_RETURN_IF_ERROR(loader.Run());
-  return std::unique_ptr<const T5Weights>(std::move(weights));
+  return absl::OkStatus();
 }
 
 absl::Status T5Weights::Embed(std::span<const int32_t> tokens, float* x) const {
@@ -166,6 +178,7 @@ absl::Status T5Weights::Embed(std::span<const int32_t> tokens, float* x) const {
 
 uint64_t T5Weights::bytes() const {
   uint64_t bytes = head.bytes() + encoder_bias->bytes() + decoder_bias->bytes();
+  bytes += encoder_norm.size() * sizeof(float);
   const auto add = [&bytes](std::initializer_list<const Linear*> layers) {
     for (const Linear* layer : layers) bytes += layer->bytes();
   };

@@ -5,12 +5,14 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "server/formats/tensor_source.h"
 #include "server/model/layers/linear.h"
+#include "server/model/layers/linear_loader.h"
 #include "server/model/t5/t5_config.h"
 
 namespace lectern {
@@ -62,9 +64,14 @@ class T5Weights {
                                                                std::unique_ptr<TensorSource> source,
                                                                const LinearForm& form);
 
+  // bytes() of what Load would return, with Load's errors but for those of the values of weights.
+  static absl::StatusOr<uint64_t> Measure(const T5Config& config,
+                                          std::unique_ptr<TensorSource> source,
+                                          const LinearForm& form);
+
   // x [tokens, hidden] = rows of the embedding table. Ids are in range.
   absl::Status Embed(std::span<const int32_t> tokens, float* x) const;
-  uint64_t bytes() const;  // memory held
+  uint64_t bytes() const;  // memory held, without what is read from the file when it is needed
   const LinearForm& form() const { return form_; }
 
   std::vector<T5EncoderLayer> encoder;
@@ -75,10 +82,14 @@ class T5Weights {
   std::unique_ptr<const RelativeBias> decoder_bias;
 
  private:
-  T5Weights() = default;
+  T5Weights(std::unique_ptr<TensorSource> source, const LinearForm& form)
+      : source_(std::move(source)), form_(form) {}
 
-  std::unique_ptr<TensorSource> source_;
-  LinearForm form_;
+  // Finds every tensor, reads the small ones, and adds the layers to `loader`.
+  absl::Status Prepare(const T5Config& config, LinearLoader& loader);
+
+  const std::unique_ptr<TensorSource> source_;
+  const LinearForm form_;
   const TensorView* embedding_ = nullptr;
 };
 

@@ -352,6 +352,7 @@ v1::ModelInfo ToProto(const ModelInfo& model) {
   proto.set_prompt_format(model.prompt_format);
   proto.set_prompt_format_reason(model.prompt_format_reason);
   proto.set_supports_sampling(model.kind != ModelKind::kExtractive);
+  *proto.mutable_load_time() = ToProto(model.load_time);
   if (model.no_answer_threshold) proto.set_no_answer_threshold(*model.no_answer_threshold);
   return proto;
 }

@@ -162,6 +162,7 @@ TEST_F(ModelLoaderTest, MatricesOfAStackKeepTheirBits) {
   ASSERT_TRUE(estimate.ok()) << estimate.status();
   EXPECT_EQ(estimate->info.numerics, "blocks");
   EXPECT_GE(estimate->info.weight_bytes, matrices);
+  EXPECT_LE(estimate->info.weight_bytes, matrices + norms);
 }
 
 TEST_F(ModelLoaderTest, FingerprintsTellModelsApart) {

@@ -125,6 +125,20 @@ TEST_F(ModelPathTest, FailedDownloads) {
   ExpectRefused(folder_ / "lfs", kInvalid, "Git LFS pointer");
 }
 
+TEST_F(ModelPathTest, FailedDownloadsOfAPart) {
+  const std::string first = Write("split-00001-of-00002.gguf", "GGUF");
+  const std::string second = Write("split-00002-of-00002.gguf", kPointer);
+  for (const std::string& named : {first, second, folder_.string()}) {
+    ExpectRefused(named, kInvalid, second + ": is a Git LFS pointer");
+  }
+  Write("shards/config.json");
+  Write("shards/model.safetensors.index.json", "{}");
+  Write("shards/model-00001-of-00002.safetensors");
+  Write("shards/model-00002-of-00002.safetensors", kPointer);
+  ExpectRefused(folder_ / "shards", kInvalid,
+                "model-00002-of-00002.safetensors: is a Git LFS pointer");
+}
+
 TEST_F(ModelPathTest, OtherKindsOfFiles) {
   ExpectRefused(Write("weights.bin", "\x80\x02"), kUnimplemented, "save_pretrained");
   ExpectRefused(Write("weights", "PK\x03\x04"), kUnimplemented, "is a pickle");
