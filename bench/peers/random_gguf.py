@@ -6,7 +6,8 @@ that a q4_k_m file has the mixture of tensor types that a published one has.
 
 Speed and memory depend on shapes alone. Weights are normal, with a spread of 0.02; norms are one.
 The vocabulary has the size of the model's, but only single bytes mean something: the measured
-programs are given token ids.
+programs are given token ids. Quantising seven billion weights takes half an hour on two cores, so
+the blocks of mistral-7b (q4_k_m alone) are random themselves, in the mixture that llama.cpp chooses.
 """
 
 import os
@@ -20,7 +21,7 @@ POOL = 1 << 22
 SPREAD = 0.02
 CONTEXT = 32768
 
-# Sources: the config.json of Qwen2.5-0.5B, Llama-3.2-1B and gemma-3-1b-it.
+# Sources: the config.json of Qwen2.5-0.5B, Llama-3.2-1B, gemma-3-1b-it and Mistral-7B-Instruct-v0.2.
 SHAPES = {
     "qwen2.5-0.5b": {"architecture": "qwen2", "layers": 24, "hidden": 896, "heads": 14,
                      "kv_heads": 2, "head": 64, "ffn": 4864, "vocabulary": 151936,
@@ -31,6 +32,9 @@ SHAPES = {
     "gemma-3-1b": {"architecture": "gemma3", "layers": 26, "hidden": 1152, "heads": 4,
                    "kv_heads": 1, "head": 256, "ffn": 6912, "vocabulary": 262144,
                    "theta": 1e6, "epsilon": 1e-6, "tokenizer": None, "window": 512},
+    "mistral-7b": {"architecture": "llama", "layers": 32, "hidden": 4096, "heads": 32,
+                   "kv_heads": 8, "head": 128, "ffn": 14336, "vocabulary": 32000,
+                   "theta": 1e6, "epsilon": 1e-5, "tokenizer": None, "tied": False, "random_blocks": True},
 }
 QUANTS = {"q4_k_m": llama_cpp.LLAMA_FTYPE_MOSTLY_Q4_K_M, "q8_0": llama_cpp.LLAMA_FTYPE_MOSTLY_Q8_0}
 
@@ -54,7 +58,7 @@ def tensors(shape):
         return np.ones(width, np.float32)
 
     rows = [("token_embd.weight", (shape["vocabulary"], hidden))]
-    if family == "llama":
+    if shape["tokenizer"] == "llama-bpe":
         rows.append(("rope_freqs.weight", llama3_rope_factors(shape)))
     for i in range(shape["layers"]):
         name = f"blk.{i}."
@@ -74,6 +78,8 @@ def tensors(shape):
                  (name + "ffn_up.weight", (ffn, hidden)),
                  (name + "ffn_down.weight", (hidden, ffn))]
     rows.append(("output_norm.weight", ones(hidden)))
+    if not shape.get("tied", True):
+        rows.append(("output.weight", (shape["vocabulary"], hidden)))
     return rows
 
 
@@ -113,7 +119,32 @@ def write_tokenizer(writer, shape):
     writer.add_add_bos_token(False)
 
 
-def write_f16(path, shape):
+def random_blocks(chance, kind, count):
+    """A megabyte or so of blocks, as often as it is needed: random codes, and scales of blocks that
+    give weights a spread near 0.02."""
+    size = gguf.GGML_QUANT_SIZES[kind][1]
+    blocks = chance.integers(0, 256, (min(count, 8191), size), dtype=np.uint8)
+    if kind == gguf.GGMLQuantizationType.Q4_K:
+        blocks[:, :4] = np.array([1.4e-4, 7.5 * 1.4e-4], np.float16).view(np.uint8)
+    else:  # Q6_K
+        blocks[:, -2:] = np.array([1.5e-5], np.float16).view(np.uint8)
+    return np.resize(blocks, (count, size))
+
+
+def q4_k_m_type(name, layers):
+    """llama.cpp's mixture: the output, and values and `down` of the first and last eighth of the
+    layers and of each third one between, have 6 bits."""
+    kinds = gguf.GGMLQuantizationType
+    if name == "output.weight":
+        return kinds.Q6_K
+    if not name.endswith(("attn_v.weight", "ffn_down.weight")):
+        return kinds.Q4_K
+    layer, eighth = int(name.split(".")[1]), layers // 8
+    more = layer < eighth or layer >= 7 * layers // 8 or (layer - eighth) % 3 == 2
+    return kinds.Q6_K if more else kinds.Q4_K
+
+
+def write_file(path, shape, in_blocks):
     writer = gguf.GGUFWriter(path, shape["architecture"])
     writer.add_name("random weights")
     writer.add_context_length(CONTEXT)
@@ -130,11 +161,17 @@ def write_f16(path, shape):
     writer.add_vocab_size(shape["vocabulary"])
     if "window" in shape:
         writer.add_sliding_window(shape["window"])
-    writer.add_file_type(gguf.LlamaFileType.MOSTLY_F16)
+    types = gguf.LlamaFileType
+    writer.add_file_type(types.MOSTLY_Q4_K_M if in_blocks else types.MOSTLY_F16)
     write_tokenizer(writer, shape)
     rows = tensors(shape)
     for name, weight in rows:
-        if isinstance(weight, tuple):
+        if isinstance(weight, tuple) and in_blocks:
+            kind = q4_k_m_type(name, shape["layers"])
+            values, size = gguf.GGML_QUANT_SIZES[kind]
+            row = weight[1] // values * size
+            writer.add_tensor_info(name, (weight[0], row), np.dtype(np.uint8), weight[0] * row, kind)
+        elif isinstance(weight, tuple):
             writer.add_tensor_info(name, weight, np.dtype(np.float16), 2 * weight[0] * weight[1])
         else:
             writer.add_tensor_info(name, weight.shape, np.dtype(np.float32), weight.nbytes)
@@ -143,8 +180,11 @@ def write_f16(path, shape):
     writer.write_ti_data_to_file()
     chance = np.random.default_rng(1)
     pool = (chance.standard_normal(POOL) * SPREAD).astype(np.float16)
-    for _, weight in rows:
-        if isinstance(weight, tuple):  # the pool, from a random place on, as often as it is needed
+    for name, weight in rows:
+        if isinstance(weight, tuple) and in_blocks:
+            kind = q4_k_m_type(name, shape["layers"])
+            weight = random_blocks(chance, kind, weight[0] * weight[1] // 256)
+        elif isinstance(weight, tuple):  # the pool, from a random place on, as often as it is needed
             count, start = weight[0] * weight[1], chance.integers(POOL)
             weight = np.resize(np.roll(pool, -start), count).reshape(weight)
         writer.write_tensor_data(weight)
@@ -152,8 +192,14 @@ def write_f16(path, shape):
 
 
 def write_model(name, quant, path):
+    if SHAPES[name].get("random_blocks"):
+        if quant != "q4_k_m":
+            raise SystemExit(f"random_gguf: {name} is made as q4_k_m alone")
+        write_file(path + ".part", SHAPES[name], in_blocks=True)
+        os.replace(path + ".part", path)
+        return
     unquantised = path + ".f16"
-    write_f16(unquantised, SHAPES[name])
+    write_file(unquantised, SHAPES[name], in_blocks=False)
     parameters = llama_cpp.llama_model_quantize_default_params()
     parameters.ftype = QUANTS[quant]
     failed = llama_cpp.llama_model_quantize(unquantised.encode(), (path + ".part").encode(),
