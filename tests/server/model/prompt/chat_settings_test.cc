@@ -6,9 +6,12 @@
 
 #include <filesystem>
 #include <fstream>
+#include <random>
 #include <tuple>
+#include <utility>
 
 #include "server/formats/gguf.h"
+#include "tests/server/formats/expect_refused.h"
 #include "tests/server/formats/model_files.h"
 #include "tests/testing/temporary_folder.h"
 
@@ -82,6 +85,28 @@ TEST_F(ChatSettingsTest, EndIdsAreANumberOrAList) {
   EXPECT_THAT(ReadOk().end_ids, ElementsAre(9, 0, 99));
   Write("generation_config.json", R"({"eos_token_id": null})");
   EXPECT_TRUE(ReadOk().end_ids.empty());
+}
+
+TEST_F(ChatSettingsTest, RandomDamage) {
+  const std::pair<const char*, std::string> files[] = {
+      {"tokenizer_config.json",
+       R"({"chat_template": [{"name": "default", "template": "{{ bos_token }}"}],)"
+       R"( "bos_token": {"content": "<s>"}, "eos_token": "</s>"})"},
+      {"generation_config.json", R"({"eos_token_id": [9, 0, 99], "bos_token_id": 1})"},
+  };
+  std::mt19937 random(20261201);
+  for (const auto& [name, whole] : files) {
+    int refused = 0;
+    for (int i = 0; i < 1000; ++i) {
+      Write(name, test::Damage(whole, random, whole.size()));
+      const auto settings = Read();
+      ASSERT_TRUE(test::IsOkOrRefused(settings.status())) << i << settings.status();
+      refused += settings.ok() ? 0 : 1;
+    }
+    EXPECT_GT(refused, 100) << name;
+    Write(name, whole);
+    EXPECT_TRUE(Read().ok()) << name;
+  }
 }
 
 TEST_F(ChatSettingsTest, DamagedFilesAreNamed) {

@@ -7,6 +7,7 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <optional>
+#include <random>
 #include <set>
 #include <sstream>
 
@@ -16,6 +17,7 @@
 #include "server/model/prompt/chat_settings.h"
 #include "server/model/prompt/chat_template.h"
 #include "server/model/prompt/prompt.h"
+#include "tests/server/formats/expect_refused.h"
 #include "tests/testing/golden.h"
 
 namespace lectern::test {
@@ -231,6 +233,30 @@ TEST(PromptFormatsGoldenTest, CasesArePresent) {
 }
 
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(PromptCaseTest);
+
+// A template from a file is only searched for texts: whatever damage it has, it is recognised or
+// not, and its format can be rendered.
+TEST(PromptFormatsGoldenTest, TemplatesWithRandomDamage) {
+  const fs::path path = Folder() / "formats.json";
+  LECTERN_REQUIRE_FILE(fs::exists(path), path);
+  std::mt19937 random(20261201);
+  int recognised = 0, templates = 0;
+  for (const json& item : ReadJson(path).at("formats")) {
+    const std::string whole = item.at("template");
+    ++templates;
+    for (int i = 0; i < 200; ++i) {
+      const std::string damaged = Damage(whole, random, whole.size());
+      EXPECT_LE(TemplateText(damaged).size(), 4 * damaged.size() + 8) << damaged;
+      const std::optional<PromptFormat> found = RecogniseChatTemplate(damaged);
+      if (!found) continue;
+      ++recognised;
+      EXPECT_FALSE(found->name.empty());
+      FrameOf(*found, "system", "</s>");
+    }
+  }
+  EXPECT_GT(templates, 10);
+  EXPECT_GT(recognised, 10 * templates) << "the damage leaves nothing to recognise";
+}
 
 }  // namespace
 }  // namespace lectern::test
