@@ -241,7 +241,8 @@ TEST(PromptFormatsGoldenTest, TemplatesWithRandomDamage) {
   LECTERN_REQUIRE_FILE(fs::exists(path), path);
   std::mt19937 random(20261201);
   int recognised = 0, templates = 0;
-  for (const json& item : ReadJson(path).at("formats")) {
+  const json golden = ReadJson(path);
+  for (const json& item : golden.at("formats")) {
     const std::string whole = item.at("template");
     ++templates;
     for (int i = 0; i < 200; ++i) {
