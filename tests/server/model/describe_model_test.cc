@@ -1,4 +1,4 @@
-// What DescribeModel says of a model without loading it is what loading it gives: the memory of its
+// DescribeModel says of a model without loading it what loading it gives: the memory of its
 // weights, and the error of a damaged file.
 #include <gtest/gtest.h>
 
