@@ -127,7 +127,8 @@ absl::Status Linear::MultiplyF32(const LinearInput& input, float* y, bool accumu
     }
     x = rows;
   }
-  return MultiplyRows(form_.product, execution.num_threads, x, input.m, in_, f32_, out_, y, accumulate);
+  return MultiplyRows(form_.product, execution.num_threads, x, input.m, in_, f32_, out_, y,
+                      accumulate);
 }
 
 }  // namespace lectern
