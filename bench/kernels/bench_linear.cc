@@ -68,21 +68,26 @@ class Weights {
 // Random codes in blocks of a file.
 class Blocks {
  public:
-  Blocks(int64_t n, int64_t k, int bits) : packed_(Aligned<uint8_t>(PackedBlockBytes(n, k, bits))) {
-    std::fill_n(packed_.get(), PackedBlockBytes(n, k, bits), uint8_t{0});
+  Blocks(int64_t n, int64_t k, BlockForm form)
+      : packed_(Aligned<uint8_t>(PackedBlockBytes(n, k, form))) {
+    std::fill_n(packed_.get(), PackedBlockBytes(n, k, form), uint8_t{0});
     std::mt19937 generator(1);
     std::vector<int8_t> codes(k);
-    const std::vector<uint16_t> ones(k / ScaleInputs(bits), 0x3C00), minima(k / 32, 0xC700);
-    const int lowest = HasMinimum(bits) ? 0 : -(1 << (bits - 1));
-    const uint32_t mask = (1u << bits) - 1;
+    const std::vector<uint16_t> ones(k / 16, 0x3C00), minima(k / 32, 0xC700);
+    const std::vector<uint8_t> bytes(k / 16, 9);
+    const int lowest = form.has_minimum() ? 0 : -(1 << (form.bits - 1));
+    const uint32_t mask = (1u << form.bits) - 1;
     for (int64_t channel = 0; channel < n; ++channel) {
       for (int8_t& code : codes) {
         code = static_cast<int8_t>(lowest + static_cast<int>(generator() & mask));
       }
-      const BlockChannel row{codes.data(), ones.data(), HasMinimum(bits) ? minima.data() : nullptr};
-      if (!Ok(PackBlockChannel(row, channel, n, k, bits, packed_.get()))) std::abort();
+      BlockChannel row{.codes = codes.data(), .scale = ones.data()};
+      if (form.has_minimum()) row.minimum = minima.data();
+      if (form.two_levels) row.sub_scale = bytes.data();
+      if (form.two_levels && form.has_minimum()) row.sub_minimum = bytes.data();
+      if (!Ok(PackBlockChannel(row, channel, n, k, form, packed_.get()))) std::abort();
     }
-    matrix_ = {n, k, bits, packed_.get()};
+    matrix_ = {n, k, form, packed_.get()};
   }
   const BlockMatrix& matrix() const { return matrix_; }
 
@@ -131,12 +136,15 @@ void BM_Int8Linear(benchmark::State& state, Isa isa) {
       });
 }
 
-void BM_BlockLinear(benchmark::State& state, Isa isa, int bits) {
+void BM_BlockLinear(benchmark::State& state, Isa isa, BlockForm form) {
   if (isa > BestIsa()) return state.SkipWithError("this CPU lacks the instructions");
   const int64_t k = state.range(0), n = state.range(1);
+  if (form.two_levels && k % kSuperInputs != 0) {
+    return state.SkipWithError("two levels need a multiple of 256 inputs");
+  }
   MeasureLinear(
-      state, static_cast<int64_t>(PackedBlockBytes(n, k, bits)),
-      [&](int64_t n, int64_t k) { return std::make_unique<Blocks>(n, k, bits); },
+      state, static_cast<int64_t>(PackedBlockBytes(n, k, form)),
+      [&](int64_t n, int64_t k) { return std::make_unique<Blocks>(n, k, form); },
       [&](const LinearInput& input, const BlockMatrix& w, float* y) {
         return BlockLinear(input, {&w, 1}, y, n, false, AllThreads(isa));
       });
@@ -209,16 +217,21 @@ void Shapes(benchmark::internal::Benchmark* benchmark) {
 BENCHMARK_CAPTURE(BM_Int8Linear, avx512, Isa::kAvx512)->Apply(Shapes);
 BENCHMARK_CAPTURE(BM_Int8Linear, avx2, Isa::kAvx2)->Apply(Shapes);
 BENCHMARK_CAPTURE(BM_Int8Linear, portable, Isa::kPortable)->Apply(Shapes);
-BENCHMARK_CAPTURE(BM_BlockLinear, avx512_4bit, Isa::kAvx512, 4)->Apply(Shapes);
-BENCHMARK_CAPTURE(BM_BlockLinear, avx512_5bit, Isa::kAvx512, 5)->Apply(Shapes);
-BENCHMARK_CAPTURE(BM_BlockLinear, avx512_6bit, Isa::kAvx512, 6)->Apply(Shapes);
-BENCHMARK_CAPTURE(BM_BlockLinear, avx512_8bit, Isa::kAvx512, 8)->Apply(Shapes);
-BENCHMARK_CAPTURE(BM_BlockLinear, avx2_4bit, Isa::kAvx2, 4)->Apply(Shapes);
-BENCHMARK_CAPTURE(BM_BlockLinear, avx2_5bit, Isa::kAvx2, 5)->Apply(Shapes);
-BENCHMARK_CAPTURE(BM_BlockLinear, avx2_6bit, Isa::kAvx2, 6)->Apply(Shapes);
-BENCHMARK_CAPTURE(BM_BlockLinear, avx2_8bit, Isa::kAvx2, 8)->Apply(Shapes);
-BENCHMARK_CAPTURE(BM_BlockLinear, portable_4bit, Isa::kPortable, 4)->Apply(Shapes);
-BENCHMARK_CAPTURE(BM_BlockLinear, portable_6bit, Isa::kPortable, 6)->Apply(Shapes);
+BENCHMARK_CAPTURE(BM_BlockLinear, avx512_4bit, Isa::kAvx512, (BlockForm{4}))->Apply(Shapes);
+BENCHMARK_CAPTURE(BM_BlockLinear, avx512_5bit, Isa::kAvx512, (BlockForm{5}))->Apply(Shapes);
+BENCHMARK_CAPTURE(BM_BlockLinear, avx512_8bit, Isa::kAvx512, (BlockForm{8}))->Apply(Shapes);
+BENCHMARK_CAPTURE(BM_BlockLinear, avx512_q4_k, Isa::kAvx512, (BlockForm{4, true}))->Apply(Shapes);
+BENCHMARK_CAPTURE(BM_BlockLinear, avx512_q5_k, Isa::kAvx512, (BlockForm{5, true}))->Apply(Shapes);
+BENCHMARK_CAPTURE(BM_BlockLinear, avx512_q6_k, Isa::kAvx512, (BlockForm{6, true}))->Apply(Shapes);
+BENCHMARK_CAPTURE(BM_BlockLinear, avx2_4bit, Isa::kAvx2, (BlockForm{4}))->Apply(Shapes);
+BENCHMARK_CAPTURE(BM_BlockLinear, avx2_5bit, Isa::kAvx2, (BlockForm{5}))->Apply(Shapes);
+BENCHMARK_CAPTURE(BM_BlockLinear, avx2_8bit, Isa::kAvx2, (BlockForm{8}))->Apply(Shapes);
+BENCHMARK_CAPTURE(BM_BlockLinear, avx2_q4_k, Isa::kAvx2, (BlockForm{4, true}))->Apply(Shapes);
+BENCHMARK_CAPTURE(BM_BlockLinear, avx2_q5_k, Isa::kAvx2, (BlockForm{5, true}))->Apply(Shapes);
+BENCHMARK_CAPTURE(BM_BlockLinear, avx2_q6_k, Isa::kAvx2, (BlockForm{6, true}))->Apply(Shapes);
+BENCHMARK_CAPTURE(BM_BlockLinear, portable_4bit, Isa::kPortable, (BlockForm{4}))->Apply(Shapes);
+BENCHMARK_CAPTURE(BM_BlockLinear, portable_q6_k, Isa::kPortable, (BlockForm{6, true}))
+    ->Apply(Shapes);
 BENCHMARK(BM_StreamRead)->UseRealTime();
 BENCHMARK(BM_Loop)->UseRealTime();
 BENCHMARK(BM_RmsNorm)->Arg(1)->Arg(512)->UseRealTime();

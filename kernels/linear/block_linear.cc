@@ -27,9 +27,21 @@ const BlockLinearOps& OpsOf(Isa isa) {
   return kBlockLinearPortable;
 }
 
-bool GoodShape(int64_t n, int64_t k, int bits) {
-  return n >= 1 && k >= kBlockInputs && k <= kBlockMaxInputs && k % kBlockInputs == 0 &&
-         (bits == 4 || bits == 5 || bits == 6 || bits == 8);
+bool GoodForm(BlockForm form) {
+  switch (form.bits) {
+    case 4:
+    case 5:
+      return true;
+    case 6:
+      return form.two_levels;
+    default:
+      return form.bits == 8 && !form.two_levels;
+  }
+}
+
+bool GoodShape(int64_t n, int64_t k, BlockForm form) {
+  return n >= 1 && k >= kBlockInputs && k <= kBlockMaxInputs && GoodForm(form) &&
+         k % (form.two_levels ? kSuperInputs : kBlockInputs) == 0;
 }
 
 int64_t Groups(int64_t n) { return (n + kBlockChannels - 1) / kBlockChannels; }
@@ -39,7 +51,7 @@ LaunchStatus Check(const LinearInput& input, std::span<const BlockMatrix> parts,
   if (parts.empty()) return LaunchStatus::kBadShape;
   int64_t n = 0;
   for (const BlockMatrix& part : parts) {
-    if (!GoodShape(part.n, part.k, part.bits) || part.k != parts[0].k) {
+    if (!GoodShape(part.n, part.k, part.form) || part.k != parts[0].k) {
       return LaunchStatus::kBadShape;
     }
     n += part.n;
@@ -85,45 +97,66 @@ void Store32(uint8_t* to, uint64_t bytes) {
 // A byte repeated eight times: eight codes are packed at once, each in its byte of a word.
 constexpr uint64_t Bytes(uint8_t byte) { return 0x0101010101010101 * byte; }
 
+// Writes the codes of a block into a channel's lane of it. False for a code outside its range.
+template <int kBits>
+bool PackCodes(const int8_t* from, uint8_t* lane) {
+  uint64_t upper[2] = {0, 0};  // bytes j and 4 + j: of inputs j and 4 + j of each eight
+  uint64_t excess = 0;
+  for (int eight = 0; eight < kBlockInputs / 8; ++eight) {
+    uint64_t codes;
+    std::memcpy(&codes, from + 8 * eight, sizeof(codes));
+    if constexpr (kBits == 8) {
+      Store32(lane + 2 * eight * kBlockGroupBytes, codes);
+      Store32(lane + (2 * eight + 1) * kBlockGroupBytes, codes >> 32);
+      continue;
+    }
+    // -32 is stored as 0; no byte carries into the next.
+    if constexpr (kBits == 6) codes = ((codes & Bytes(0x7F)) + Bytes(32)) ^ (codes & Bytes(0x80));
+    excess |= codes & Bytes(0xFF ^ ((1 << kBits) - 1));
+    const uint64_t nibbles = codes & Bytes(15);
+    Store32(lane + eight * kBlockGroupBytes, nibbles | nibbles >> 28);
+    const uint64_t rest = codes >> 4 & Bytes(15);
+    if constexpr (kBits == 5) upper[0] |= rest << 2 * eight;
+    if constexpr (kBits == 6) upper[eight / 2] |= rest << 4 * (eight % 2);
+  }
+  uint8_t* const planes = lane + kBlockNibbleBytes;
+  if constexpr (kBits == 5) Store32(planes, upper[0] | upper[0] >> 31);
+  if constexpr (kBits == 6) {
+    Store32(planes, upper[0] | upper[0] >> 30);
+    Store32(planes + kBlockGroupBytes, upper[1] | upper[1] >> 30);
+  }
+  return excess == 0;
+}
+
 // Writes a channel into lane `lane` of its group.
 template <int kBits>
-LaunchStatus PackChannel(const BlockChannel& channel, int64_t blocks, int64_t lane,
+LaunchStatus PackChannel(const BlockChannel& channel, BlockForm form, int64_t blocks, int64_t lane,
                          uint8_t* group) {
   constexpr int kScales = BlockScales(kBits);
   uint8_t* block = group;
-  for (int64_t b = 0; b < blocks; ++b, block += BlockBytes(kBits)) {
-    uint8_t* const lower = block + 4 * lane;
-    uint64_t upper[2] = {0, 0};  // bytes j and 4 + j: of inputs j and 4 + j of each eight
-    uint64_t excess = 0;
-    for (int eight = 0; eight < kBlockInputs / 8; ++eight) {
-      uint64_t codes;
-      std::memcpy(&codes, channel.codes + b * kBlockInputs + 8 * eight, sizeof(codes));
-      if constexpr (kBits == 8) {
-        Store32(lower + 2 * eight * kBlockGroupBytes, codes);
-        Store32(lower + (2 * eight + 1) * kBlockGroupBytes, codes >> 32);
-        continue;
+  for (int64_t b = 0; b < blocks; ++b, block += BlockBytes(form)) {
+    if (form.two_levels && b % kSuperBlocks == 0) {
+      auto* halves = reinterpret_cast<uint16_t*>(block) + lane;
+      halves[0] = channel.scale[b / kSuperBlocks];
+      if (form.has_minimum()) halves[kBlockChannels] = channel.minimum[b / kSuperBlocks];
+      block += SuperBytes(form);
+    }
+    if (!PackCodes<kBits>(channel.codes + b * kBlockInputs, block + 4 * lane)) {
+      return LaunchStatus::kBadArgument;
+    }
+    uint8_t* scales = block + BlockCodeBytes(kBits);
+    const auto put = [&](int place, const uint16_t* halves, const uint8_t* bytes, int64_t from) {
+      const int64_t at = place * kBlockChannels + lane;
+      if (form.two_levels) {
+        scales[at] = bytes[from];
+      } else {
+        reinterpret_cast<uint16_t*>(scales)[at] = halves[from];
       }
-      // -32 is stored as 0; no byte carries into the next.
-      if constexpr (kBits == 6) codes = ((codes & Bytes(0x7F)) + Bytes(32)) ^ (codes & Bytes(0x80));
-      excess |= codes & Bytes(0xFF ^ ((1 << kBits) - 1));
-      const uint64_t nibbles = codes & Bytes(15);
-      Store32(lower + eight * kBlockGroupBytes, nibbles | nibbles >> 28);
-      const uint64_t rest = codes >> 4 & Bytes(15);
-      if constexpr (kBits == 5) upper[0] |= rest << 2 * eight;
-      if constexpr (kBits == 6) upper[eight / 2] |= rest << 4 * (eight % 2);
-    }
-    if (excess != 0) return LaunchStatus::kBadArgument;
-    uint8_t* const planes = lower + kBlockNibbleBytes;
-    if constexpr (kBits == 5) Store32(planes, upper[0] | upper[0] >> 31);
-    if constexpr (kBits == 6) {
-      Store32(planes, upper[0] | upper[0] >> 30);
-      Store32(planes + kBlockGroupBytes, upper[1] | upper[1] >> 30);
-    }
-    auto* halves = reinterpret_cast<uint16_t*>(block + BlockCodeBytes(kBits)) + lane;
+    };
     for (int part = 0; part < kScales; ++part) {
-      halves[part * kBlockChannels] = channel.scale[b * kScales + part];
+      put(part, channel.scale, channel.sub_scale, b * kScales + part);
     }
-    if (HasMinimum(kBits)) halves[kBlockChannels] = channel.minimum[b];
+    if (form.has_minimum()) put(1, channel.minimum, channel.sub_minimum, b);
   }
   return LaunchStatus::kOk;
 }
@@ -162,9 +195,8 @@ LaunchStatus BlockLinear(const LinearInput& input, std::span<const BlockMatrix> 
       product.x = RowsFrom(x, row, blocks);
       product.blocks = blocks;
       product.rows = count;
-      product.w = part->packed +
-                  channel / kBlockChannels * blocks * static_cast<int64_t>(BlockBytes(part->bits));
-      product.bits = part->bits;
+      product.w = part->packed + channel / kBlockChannels * GroupBytes(part->form, blocks);
+      product.form = part->form;
       product.first = static_cast<int>(channel % kBlockChannels);
       product.channels = static_cast<int>(std::min(channels, part->n - channel));
       product.y = out + channel;
@@ -177,28 +209,31 @@ LaunchStatus BlockLinear(const LinearInput& input, std::span<const BlockMatrix> 
   return LaunchStatus::kOk;
 }
 
-size_t PackedBlockBytes(int64_t n, int64_t k, int bits) {
-  return static_cast<size_t>(Groups(n) * (k / kBlockInputs)) * BlockBytes(bits);
+size_t PackedBlockBytes(int64_t n, int64_t k, BlockForm form) {
+  return static_cast<size_t>(Groups(n) * GroupBytes(form, k / kBlockInputs));
 }
 
 LaunchStatus PackBlockChannel(const BlockChannel& channel, int64_t index, int64_t n, int64_t k,
-                              int bits, uint8_t* packed) {
-  if (!GoodShape(n, k, bits) || index < 0 || index >= n) return LaunchStatus::kBadShape;
+                              BlockForm form, uint8_t* packed) {
+  if (!GoodShape(n, k, form) || index < 0 || index >= n) return LaunchStatus::kBadShape;
+  const bool sub_minimum = form.two_levels && form.has_minimum();
   if (channel.codes == nullptr || channel.scale == nullptr || packed == nullptr ||
-      HasMinimum(bits) != (channel.minimum != nullptr)) {
+      form.has_minimum() != (channel.minimum != nullptr) ||
+      form.two_levels != (channel.sub_scale != nullptr) ||
+      sub_minimum != (channel.sub_minimum != nullptr)) {
     return LaunchStatus::kBadArgument;
   }
   const int64_t blocks = k / kBlockInputs, lane = index % kBlockChannels;
-  uint8_t* group = packed + index / kBlockChannels * blocks * BlockBytes(bits);
-  switch (bits) {
+  uint8_t* group = packed + index / kBlockChannels * GroupBytes(form, blocks);
+  switch (form.bits) {
     case 4:
-      return PackChannel<4>(channel, blocks, lane, group);
+      return PackChannel<4>(channel, form, blocks, lane, group);
     case 5:
-      return PackChannel<5>(channel, blocks, lane, group);
+      return PackChannel<5>(channel, form, blocks, lane, group);
     case 6:
-      return PackChannel<6>(channel, blocks, lane, group);
+      return PackChannel<6>(channel, form, blocks, lane, group);
     default:
-      return PackChannel<8>(channel, blocks, lane, group);
+      return PackChannel<8>(channel, form, blocks, lane, group);
   }
 }
 

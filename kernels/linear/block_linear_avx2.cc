@@ -120,11 +120,43 @@ inline LECTERN_INLINE void Prefetch(const uint8_t* block) {
   }
 }
 
+// Bytes of 8 channels as floats.
+template <bool kSigned>
+inline LECTERN_INLINE __m256 LoadBytes(const uint8_t* at) {
+  const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(at));
+  return _mm256_cvtepi32_ps(kSigned ? _mm256_cvtepi8_epi32(bytes) : _mm256_cvtepu8_epi32(bytes));
+}
+
 // Scales of a part of a block of 8 channels, and the minima.
 struct Scales {
   __m256 scale;
   __m256 minimum;
 };
+
+// Those of part `part`. `block` and `super`, the halves of two levels, are from the first of the
+// channels on.
+template <BlockForm kForm>
+inline LECTERN_INLINE Scales LoadScales(const uint8_t* block, const uint8_t* super, int channel,
+                                        int part) {
+  constexpr int kBytes = kForm.two_levels ? 1 : 2;
+  const uint8_t* scales = block + BlockCodeBytes(kForm.bits) + channel * kBytes;
+  const uint8_t* scale = scales + part * kBlockChannels * kBytes;
+  const uint8_t* minimum = scales + kBlockChannels * kBytes;
+  Scales w{_mm256_setzero_ps(), _mm256_setzero_ps()};
+  if constexpr (kForm.two_levels) {
+    const uint8_t* halves = super + channel * 2;
+    w.scale = _mm256_mul_ps(LoadHalves(halves), LoadBytes<kForm.bits == 6>(scale));
+    if constexpr (kForm.has_minimum()) {
+      const __m256 x =
+          _mm256_mul_ps(LoadHalves(halves + kBlockChannels * 2), LoadBytes<false>(minimum));
+      w.minimum = _mm256_xor_ps(x, _mm256_set1_ps(-0.0f));
+    }
+  } else {
+    w.scale = LoadHalves(scale);
+    if constexpr (kForm.has_minimum()) w.minimum = LoadHalves(minimum);
+  }
+  return w;
+}
 
 // Finishes the integer sums of a part of a block and adds it to the total, always in this order of
 // operations. `at` is row * blocks + block.
@@ -136,7 +168,7 @@ inline LECTERN_INLINE __m256 AddPart(__m256 total, __m256i sum, const Scales& w,
     sum = _mm256_add_epi32(sum, _mm256_set1_epi32(x.minus_32[2 * at + part]));
   const __m256 scale = _mm256_mul_ps(w.scale, _mm256_set1_ps(x.scale[at]));
   total = _mm256_fmadd_ps(_mm256_cvtepi32_ps(sum), scale, total);
-  if constexpr (HasMinimum(kBits)) {
+  if constexpr (BlockForm{kBits}.has_minimum()) {
     total = _mm256_fmadd_ps(w.minimum, _mm256_set1_ps(x.sum[at]), total);
   }
   return total;
@@ -160,10 +192,11 @@ inline LECTERN_INLINE void Store(const BlockProduct& p, int64_t row, int first, 
 // Rows [row, row + kRows) times kVectors vectors of channels, `first` after p.first, whose codes
 // are unpacked in registers. A single row reads the weights as a stream; several read 16 channels
 // of each block, and ask for the same ones of the next group of channels.
-template <int kBits, int kRows, int kVectors>
+template <BlockForm kForm, int kRows, int kVectors>
 void DirectTile(const BlockProduct& p, int64_t row, int first) {
+  constexpr int kBits = kForm.bits;
   constexpr int kParts = BlockScales(kBits);
-  const int64_t ahead = kRows == 1 ? 4096 : p.blocks * static_cast<int64_t>(BlockBytes(kBits));
+  const int64_t ahead = kRows == 1 ? 4096 : GroupBytes(kForm, p.blocks);
   __m256 total[kRows][kVectors];
   Unrolled<kRows>([&](auto r) LECTERN_INLINE {
     Unrolled<kVectors>([&](auto v) LECTERN_INLINE { total[r][v] = _mm256_setzero_ps(); });
@@ -172,10 +205,14 @@ void DirectTile(const BlockProduct& p, int64_t row, int first) {
   const int8_t* x = p.x.codes + row * width;
   const int channel = p.first + first;
   const uint8_t* block = p.w;
-  for (int64_t b = 0; b < p.blocks; ++b, block += BlockBytes(kBits), x += kBlockInputs) {
+  const uint8_t* super = block;
+  for (int64_t b = 0; b < p.blocks; ++b, block += BlockBytes(kForm), x += kBlockInputs) {
+    if (kForm.two_levels && b % kSuperBlocks == 0) {
+      super = block;
+      block += SuperBytes(kForm);
+    }
     const int64_t at = row * p.blocks + b;
     const uint8_t* codes = block + channel * 4;
-    const uint8_t* halves = block + BlockCodeBytes(kBits) + channel * 2;
     Unrolled<kParts>([&](auto part) LECTERN_INLINE {
       __m256i sum[kRows][kVectors];
       Unrolled<kRows>([&](auto r) LECTERN_INLINE {
@@ -204,10 +241,7 @@ void DirectTile(const BlockProduct& p, int64_t row, int first) {
         }
       });
       Unrolled<kVectors>([&](auto v) LECTERN_INLINE {
-        Scales w{LoadHalves(halves + (part * kBlockChannels + v * kLanes) * 2), {}};
-        if constexpr (HasMinimum(kBits)) {
-          w.minimum = LoadHalves(halves + (kBlockChannels + v * kLanes) * 2);
-        }
+        const Scales w = LoadScales<kForm>(block, super, channel + v * kLanes, part);
         Unrolled<kRows>([&](auto r) LECTERN_INLINE {
           total[r][v] = AddPart<kBits>(total[r][v], sum[r][v], w, p.x, at + r * p.blocks, part);
         });
@@ -223,12 +257,12 @@ void DirectTile(const BlockProduct& p, int64_t row, int first) {
 // A few rows: reading the codes again for every four of them is cheaper than keeping them unpacked.
 constexpr int64_t kDirectRows = 8;
 
-template <int kBits>
+template <BlockForm kForm>
 void FewRows(const BlockProduct& p) {
   constexpr int64_t kTileRows = 4;
   constexpr void (*kTiles[])(const BlockProduct&, int64_t, int) = {
-      DirectTile<kBits, 1, kTileVectors>, DirectTile<kBits, 2, kTileVectors>,
-      DirectTile<kBits, 3, kTileVectors>, DirectTile<kBits, 4, kTileVectors>};
+      DirectTile<kForm, 1, kTileVectors>, DirectTile<kForm, 2, kTileVectors>,
+      DirectTile<kForm, 3, kTileVectors>, DirectTile<kForm, 4, kTileVectors>};
   const int64_t tiles = (p.rows + kTileRows - 1) / kTileRows;
   for (int first = 0; first < p.channels; first += kTileChannels) {
     for (int64_t t = 0; t < tiles; ++t) {  // tiles of nearly equal height
@@ -241,11 +275,12 @@ void FewRows(const BlockProduct& p) {
 // A block of 16 channels, unpacked for tiles of many rows.
 struct TileBlock {
   alignas(64) uint8_t codes[kGroups][kTileChannels * 4];
-  float halves[2][kTileChannels];  // scales, and minima or scales of the second part
+  float scales[2][kTileChannels];  // and minima, or scales of the second part
 };
 
-template <int kBits>
-void UnpackBlock(const uint8_t* block, int channel, TileBlock& out) {
+template <BlockForm kForm>
+void UnpackBlock(const uint8_t* block, const uint8_t* super, int channel, TileBlock& out) {
+  constexpr int kBits = kForm.bits;
   Unrolled<kGroups / 2>([&](auto pair) LECTERN_INLINE {
     Unrolled<kTileVectors>([&](auto v) LECTERN_INLINE {
       __m256i first, second;
@@ -254,12 +289,14 @@ void UnpackBlock(const uint8_t* block, int channel, TileBlock& out) {
       _mm256_store_si256(reinterpret_cast<__m256i*>(out.codes[2 * pair + 1] + v * 32), second);
     });
   });
-  const uint8_t* halves = block + BlockCodeBytes(kBits) + channel * 2;
   Unrolled<kTileVectors>([&](auto v) LECTERN_INLINE {
-    _mm256_storeu_ps(out.halves[0] + v * kLanes, LoadHalves(halves + v * kLanes * 2));
-    if constexpr (kBits < 8) {
-      _mm256_storeu_ps(out.halves[1] + v * kLanes,
-                       LoadHalves(halves + (kBlockChannels + v * kLanes) * 2));
+    const int at = channel + v * kLanes;
+    const Scales w = LoadScales<kForm>(block, super, at, 0);
+    _mm256_storeu_ps(out.scales[0] + v * kLanes, w.scale);
+    if constexpr (BlockScales(kBits) == 2) {
+      _mm256_storeu_ps(out.scales[1] + v * kLanes, LoadScales<kForm>(block, super, at, 1).scale);
+    } else {
+      _mm256_storeu_ps(out.scales[1] + v * kLanes, w.minimum);
     }
   });
 }
@@ -304,9 +341,9 @@ void Tile(const BlockProduct& p, const TileBlock* tile, int64_t row, int first) 
         }
       });
       Unrolled<kTileVectors>([&](auto v) LECTERN_INLINE {
-        Scales w{_mm256_loadu_ps(tile->halves[part] + v * kLanes), {}};
-        if constexpr (HasMinimum(kBits)) {
-          w.minimum = _mm256_loadu_ps(tile->halves[1] + v * kLanes);
+        Scales w{_mm256_loadu_ps(tile->scales[part] + v * kLanes), {}};
+        if constexpr (BlockForm{kBits}.has_minimum()) {
+          w.minimum = _mm256_loadu_ps(tile->scales[1] + v * kLanes);
         }
         Unrolled<kRows>([&](auto r) LECTERN_INLINE {
           total[r][v] = AddPart<kBits>(total[r][v], sum[r][v], w, p.x, at + r * p.blocks, part);
@@ -336,8 +373,9 @@ TileBlock* TileScratch(int64_t blocks) {
   return memory.data;
 }
 
-template <int kBits>
+template <BlockForm kForm>
 void ManyRows(const BlockProduct& p) {
+  constexpr int kBits = kForm.bits;
   constexpr int64_t kTileRows = 6;  // 6 rows x 2 vectors = 12 sums of 16 registers
   constexpr void (*kTiles[])(const BlockProduct&, const TileBlock*, int64_t, int) = {
       Tile<kBits, 1>, Tile<kBits, 2>, Tile<kBits, 3>,
@@ -345,8 +383,14 @@ void ManyRows(const BlockProduct& p) {
   TileBlock* tile = TileScratch(p.blocks);
   const int64_t tiles = (p.rows + kTileRows - 1) / kTileRows;
   for (int first = 0; first < p.channels; first += kTileChannels) {
-    for (int64_t b = 0; b < p.blocks; ++b) {
-      UnpackBlock<kBits>(p.w + b * BlockBytes(kBits), p.first + first, tile[b]);
+    const uint8_t* block = p.w;
+    const uint8_t* super = block;
+    for (int64_t b = 0; b < p.blocks; ++b, block += BlockBytes(kForm)) {
+      if (kForm.two_levels && b % kSuperBlocks == 0) {
+        super = block;
+        block += SuperBytes(kForm);
+      }
+      UnpackBlock<kForm>(block, super, p.first + first, tile[b]);
     }
     for (int64_t t = 0; t < tiles; ++t) {  // tiles of nearly equal height
       const int64_t begin = p.rows * t / tiles, end = p.rows * (t + 1) / tiles;
@@ -355,25 +399,25 @@ void ManyRows(const BlockProduct& p) {
   }
 }
 
-template <int kBits>
+template <BlockForm kForm>
 void Multiply(const BlockProduct& p) {
-  if (p.rows > kDirectRows) return ManyRows<kBits>(p);
-  if (p.rows > 1) return FewRows<kBits>(p);
+  if (p.rows > kDirectRows) return ManyRows<kForm>(p);
+  if (p.rows > 1) return FewRows<kForm>(p);
   if (p.channels > kBlockChannels / 2)
-    return DirectTile<kBits, 1, kBlockChannels / kLanes>(p, 0, 0);
-  DirectTile<kBits, 1, kBlockChannels / kLanes / 2>(p, 0, 0);
+    return DirectTile<kForm, 1, kBlockChannels / kLanes>(p, 0, 0);
+  DirectTile<kForm, 1, kBlockChannels / kLanes / 2>(p, 0, 0);
 }
 
 void MultiplyBlocks(const BlockProduct& p) {
-  switch (p.bits) {
+  switch (p.form.bits) {
     case 4:
-      return Multiply<4>(p);
+      return p.form.two_levels ? Multiply<BlockForm{4, true}>(p) : Multiply<BlockForm{4}>(p);
     case 5:
-      return Multiply<5>(p);
+      return p.form.two_levels ? Multiply<BlockForm{5, true}>(p) : Multiply<BlockForm{5}>(p);
     case 6:
-      return Multiply<6>(p);
+      return Multiply<BlockForm{6, true}>(p);
     default:
-      return Multiply<8>(p);
+      return Multiply<BlockForm{8}>(p);
   }
 }
 

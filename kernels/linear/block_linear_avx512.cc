@@ -102,18 +102,50 @@ inline LECTERN_INLINE __m512i StartOfSum(const BlockRows& x, int64_t at, int par
   return _mm512_setzero_si512();
 }
 
+// Bytes of 16 channels as floats.
+template <bool kSigned>
+inline LECTERN_INLINE __m512 LoadBytes(const uint8_t* at) {
+  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(at));
+  return _mm512_cvtepi32_ps(kSigned ? _mm512_cvtepi8_epi32(bytes) : _mm512_cvtepu8_epi32(bytes));
+}
+
 // Scales of a part of a block of 16 channels, and the minima.
 struct Scales {
   __m512 scale;
   __m512 minimum;
 };
 
+// Those of part `part`. `block` and `super`, the halves of two levels, are from the first of the
+// channels on.
+template <BlockForm kForm>
+inline LECTERN_INLINE Scales LoadScales(const uint8_t* block, const uint8_t* super, int channel,
+                                        int part) {
+  constexpr int kBytes = kForm.two_levels ? 1 : 2;
+  const uint8_t* scales = block + BlockCodeBytes(kForm.bits) + channel * kBytes;
+  const uint8_t* scale = scales + part * kBlockChannels * kBytes;
+  const uint8_t* minimum = scales + kBlockChannels * kBytes;
+  Scales w{_mm512_setzero_ps(), _mm512_setzero_ps()};
+  if constexpr (kForm.two_levels) {
+    const uint8_t* halves = super + channel * 2;
+    w.scale = _mm512_mul_ps(LoadHalves(halves), LoadBytes<kForm.bits == 6>(scale));
+    if constexpr (kForm.has_minimum()) {
+      const __m512 x =
+          _mm512_mul_ps(LoadHalves(halves + kBlockChannels * 2), LoadBytes<false>(minimum));
+      w.minimum = _mm512_xor_ps(x, _mm512_set1_ps(-0.0f));
+    }
+  } else {
+    w.scale = LoadHalves(scale);
+    if constexpr (kForm.has_minimum()) w.minimum = LoadHalves(minimum);
+  }
+  return w;
+}
+
 // Adds a part of a block to the total, always in this order of operations.
 template <int kBits>
 inline LECTERN_INLINE __m512 AddPart(__m512 total, __m512i sum, const Scales& w, __m512 x_scale,
                                      __m512 x_sum) {
   total = _mm512_fmadd_ps(_mm512_cvtepi32_ps(sum), _mm512_mul_ps(w.scale, x_scale), total);
-  if constexpr (HasMinimum(kBits)) total = _mm512_fmadd_ps(w.minimum, x_sum, total);
+  if constexpr (BlockForm{kBits}.has_minimum()) total = _mm512_fmadd_ps(w.minimum, x_sum, total);
   return total;
 }
 
@@ -129,8 +161,9 @@ inline LECTERN_INLINE void Store(const BlockProduct& p, int64_t row, int first, 
 
 // Rows [row, row + kRows) times kVectors vectors of channels, `first` after p.first, whose codes
 // are unpacked in registers. Asks for the weights that come 4 KiB later.
-template <int kBits, int kRows, int kVectors>
+template <BlockForm kForm, int kRows, int kVectors>
 void DirectTile(const BlockProduct& p, int64_t row, int first) {
+  constexpr int kBits = kForm.bits;
   constexpr int kParts = BlockScales(kBits);
   constexpr int kAhead = 4096;
   __m512 total[kRows][kVectors];
@@ -141,10 +174,14 @@ void DirectTile(const BlockProduct& p, int64_t row, int first) {
   const int8_t* x = p.x.codes + row * width;
   const int channel = p.first + first;
   const uint8_t* block = p.w;
-  for (int64_t b = 0; b < p.blocks; ++b, block += BlockBytes(kBits), x += kBlockInputs) {
+  const uint8_t* super = block;
+  for (int64_t b = 0; b < p.blocks; ++b, block += BlockBytes(kForm), x += kBlockInputs) {
+    if (kForm.two_levels && b % kSuperBlocks == 0) {
+      super = block;
+      block += SuperBytes(kForm);
+    }
     const int64_t at = row * p.blocks + b;
     const uint8_t* codes = block + channel * 4;
-    const uint8_t* halves = block + BlockCodeBytes(kBits) + channel * 2;
     Unrolled<kParts>([&](auto part) LECTERN_INLINE {
       __m512i sum[kRows][kVectors];
       Unrolled<kRows>([&](auto r) LECTERN_INLINE {
@@ -165,10 +202,7 @@ void DirectTile(const BlockProduct& p, int64_t row, int first) {
         });
       });
       Unrolled<kVectors>([&](auto v) LECTERN_INLINE {
-        Scales w{LoadHalves(halves + (part * kBlockChannels + v * kLanes) * 2), {}};
-        if constexpr (HasMinimum(kBits)) {
-          w.minimum = LoadHalves(halves + (kBlockChannels + v * kLanes) * 2);
-        }
+        const Scales w = LoadScales<kForm>(block, super, channel + v * kLanes, part);
         Unrolled<kRows>([&](auto r) LECTERN_INLINE {
           total[r][v] = AddPart<kBits>(total[r][v], sum[r][v], w,
                                        _mm512_set1_ps(p.x.scale[at + r * p.blocks]),
@@ -186,12 +220,12 @@ void DirectTile(const BlockProduct& p, int64_t row, int first) {
 // A few rows: reading the codes again for every four of them is cheaper than keeping them unpacked.
 constexpr int64_t kDirectRows = 8;
 
-template <int kBits>
+template <BlockForm kForm>
 void FewRows(const BlockProduct& p) {
   constexpr int64_t kTileRows = 4;
   constexpr void (*kTiles[])(const BlockProduct&, int64_t, int) = {
-      DirectTile<kBits, 1, kTileVectors>, DirectTile<kBits, 2, kTileVectors>,
-      DirectTile<kBits, 3, kTileVectors>, DirectTile<kBits, 4, kTileVectors>};
+      DirectTile<kForm, 1, kTileVectors>, DirectTile<kForm, 2, kTileVectors>,
+      DirectTile<kForm, 3, kTileVectors>, DirectTile<kForm, 4, kTileVectors>};
   const int64_t tiles = (p.rows + kTileRows - 1) / kTileRows;
   for (int first = 0; first < p.channels; first += kTileChannels) {
     for (int64_t t = 0; t < tiles; ++t) {  // tiles of nearly equal height
@@ -204,11 +238,12 @@ void FewRows(const BlockProduct& p) {
 // A block of 32 channels, unpacked for tiles of many rows.
 struct TileBlock {
   alignas(64) uint8_t codes[kGroups][kTileChannels * 4];
-  alignas(64) float halves[2][kTileChannels];  // scales, and minima or scales of the second part
+  alignas(64) float scales[2][kTileChannels];  // and minima, or scales of the second part
 };
 
-template <int kBits>
-void UnpackBlock(const uint8_t* block, int channel, TileBlock& out) {
+template <BlockForm kForm>
+void UnpackBlock(const uint8_t* block, const uint8_t* super, int channel, TileBlock& out) {
+  constexpr int kBits = kForm.bits;
   Unrolled<kGroups / 2>([&](auto pair) LECTERN_INLINE {
     Unrolled<kTileVectors>([&](auto v) LECTERN_INLINE {
       __m512i first, second;
@@ -217,12 +252,14 @@ void UnpackBlock(const uint8_t* block, int channel, TileBlock& out) {
       _mm512_store_si512(out.codes[2 * pair + 1] + v * 64, second);
     });
   });
-  const uint8_t* halves = block + BlockCodeBytes(kBits) + channel * 2;
   Unrolled<kTileVectors>([&](auto v) LECTERN_INLINE {
-    _mm512_store_ps(out.halves[0] + v * kLanes, LoadHalves(halves + v * kLanes * 2));
-    if constexpr (kBits < 8) {
-      _mm512_store_ps(out.halves[1] + v * kLanes,
-                      LoadHalves(halves + (kBlockChannels + v * kLanes) * 2));
+    const int at = channel + v * kLanes;
+    const Scales w = LoadScales<kForm>(block, super, at, 0);
+    _mm512_store_ps(out.scales[0] + v * kLanes, w.scale);
+    if constexpr (BlockScales(kBits) == 2) {
+      _mm512_store_ps(out.scales[1] + v * kLanes, LoadScales<kForm>(block, super, at, 1).scale);
+    } else {
+      _mm512_store_ps(out.scales[1] + v * kLanes, w.minimum);
     }
   });
 }
@@ -256,9 +293,9 @@ void Tile(const BlockProduct& p, const TileBlock* tile, int64_t row, int first) 
         });
       });
       Unrolled<kTileVectors>([&](auto v) LECTERN_INLINE {
-        Scales w{_mm512_load_ps(tile->halves[part] + v * kLanes), {}};
-        if constexpr (HasMinimum(kBits)) {
-          w.minimum = _mm512_load_ps(tile->halves[1] + v * kLanes);
+        Scales w{_mm512_load_ps(tile->scales[part] + v * kLanes), {}};
+        if constexpr (BlockForm{kBits}.has_minimum()) {
+          w.minimum = _mm512_load_ps(tile->scales[1] + v * kLanes);
         }
         Unrolled<kRows>([&](auto r) LECTERN_INLINE {
           total[r][v] = AddPart<kBits>(total[r][v], sum[r][v], w,
@@ -290,8 +327,9 @@ TileBlock* TileScratch(int64_t blocks) {
   return memory.data;
 }
 
-template <int kBits>
+template <BlockForm kForm>
 void ManyRows(const BlockProduct& p) {
+  constexpr int kBits = kForm.bits;
   constexpr int64_t kTileRows = 6;  // 6 rows x 2 vectors: 12 sums and 12 totals of 32 registers
   constexpr void (*kTiles[])(const BlockProduct&, const TileBlock*, int64_t, int) = {
       Tile<kBits, 1>, Tile<kBits, 2>, Tile<kBits, 3>,
@@ -299,8 +337,14 @@ void ManyRows(const BlockProduct& p) {
   TileBlock* tile = TileScratch(p.blocks);
   const int64_t tiles = (p.rows + kTileRows - 1) / kTileRows;
   for (int first = 0; first < p.channels; first += kTileChannels) {
-    for (int64_t b = 0; b < p.blocks; ++b) {
-      UnpackBlock<kBits>(p.w + b * BlockBytes(kBits), p.first + first, tile[b]);
+    const uint8_t* block = p.w;
+    const uint8_t* super = block;
+    for (int64_t b = 0; b < p.blocks; ++b, block += BlockBytes(kForm)) {
+      if (kForm.two_levels && b % kSuperBlocks == 0) {
+        super = block;
+        block += SuperBytes(kForm);
+      }
+      UnpackBlock<kForm>(block, super, p.first + first, tile[b]);
     }
     for (int64_t t = 0; t < tiles; ++t) {  // tiles of nearly equal height
       const int64_t begin = p.rows * t / tiles, end = p.rows * (t + 1) / tiles;
@@ -309,24 +353,24 @@ void ManyRows(const BlockProduct& p) {
   }
 }
 
-template <int kBits>
+template <BlockForm kForm>
 void Multiply(const BlockProduct& p) {
-  if (p.rows > kDirectRows) return ManyRows<kBits>(p);
-  if (p.rows > 1) return FewRows<kBits>(p);
-  if (p.channels > kTileChannels) return DirectTile<kBits, 1, kBlockChannels / kLanes>(p, 0, 0);
-  DirectTile<kBits, 1, kTileVectors>(p, 0, 0);
+  if (p.rows > kDirectRows) return ManyRows<kForm>(p);
+  if (p.rows > 1) return FewRows<kForm>(p);
+  if (p.channels > kTileChannels) return DirectTile<kForm, 1, kBlockChannels / kLanes>(p, 0, 0);
+  DirectTile<kForm, 1, kTileVectors>(p, 0, 0);
 }
 
 void MultiplyBlocks(const BlockProduct& p) {
-  switch (p.bits) {
+  switch (p.form.bits) {
     case 4:
-      return Multiply<4>(p);
+      return p.form.two_levels ? Multiply<BlockForm{4, true}>(p) : Multiply<BlockForm{4}>(p);
     case 5:
-      return Multiply<5>(p);
+      return p.form.two_levels ? Multiply<BlockForm{5, true}>(p) : Multiply<BlockForm{5}>(p);
     case 6:
-      return Multiply<6>(p);
+      return Multiply<BlockForm{6, true}>(p);
     default:
-      return Multiply<8>(p);
+      return Multiply<BlockForm{8}>(p);
   }
 }
 

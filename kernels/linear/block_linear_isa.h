@@ -11,7 +11,8 @@
 //   6 bits:    for each 16 inputs, four bytes a channel; bits 2 g and 2 g + 1 of byte j are the
 //              upper bits of input 4 g + j;
 // and then the 64 scales, and after them 64 minima or, with 6 bits, 64 scales of the second 16
-// inputs, in half precision.
+// inputs: halves, or in two levels bytes. In two levels every eighth block begins with the 64
+// halves of the scales, and 64 of the minima, for itself and the seven blocks that follow.
 #pragma once
 
 #include <cstddef>
@@ -26,11 +27,26 @@ inline constexpr int kBlockGroupBytes = 4 * kBlockChannels;  // four bytes a cha
 inline constexpr int kBlockNibbleBytes = kBlockChannels * kBlockInputs / 2;
 
 constexpr size_t BlockCodeBytes(int bits) { return kBlockChannels * kBlockInputs * bits / 8; }
-constexpr size_t BlockBytes(int bits) {
-  return BlockCodeBytes(bits) + kBlockChannels * sizeof(uint16_t) * (bits == 8 ? 1 : 2);
-}
 // Parts of a block with a scale of their own.
-constexpr int BlockScales(int bits) { return static_cast<int>(kBlockInputs / ScaleInputs(bits)); }
+constexpr int BlockScales(int bits) {
+  return static_cast<int>(kBlockInputs / BlockForm{bits}.scale_inputs());
+}
+// A block without the halves of two levels, and those.
+constexpr size_t BlockBytes(BlockForm form) {
+  const size_t scales = form.bits == 8 ? 1 : 2;
+  return BlockCodeBytes(form.bits) +
+         kBlockChannels * scales * (form.two_levels ? sizeof(uint8_t) : sizeof(uint16_t));
+}
+constexpr size_t SuperBytes(BlockForm form) {
+  if (!form.two_levels) return 0;
+  return kBlockChannels * sizeof(uint16_t) * (form.has_minimum() ? 2 : 1);
+}
+inline constexpr int64_t kSuperBlocks = kSuperInputs / kBlockInputs;
+// `blocks` blocks of a group, a multiple of kSuperBlocks in two levels.
+constexpr int64_t GroupBytes(BlockForm form, int64_t blocks) {
+  return blocks * static_cast<int64_t>(BlockBytes(form)) +
+         blocks / kSuperBlocks * static_cast<int64_t>(SuperBytes(form));
+}
 
 // Rows of quantised activations; `blocks` = k / 32.
 struct BlockRows {
@@ -46,7 +62,7 @@ struct BlockProduct {
   int64_t blocks = 0;
   int64_t rows = 0;
   const uint8_t* w = nullptr;  // the group's packed weights
-  int bits = 0;
+  BlockForm form;
   int first = 0;       // channel of the group: 0 or 32
   int channels = 0;    // 1..64 from there on that exist; at most 32 if first is 32
   float* y = nullptr;  // [rows, channels], row stride y_stride

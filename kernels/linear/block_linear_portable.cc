@@ -38,29 +38,46 @@ void Unpack(const uint8_t* block, int c, int32_t* codes) {
   }
 }
 
+// Scale or minimum number `place` of a channel of a block; `super` are the halves of two levels.
+float ScaleAt(BlockForm form, const uint8_t* block, const uint8_t* super, int place, int channel) {
+  const int at = place * kBlockChannels + channel;
+  const uint8_t* scales = block + BlockCodeBytes(form.bits);
+  if (!form.two_levels) return FromHalf(reinterpret_cast<const uint16_t*>(scales)[at]);
+  const auto* halves = reinterpret_cast<const uint16_t*>(super);
+  if (form.bits == 6) return FromHalf(halves[channel]) * static_cast<int8_t>(scales[at]);
+  const float scale = FromHalf(halves[at]) * scales[at];
+  return place == 0 ? scale : -scale;
+}
+
 template <int kBits>
 void Multiply(const BlockProduct& p) {
-  constexpr int64_t kScaleInputs = ScaleInputs(kBits);
+  constexpr int64_t kScaleInputs = BlockForm{kBits}.scale_inputs();
   for (int c = 0; c < p.channels; ++c) {
     const int channel = p.first + c;
     for (int64_t row = 0; row < p.rows; ++row) {
       float total = 0.0f;
       const uint8_t* block = p.w;
-      for (int64_t b = 0; b < p.blocks; ++b, block += BlockBytes(kBits)) {
+      const uint8_t* super = block;
+      for (int64_t b = 0; b < p.blocks; ++b, block += BlockBytes(p.form)) {
+        if (b % kSuperBlocks == 0) {
+          super = block;
+          block += SuperBytes(p.form);
+        }
         int32_t codes[kBlockInputs];
         Unpack<kBits>(block, channel, codes);
         const int64_t at = row * p.blocks + b;
         const int8_t* x = p.x.codes + at * kBlockInputs;
-        const auto* halves = reinterpret_cast<const uint16_t*>(block + BlockCodeBytes(kBits));
         for (int part = 0; part < BlockScales(kBits); ++part) {
           int32_t sum = 0;
           for (int64_t i = part * kScaleInputs; i < (part + 1) * kScaleInputs; ++i) {
             sum += codes[i] * x[i];
           }
-          const float scale = FromHalf(halves[part * kBlockChannels + channel]) * p.x.scale[at];
+          const float scale = ScaleAt(p.form, block, super, part, channel) * p.x.scale[at];
           total += static_cast<float>(sum) * scale;
         }
-        if (HasMinimum(kBits)) total += FromHalf(halves[kBlockChannels + channel]) * p.x.sum[at];
+        if (p.form.has_minimum()) {
+          total += ScaleAt(p.form, block, super, 1, channel) * p.x.sum[at];
+        }
       }
       float* y = p.y + row * p.y_stride + c;
       *y = p.accumulate ? *y + total : total;
@@ -69,7 +86,7 @@ void Multiply(const BlockProduct& p) {
 }
 
 void MultiplyBlocks(const BlockProduct& p) {
-  switch (p.bits) {
+  switch (p.form.bits) {
     case 4:
       return Multiply<4>(p);
     case 5:

@@ -34,14 +34,19 @@ uint16_t FloatToHalf(float value) {
 }
 
 // A block of a file: codes, and the scales and minima of its parts: value = scale * code + minimum.
+// In two levels one scale and one minimum, and value = scale * sub_scale * code - minimum *
+// sub_minimum.
 struct FileBlock {
   int8_t codes[256];
-  float scale[16];
+  float scale[8];
   float minimum[8];
+  uint8_t sub_scale[16];
+  uint8_t sub_minimum[8];
 };
 
 // Reads a block of a type whose codes are kept.
 void ReadBlock(TensorType type, const uint8_t* bytes, FileBlock& block) {
+  auto* const signed_scale = reinterpret_cast<int8_t*>(block.sub_scale);
   switch (type) {
     case TensorType::kQ4_0:
       block.scale[0] = LoadHalf(bytes);
@@ -61,14 +66,16 @@ void ReadBlock(TensorType type, const uint8_t* bytes, FileBlock& block) {
       return FiveBitCodes(bytes + 4, bytes + 8, block.codes);
     case TensorType::kQ4_K:
     case TensorType::kQ5_K:
-      (type == TensorType::kQ4_K ? CodesOfQ4_K : CodesOfQ5_K)(bytes, block.codes, block.scale,
-                                                              block.minimum);
-      for (float& minimum : block.minimum) minimum = -minimum;
-      return;
+      block.scale[0] = ScaleOfK(bytes);
+      block.minimum[0] = MinimumOfK(bytes);
+      return (type == TensorType::kQ4_K ? CodesOfQ4_K : CodesOfQ5_K)(
+          bytes, block.codes, block.sub_scale, block.sub_minimum);
     case TensorType::kQ3_K:
-      return CodesOfQ3_K(bytes, block.codes, block.scale);
+      block.scale[0] = ScaleOfQ3_K(bytes);
+      return CodesOfQ3_K(bytes, block.codes, signed_scale);
     case TensorType::kQ6_K:
-      return CodesOfQ6_K(bytes, block.codes, block.scale);
+      block.scale[0] = ScaleOfQ6_K(bytes);
+      return CodesOfQ6_K(bytes, block.codes, signed_scale);
     case TensorType::kIQ4_NL:
       return CodesOfIQ4_NL(bytes, block.codes, block.scale);
     case TensorType::kIQ4_XS:
@@ -81,7 +88,7 @@ void ReadBlock(TensorType type, const uint8_t* bytes, FileBlock& block) {
 }
 
 // Values that share a scale.
-int64_t ScaleValues(TensorType type) { return BlockFormOf(type).bits == 6 ? 16 : kValues; }
+int64_t ScaleValues(BlockForm form) { return form.bits == 6 ? 16 : kValues; }
 
 // Rounds to half precision; false beyond it.
 bool RoundHalves(const float* values, int64_t count, uint16_t* halves) {
@@ -95,8 +102,10 @@ bool RoundHalves(const float* values, int64_t count, uint16_t* halves) {
 
 // The codes of the file. `out` has its sizes.
 absl::Status KeepCodes(const TensorView& tensor, const uint8_t* bytes, BlockCodes& out) {
+  const BlockForm form = BlockFormOf(tensor.type);
   const int64_t values = BlockValues(tensor.type);
-  const int64_t scales = values / ScaleValues(tensor.type);
+  const int64_t parts = values / ScaleValues(form);
+  const int64_t scales = form.two_levels ? 1 : parts;
   const int64_t minima = out.minimum.empty() ? 0 : scales;
   FileBlock block;
   for (int64_t b = 0; b < tensor.cols() / values; ++b, bytes += BlockBytes(tensor.type)) {
@@ -106,6 +115,9 @@ absl::Status KeepCodes(const TensorView& tensor, const uint8_t* bytes, BlockCode
         !RoundHalves(block.minimum, minima, out.minimum.data() + b * minima)) {
       return Refuse(tensor, "holds a scale beyond half precision");
     }
+    if (!out.sub_scale.empty()) std::copy_n(block.sub_scale, parts, &out.sub_scale[b * parts]);
+    if (!out.sub_minimum.empty())
+      std::copy_n(block.sub_minimum, parts, &out.sub_minimum[b * parts]);
   }
   return absl::OkStatus();
 }
@@ -144,15 +156,17 @@ BlockForm BlockFormOf(TensorType type) {
   switch (type) {
     case TensorType::kQ4_0:
     case TensorType::kQ4_1:
-    case TensorType::kQ4_K:
       return {.bits = 4, .rounds = false};
+    case TensorType::kQ4_K:
+      return {.bits = 4, .two_levels = true, .rounds = false};
     case TensorType::kQ5_0:
     case TensorType::kQ5_1:
-    case TensorType::kQ5_K:
       return {.bits = 5, .rounds = false};
+    case TensorType::kQ5_K:
+      return {.bits = 5, .two_levels = true, .rounds = false};
     case TensorType::kQ3_K:  // three bits, and like Q6_K a scale for each 16 values
     case TensorType::kQ6_K:
-      return {.bits = 6, .rounds = false};
+      return {.bits = 6, .two_levels = true, .rounds = false};
     case TensorType::kQ8_0:
     case TensorType::kIQ4_NL:  // four bits that stand for numbers of eight
     case TensorType::kIQ4_XS:
@@ -174,9 +188,13 @@ absl::Status ReadBlockCodes(const TensorView& tensor, int64_t row, BlockCodes& o
   }
   LECTERN_ASSIGN_OR_RETURN(const std::string_view bytes, RowsOf(tensor, row, 1));
   const BlockForm form = BlockFormOf(tensor.type);
+  const bool has_minimum = form.bits <= 5;
+  const int64_t shares = form.two_levels ? 256 : kValues;  // values that share a half
   out.codes.resize(cols);
-  out.scale.resize(cols / ScaleValues(tensor.type));
-  out.minimum.resize(form.bits <= 5 ? cols / kValues : 0);
+  out.scale.resize(cols / shares);
+  out.minimum.resize(has_minimum ? cols / shares : 0);
+  out.sub_scale.resize(form.two_levels ? cols / ScaleValues(form) : 0);
+  out.sub_minimum.resize(form.two_levels && has_minimum ? cols / kValues : 0);
   if (form.rounds) return RoundToEightBits(tensor, row, out);
   return KeepCodes(tensor, reinterpret_cast<const uint8_t*>(bytes.data()), out);
 }

@@ -24,15 +24,13 @@ void LookUpNibbles(const int8_t* table, const uint8_t* bytes, int8_t* codes) {
 // d * scale[s] * q - dmin * min[s]. Bytes 0..3 hold scales 0..3 in the low six bits, bytes 4..7
 // minima 0..3; bytes 8..11 hold the low nibbles of scales 4..7 (low) and minima 4..7 (high), whose
 // upper two bits are the top bits of bytes 0..3 and 4..7.
-void SubScalesOf(const uint8_t* block, float* scale, float* minimum) {
-  const float d = LoadHalf(block);
-  const float dmin = LoadHalf(block + 2);
+void SubScalesOf(const uint8_t* block, uint8_t* scale, uint8_t* minimum) {
   const uint8_t* packed = block + 4;
   for (int s = 0; s < 4; ++s) {
-    scale[s] = d * (packed[s] & 63);
-    minimum[s] = dmin * (packed[s + 4] & 63);
-    scale[s + 4] = d * ((packed[s + 8] & 15) | (packed[s] >> 6) << 4);
-    minimum[s + 4] = dmin * ((packed[s + 8] >> 4) | (packed[s + 4] >> 6) << 4);
+    scale[s] = packed[s] & 63;
+    minimum[s] = packed[s + 4] & 63;
+    scale[s + 4] = static_cast<uint8_t>((packed[s + 8] & 15) | (packed[s] >> 6) << 4);
+    minimum[s + 4] = static_cast<uint8_t>((packed[s + 8] >> 4) | (packed[s + 4] >> 6) << 4);
   }
 }
 
@@ -44,6 +42,30 @@ void Multiply(const int8_t* codes, int values, const float* scale, const float* 
     const float s = *scale, m = minimum == nullptr ? 0.0f : *minimum++;
     for (int i = first; i < first + kGroup; ++i) out[i] = s * codes[i] - m;
   }
+}
+
+// The values of a block of Q4_K or Q5_K.
+template <void (*kCodes)(const uint8_t*, int8_t*, uint8_t*, uint8_t*)>
+void DequantizeK(const uint8_t* block, float* out) {
+  int8_t codes[256];
+  uint8_t scale_bytes[8], minimum_bytes[8];
+  kCodes(block, codes, scale_bytes, minimum_bytes);
+  float scale[8], minimum[8];
+  for (int s = 0; s < 8; ++s) {
+    scale[s] = ScaleOfK(block) * scale_bytes[s];
+    minimum[s] = MinimumOfK(block) * minimum_bytes[s];
+  }
+  Multiply<32>(codes, 256, scale, minimum, out);
+}
+
+// The values of a block of Q3_K or Q6_K.
+template <void (*kCodes)(const uint8_t*, int8_t*, int8_t*)>
+void DequantizeSixteens(const uint8_t* block, float d, float* out) {
+  int8_t codes[256], bytes[16];
+  kCodes(block, codes, bytes);
+  float scale[16];
+  for (int s = 0; s < 16; ++s) scale[s] = d * bytes[s];
+  Multiply<16>(codes, 256, scale, nullptr, out);
 }
 
 }  // namespace
@@ -81,13 +103,12 @@ void DequantizeQ2_K(const uint8_t* block, float* __restrict out) {
 // d: d * (scale - 32) * (q - 4). Bit s of byte i is the top bit of value 32 s + i. Scale g has its
 // low nibble in byte g % 8 (high half of the byte for g >= 8) and bits 2 (g / 4) of byte 8 + g % 4
 // on top.
-void CodesOfQ3_K(const uint8_t* block, int8_t* __restrict codes, float* __restrict scale) {
+void CodesOfQ3_K(const uint8_t* block, int8_t* __restrict codes, int8_t* __restrict scale) {
   const uint8_t* packed = block + 96;
-  const float d = LoadHalf(block + 108);
   for (int group = 0; group < 16; ++group, codes += 16) {
     const int low = (packed[group % 8] >> (group < 8 ? 0 : 4)) & 15;
     const int high = (packed[8 + group % 4] >> (2 * (group / 4))) & 3;
-    scale[group] = d * ((low | high << 4) - 32);
+    scale[group] = static_cast<int8_t>((low | high << 4) - 32);
     const uint8_t* top = block + 16 * (group % 2);
     const uint8_t* two = block + 32 + 32 * (group / 8) + 16 * (group % 2);
     const int shift = 2 * (group % 8 / 2);
@@ -99,15 +120,12 @@ void CodesOfQ3_K(const uint8_t* block, int8_t* __restrict codes, float* __restri
 }
 
 void DequantizeQ3_K(const uint8_t* block, float* out) {
-  int8_t codes[256];
-  float scale[16];
-  CodesOfQ3_K(block, codes, scale);
-  Multiply<16>(codes, 256, scale, nullptr, out);
+  DequantizeSixteens<CodesOfQ3_K>(block, ScaleOfQ3_K(block), out);
 }
 
 // Scales and minima (SubScalesOf), 128 bytes of codes: 32 bytes serve two sub-blocks, low nibbles
 // the even one.
-void CodesOfQ4_K(const uint8_t* block, int8_t* __restrict codes, float* scale, float* minimum) {
+void CodesOfQ4_K(const uint8_t* block, int8_t* __restrict codes, uint8_t* scale, uint8_t* minimum) {
   SubScalesOf(block, scale, minimum);
   const uint8_t* bytes = block + 16;
   for (int pair = 0; pair < 4; ++pair, bytes += 32, codes += 64) {
@@ -118,16 +136,11 @@ void CodesOfQ4_K(const uint8_t* block, int8_t* __restrict codes, float* scale, f
   }
 }
 
-void DequantizeQ4_K(const uint8_t* block, float* out) {
-  int8_t codes[256];
-  float scale[8], minimum[8];
-  CodesOfQ4_K(block, codes, scale, minimum);
-  Multiply<32>(codes, 256, scale, minimum, out);
-}
+void DequantizeQ4_K(const uint8_t* block, float* out) { DequantizeK<CodesOfQ4_K>(block, out); }
 
 // Scales and minima as in Q4_K, 32 bytes of top bits, 128 bytes of low nibbles as in Q4_K: bit s of
 // byte i is the top bit of value i of sub-block s.
-void CodesOfQ5_K(const uint8_t* block, int8_t* __restrict codes, float* scale, float* minimum) {
+void CodesOfQ5_K(const uint8_t* block, int8_t* __restrict codes, uint8_t* scale, uint8_t* minimum) {
   SubScalesOf(block, scale, minimum);
   const uint8_t* top = block + 16;
   const uint8_t* low = block + 48;
@@ -140,21 +153,14 @@ void CodesOfQ5_K(const uint8_t* block, int8_t* __restrict codes, float* scale, f
   }
 }
 
-void DequantizeQ5_K(const uint8_t* block, float* out) {
-  int8_t codes[256];
-  float scale[8], minimum[8];
-  CodesOfQ5_K(block, codes, scale, minimum);
-  Multiply<32>(codes, 256, scale, minimum, out);
-}
+void DequantizeQ5_K(const uint8_t* block, float* out) { DequantizeK<CodesOfQ5_K>(block, out); }
 
 // 128 bytes of low nibbles, 64 bytes of upper two bits, sixteen signed scales, d: groups of 16
 // values share d * scale, codes are q - 32. Each half of 128 values takes 64 low and 32 high bytes:
 // value 32 g + i has its nibble in byte i + 32 (g % 2), low for g < 2, and its upper bits at 2 g of
 // byte i.
-void CodesOfQ6_K(const uint8_t* block, int8_t* __restrict codes, float* scale) {
-  const auto* scales = reinterpret_cast<const int8_t*>(block + 192);
-  const float d = LoadHalf(block + 208);
-  for (int group = 0; group < 16; ++group) scale[group] = d * scales[group];
+void CodesOfQ6_K(const uint8_t* block, int8_t* __restrict codes, int8_t* scale) {
+  std::memcpy(scale, block + 192, 16);
   for (int half = 0; half < 2; ++half) {
     const uint8_t* low = block + 64 * half;
     const uint8_t* high = block + 128 + 32 * half;
@@ -170,10 +176,7 @@ void CodesOfQ6_K(const uint8_t* block, int8_t* __restrict codes, float* scale) {
 }
 
 void DequantizeQ6_K(const uint8_t* block, float* out) {
-  int8_t codes[256];
-  float scale[16];
-  CodesOfQ6_K(block, codes, scale);
-  Multiply<16>(codes, 256, scale, nullptr, out);
+  DequantizeSixteens<CodesOfQ6_K>(block, ScaleOfQ6_K(block), out);
 }
 
 // d, 16 bytes of nibbles: d * kNonLinear[q].

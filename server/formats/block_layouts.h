@@ -32,18 +32,25 @@ inline uint16_t Load16(const uint8_t* bytes) {
 
 inline float LoadHalf(const uint8_t* bytes) { return HalfToFloat(Load16(bytes)); }
 
+// The halves of K types: d, and dmin of Q4_K and Q5_K.
+inline float ScaleOfK(const uint8_t* block) { return LoadHalf(block); }
+inline float MinimumOfK(const uint8_t* block) { return LoadHalf(block + 2); }
+inline float ScaleOfQ3_K(const uint8_t* block) { return LoadHalf(block + 108); }
+inline float ScaleOfQ6_K(const uint8_t* block) { return LoadHalf(block + 208); }
+
 // Codes of 32 values from 16 bytes: byte j holds code j (low) and j + 16 (high).
 void NibbleCodes(const uint8_t* bytes, int8_t* codes);
 // As above with a fifth bit: bit j of the little-endian word `high` is the top bit of code j.
 void FiveBitCodes(const uint8_t* high, const uint8_t* low, int8_t* codes);
 
-// Codes of 256 values, and what they are multiplied by. Q3_K and Q6_K: value = scale * code, a
-// scale for each 16 values. Q4_K and Q5_K: value = scale * code - minimum, for each 32 values.
-// IQ4_XS and IQ4_NL (32 values): value = scale * code, for each 32 values.
-void CodesOfQ3_K(const uint8_t* block, int8_t* codes, float* scale);
-void CodesOfQ4_K(const uint8_t* block, int8_t* codes, float* scale, float* minimum);
-void CodesOfQ5_K(const uint8_t* block, int8_t* codes, float* scale, float* minimum);
-void CodesOfQ6_K(const uint8_t* block, int8_t* codes, float* scale);
+// Codes of 256 values, and the bytes of their scales. Q3_K and Q6_K: value = d * scale * code, a
+// signed scale for each 16 values. Q4_K and Q5_K: value = d * scale * code - dmin * minimum, for
+// each 32 values.
+void CodesOfQ3_K(const uint8_t* block, int8_t* codes, int8_t* scale);
+void CodesOfQ6_K(const uint8_t* block, int8_t* codes, int8_t* scale);
+void CodesOfQ4_K(const uint8_t* block, int8_t* codes, uint8_t* scale, uint8_t* minimum);
+void CodesOfQ5_K(const uint8_t* block, int8_t* codes, uint8_t* scale, uint8_t* minimum);
+// IQ4_NL (32 values) and IQ4_XS: value = scale * code, a scale for each 32 values.
 void CodesOfIQ4_NL(const uint8_t* block, int8_t* codes, float* scale);
 void CodesOfIQ4_XS(const uint8_t* block, int8_t* codes, float* scale);
 

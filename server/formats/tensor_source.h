@@ -75,18 +75,22 @@ absl::Status Dequantize(const TensorView& tensor, int64_t first_row, int64_t row
 // The form in which the block kernels (kernels/linear/block_linear.h) take a type's values.
 struct BlockForm {
   int bits = 8;  // of a code: 4 or 5 with minima, 6 or 8 without
-  // False: the codes are those of the file, and at most their scales are rounded to half precision.
-  // True: no form has such codes, and the values are rounded to codes of 8 bits.
+  // Scales and minima are bytes times a half for 256 values, as in the K types; else halves.
+  bool two_levels = false;
+  // False: the codes are those of the file. True: no form has such codes, and the values are
+  // rounded to codes of 8 bits.
   bool rounds = true;
 };
 BlockForm BlockFormOf(TensorType type);
 
-// A row of a tensor in that form: value = scale * code + minimum, scales and minima in half
-// precision. Ranges of codes, and how many share a scale, are in block_linear.h.
+// A row of a tensor in that form: the fields of kernels::BlockChannel, where ranges of codes and
+// the numbers of values that share a scale are explained.
 struct BlockCodes {
-  std::vector<int8_t> codes;      // [cols]
-  std::vector<uint16_t> scale;    // [cols / 32], with 6 bits [cols / 16]
-  std::vector<uint16_t> minimum;  // [cols / 32] with 4 and 5 bits, else empty
+  std::vector<int8_t> codes;
+  std::vector<uint16_t> scale;
+  std::vector<uint16_t> minimum;  // empty where the form has none, as those that follow
+  std::vector<uint8_t> sub_scale;
+  std::vector<uint8_t> sub_minimum;
 };
 
 // Reads row `row` in the form of its type. INVALID_ARGUMENT naming the tensor when its rows are no

@@ -224,7 +224,7 @@ bool AreSmallerInBlocks(const DecoderTensors& tensors) {
   size_t blocks = 0, int8 = 0;
   for (const TensorView* matrix : MatricesOf(tensors)) {
     const int64_t n = matrix->rows(), k = matrix->cols();
-    blocks += kernels::PackedBlockBytes(n, k, BlockFormOf(matrix->type).bits);
+    blocks += kernels::PackedBlockBytes(n, k, KernelForm(matrix->type));
     int8 += kernels::PackedInt8Bytes(n, k);
   }
   return blocks < int8;

@@ -97,21 +97,26 @@ absl::Status ForStack(const LinearTensors& tensors, int64_t first, int64_t last,
   return absl::OkStatus();
 }
 
-// The matrices of a stack in the forms of their types; neighbours of equal bits are one.
+// The matrices of a stack in the forms of their types; neighbours of the same form are one.
 std::vector<kernels::BlockMatrix> BlockStack(const LinearTensors& tensors) {
   std::vector<kernels::BlockMatrix> stack;
   for (const LinearRows& rows : tensors.rows) {
-    const int bits = BlockFormOf(rows.weight->type).bits;
-    if (stack.empty() || stack.back().bits != bits) {
-      stack.push_back({.n = 0, .k = rows.weight->cols(), .bits = bits});
+    const kernels::BlockForm form = KernelForm(rows.weight->type);
+    if (stack.empty() || !(stack.back().form == form)) {
+      stack.push_back({.n = 0, .k = rows.weight->cols(), .form = form});
     }
     stack.back().n += rows.weight->rows();
   }
   return stack;
 }
 
+template <typename T>
+const T* DataOrNull(const std::vector<T>& values) {
+  return values.empty() ? nullptr : values.data();
+}
+
 size_t PackedBytes(const kernels::BlockMatrix& matrix) {
-  return kernels::PackedBlockBytes(matrix.n, matrix.k, matrix.bits);
+  return kernels::PackedBlockBytes(matrix.n, matrix.k, matrix.form);
 }
 
 bool HasBias(const LinearTensors& tensors) {
@@ -174,6 +179,11 @@ class LinearLoader::ScratchLimit {
   Mutex mutex_;
   size_t taken_ ABSL_GUARDED_BY(mutex_) = 0;
 };
+
+kernels::BlockForm KernelForm(TensorType type) {
+  const BlockForm form = BlockFormOf(type);
+  return {.bits = form.bits, .two_levels = form.two_levels};
+}
 
 absl::Status CheckBlockTensors(std::span<const TensorView* const> stack) {
   for (const TensorView* tensor : stack) {
@@ -415,19 +425,21 @@ absl::Status LinearLoader::PackBlocks(const Piece& piece) const {
   auto matrix = layer.blocks_.begin();
   for (; at >= matrix->n; ++matrix) at -= matrix->n;
   const int64_t n = matrix->n, k = matrix->k;
-  const int bits = matrix->bits;
+  const kernels::BlockForm form = matrix->form;
   uint8_t* const packed = layer.packed_ + (matrix->packed - layer.packed_);
-  const size_t begin = kernels::PackedBlockBytes(at, k, bits);
-  const size_t end = kernels::PackedBlockBytes(at + piece.end - piece.begin, k, bits);
+  const size_t begin = kernels::PackedBlockBytes(at, k, form);
+  const size_t end = kernels::PackedBlockBytes(at + piece.end - piece.begin, k, form);
   std::memset(packed + begin, 0, end - begin);
   BlockCodes codes;
   const auto pack = [&](const LinearRows& rows, int64_t first, int64_t last) {
     for (int64_t channel = first; channel < last; ++channel, ++at) {
       LECTERN_RETURN_IF_ERROR(ReadBlockCodes(*rows.weight, SourceRow(rows, channel), codes));
-      const kernels::BlockChannel source{
-          codes.codes.data(), codes.scale.data(),
-          kernels::HasMinimum(bits) ? codes.minimum.data() : nullptr};
-      LECTERN_RETURN_IF_ERROR(FromKernel(kernels::PackBlockChannel(source, at, n, k, bits, packed),
+      const kernels::BlockChannel source{.codes = codes.codes.data(),
+                                         .scale = DataOrNull(codes.scale),
+                                         .minimum = DataOrNull(codes.minimum),
+                                         .sub_scale = DataOrNull(codes.sub_scale),
+                                         .sub_minimum = DataOrNull(codes.sub_minimum)};
+      LECTERN_RETURN_IF_ERROR(FromKernel(kernels::PackBlockChannel(source, at, n, k, form, packed),
                                          "pack_block_channel"));
     }
     DontNeedRows(source_, *rows.weight, first, last);

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "kernels/linear/block_linear.h"
 #include "server/formats/tensor_source.h"
 #include "server/model/layers/linear.h"
 #include "server/model/layers/rotation.h"
@@ -99,6 +100,9 @@ class LinearLoader {
   const TensorSource& source_;
   std::vector<Pending> pending_;
 };
+
+// The form in which the kernels hold a matrix of this type with kBlocks.
+kernels::BlockForm KernelForm(TensorType type);
 
 // UNIMPLEMENTED naming the first of the stacked tensors whose rows cannot be divided into blocks.
 absl::Status CheckBlockTensors(std::span<const TensorView* const> stack);

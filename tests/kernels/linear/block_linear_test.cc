@@ -28,24 +28,34 @@ constexpr Half kHalves[] = {{0x3C00, 1.0f},         {0xC100, -2.5f},    {0x2E66,
                             {0x0400, 0x1p-14f},     {0x7BFF, 65504.0f}, {0x5640, 100.0f},
                             {0xB555, -0.333251953f}};
 
+constexpr BlockForm kForms[] = {{4}, {5}, {8}, {4, true}, {5, true}, {6, true}};
+
+std::string NameOf(BlockForm form) {
+  return std::to_string(form.bits) + (form.two_levels ? "bit_two_levels" : "bit");
+}
+
 // A matrix [n, k] in three forms: blocks as in the file, numbers, and packed.
 class Matrix {
  public:
-  Matrix(int64_t n, int64_t k, int bits, uint32_t seed = 1, bool extreme = false)
+  Matrix(int64_t n, int64_t k, BlockForm form, uint32_t seed = 1, bool extreme = false)
       : n_(n),
         k_(k),
-        bits_(bits),
+        form_(form),
         codes_(n * k),
-        scale_(n * k / ScaleInputs(bits)),
-        minimum_(n * k / 32) {
+        sub_scale_(n * k / form.scale_inputs()),
+        sub_minimum_(n * k / 32),
+        scale_(form.two_levels ? n * k / 256 : sub_scale_.size()),
+        minimum_(form.two_levels ? n * k / 256 : sub_minimum_.size()) {
     std::mt19937 generator(seed);
-    const int lowest = HasMinimum(bits) ? 0 : -(1 << (bits - 1));
-    const int highest = lowest + (1 << bits) - 1;
+    const int lowest = form.has_minimum() ? 0 : -(1 << (form.bits - 1));
+    const int highest = lowest + (1 << form.bits) - 1;
     for (int8_t& code : codes_) {
       code =
           static_cast<int8_t>(extreme ? (generator() % 2 ? lowest : highest)
                                       : std::uniform_int_distribution(lowest, highest)(generator));
     }
+    for (uint8_t& byte : sub_scale_) byte = static_cast<uint8_t>(generator());
+    for (uint8_t& byte : sub_minimum_) byte = static_cast<uint8_t>(generator());
     // The largest halves would drown the others.
     for (Half& scale : scale_) scale = kHalves[generator() % 7];
     for (Half& minimum : minimum_) minimum = kHalves[generator() % 7];
@@ -58,13 +68,21 @@ class Matrix {
     Pack();
   }
 
-  BlockMatrix view() const { return {n_, k_, bits_, packed_.get()}; }
+  BlockMatrix view() const { return {n_, k_, form_, packed_.get()}; }
   int code(int64_t c, int64_t i) const { return codes_[c * k_ + i]; }
   // Of input i.
-  float scale(int64_t c, int64_t i) const {
-    return scale_[(c * k_ + i) / ScaleInputs(bits_)].value;
+  double scale(int64_t c, int64_t i) const {
+    const int64_t at = c * k_ + i;
+    if (!form_.two_levels) return scale_[at / form_.scale_inputs()].value;
+    const uint8_t byte = sub_scale_[at / form_.scale_inputs()];
+    return double{scale_[at / 256].value} *
+           (form_.bits == 6 ? int{static_cast<int8_t>(byte)} : int{byte});
   }
-  float minimum(int64_t c, int64_t b) const { return minimum_[c * k_ / 32 + b].value; }
+  double minimum(int64_t c, int64_t i) const {
+    const int64_t at = c * k_ + i;
+    if (!form_.two_levels) return minimum_[at / 32].value;
+    return -double{minimum_[at / 256].value} * sub_minimum_[at / 32];
+  }
 
  private:
   struct Delete {
@@ -72,23 +90,30 @@ class Matrix {
   };
 
   void Pack() {
-    const size_t size = PackedBlockBytes(n_, k_, bits_);
+    const size_t size = PackedBlockBytes(n_, k_, form_);
     packed_.reset(static_cast<uint8_t*>(::operator new[](size, std::align_val_t{64})));
     std::memset(packed_.get(), 0, size);
     std::vector<uint16_t> scales, minima;
     for (const Half& scale : scale_) scales.push_back(scale.bits);
     for (const Half& minimum : minimum_) minima.push_back(minimum.bits);
     for (int64_t c = 0; c < n_; ++c) {
-      const BlockChannel channel{codes_.data() + c * k_,
-                                 scales.data() + c * k_ / ScaleInputs(bits_),
-                                 HasMinimum(bits_) ? minima.data() + c * k_ / 32 : nullptr};
-      ASSERT_EQ(PackBlockChannel(channel, c, n_, k_, bits_, packed_.get()), LaunchStatus::kOk);
+      BlockChannel channel{.codes = codes_.data() + c * k_,
+                           .scale = scales.data() + c * static_cast<int64_t>(scales.size()) / n_};
+      if (form_.has_minimum()) {
+        channel.minimum = minima.data() + c * static_cast<int64_t>(minima.size()) / n_;
+      }
+      if (form_.two_levels) channel.sub_scale = sub_scale_.data() + c * k_ / form_.scale_inputs();
+      if (form_.two_levels && form_.has_minimum()) {
+        channel.sub_minimum = sub_minimum_.data() + c * k_ / 32;
+      }
+      ASSERT_EQ(PackBlockChannel(channel, c, n_, k_, form_, packed_.get()), LaunchStatus::kOk);
     }
   }
 
   int64_t n_, k_;
-  int bits_;
+  BlockForm form_;
   std::vector<int8_t> codes_;
+  std::vector<uint8_t> sub_scale_, sub_minimum_;
   std::vector<Half> scale_, minimum_;
   std::unique_ptr<uint8_t[], Delete> packed_;
 };
@@ -133,7 +158,7 @@ Reference Expected(const std::vector<float>& x, int64_t m, const Matrix& w) {
           y += term;
           magnitude += std::fabs(term);
         };
-        const int64_t inputs = ScaleInputs(w.view().bits);
+        const int64_t inputs = w.view().form.scale_inputs();
         for (int64_t first = 0; first < 32; first += inputs) {
           int64_t sum = 0;
           for (int64_t i = first; i < first + inputs; ++i) {
@@ -141,20 +166,26 @@ Reference Expected(const std::vector<float>& x, int64_t m, const Matrix& w) {
           }
           add(double(sum) * w.scale(c, b * 32 + first) * block.scale);
         }
-        if (HasMinimum(w.view().bits)) add(double(w.minimum(c, b)) * block.scale * double(x_sum));
+        if (w.view().form.has_minimum()) {
+          add(w.minimum(c, b * 32) * block.scale * double(x_sum));
+        }
       }
     }
   }
   return reference;
 }
 
-class BlockLinearTest : public testing::TestWithParam<std::tuple<Isa, int>> {
+class BlockLinearTest : public testing::TestWithParam<std::tuple<Isa, BlockForm>> {
  protected:
   void SetUp() override {
     if (isa() > BestIsa()) GTEST_SKIP() << "this CPU lacks " << ToString(isa());
   }
   Isa isa() const { return std::get<0>(GetParam()); }
-  int bits() const { return std::get<1>(GetParam()); }
+  BlockForm form() const { return std::get<1>(GetParam()); }
+  // At least `inputs`, as the form asks.
+  int64_t Width(int64_t inputs) const {
+    return form().two_levels ? (inputs + 255) / 256 * 256 : inputs;
+  }
   ExecutionContext Context(int threads = 1) const {
     ExecutionContext context;
     context.num_threads = threads;
@@ -187,9 +218,10 @@ class BlockLinearTest : public testing::TestWithParam<std::tuple<Isa, int>> {
 };
 
 TEST_P(BlockLinearTest, EqualsExactSums) {
-  for (int64_t k : {32, 64, 96, 576}) {
+  for (int64_t k :
+       form().two_levels ? std::vector<int64_t>{256, 768} : std::vector<int64_t>{32, 64, 96, 576}) {
     for (int64_t n : {1, 15, 16, 17, 32, 33, 63, 64, 65, 130}) {
-      const Matrix w(n, k, bits(), static_cast<uint32_t>(n + k));
+      const Matrix w(n, k, form(), static_cast<uint32_t>(n + k));
       for (int64_t m : {1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 25, 72, 100}) {
         const std::vector<float> x = Normal(m * k, static_cast<uint32_t>(31 * m + k));
         ExpectClose(Run(x, m, w, 1 + m % 3), Expected(x, m, w), k / 32);
@@ -200,8 +232,8 @@ TEST_P(BlockLinearTest, EqualsExactSums) {
 
 // Every code and every activation has its largest value, so that an overflow of 16-bit sums shows.
 TEST_P(BlockLinearTest, ExtremeCodesDoNotOverflow) {
-  const int64_t k = 128, n = 70, m = 9;
-  const Matrix w(n, k, bits(), 5, /*extreme=*/true);
+  const int64_t k = Width(128), n = 70, m = 9;
+  const Matrix w(n, k, form(), 5, /*extreme=*/true);
   std::mt19937 generator(3);
   std::vector<float> x(m * k);
   for (float& value : x) value = generator() % 2 ? 4.0f : -4.0f;
@@ -211,8 +243,8 @@ TEST_P(BlockLinearTest, ExtremeCodesDoNotOverflow) {
 }
 
 TEST_P(BlockLinearTest, RowDependsOnThatRowAlone) {
-  const int64_t m = 60, n = 200, k = 320;
-  const Matrix w(n, k, bits());
+  const int64_t m = 60, n = 200, k = Width(320);
+  const Matrix w(n, k, form());
   const std::vector<float> x = Normal(m * k, 6);
   const std::vector<float> together = Run(x, m, w);
   for (int threads : {2, 3, 7}) EXPECT_EQ(Run(x, m, w, threads), together) << threads;
@@ -228,14 +260,14 @@ TEST_P(BlockLinearTest, RowDependsOnThatRowAlone) {
 
 TEST_P(BlockLinearTest, SeveralPanelsOfRows) {
   const int64_t m = 700, n = 33, k = 1536;
-  const Matrix w(n, k, bits());
+  const Matrix w(n, k, form());
   const std::vector<float> x = Normal(m * k, 2);
   ExpectClose(Run(x, m, w, 2), Expected(x, m, w), k / 32);
 }
 
 TEST_P(BlockLinearTest, StridesAndAccumulate) {
-  const int64_t m = 9, n = 77, k = 64, x_stride = 70, y_stride = 90;
-  const Matrix w(n, k, bits());
+  const int64_t m = 9, n = 77, k = Width(64), x_stride = k + 6, y_stride = 90;
+  const Matrix w(n, k, form());
   const std::vector<float> dense = Normal(m * k, 9);
   std::vector<float> x(m * x_stride, 1e30f);  // the floats between rows must not be read
   for (int64_t i = 0; i < m; ++i) {
@@ -255,8 +287,8 @@ TEST_P(BlockLinearTest, StridesAndAccumulate) {
 }
 
 TEST_P(BlockLinearTest, NotFiniteStaysInItsRowOrChannel) {
-  const int64_t n = 20, k = 64;
-  Matrix w(n, k, bits());
+  const int64_t n = 20, k = Width(64);
+  Matrix w(n, k, form());
   std::vector<float> x = Normal(3 * k, 16);
   const std::vector<float> clean = Run(x, 3, w);
   w.SetFirstScale({0x7E00, std::numeric_limits<float>::quiet_NaN()});
@@ -274,16 +306,16 @@ TEST_P(BlockLinearTest, NotFiniteStaysInItsRowOrChannel) {
 }
 
 TEST_P(BlockLinearTest, ZeroAndTinyBlocksCountAsZeros) {
-  const int64_t n = 20, k = 64;
-  const Matrix w(n, k, bits());
+  const int64_t n = 20, k = Width(64);
+  const Matrix w(n, k, form());
   std::vector<float> x(2 * k, 0.0f);
   for (int64_t i = 0; i < k; ++i) x[k + i] = 1e-38f;
   for (const float value : Run(x, 2, w)) EXPECT_EQ(value, 0.0f);
 }
 
 TEST_P(BlockLinearTest, StepsOnTheWayInEqualTheirKernels) {
-  const int64_t k = 96, n = 70;
-  const Matrix w(n, k, bits());
+  const int64_t k = Width(96), n = 70;
+  const Matrix w(n, k, form());
   const std::vector<float> gain = Normal(k, 8);
   for (const int64_t rows : {1, 5, 150}) {
     const std::vector<float> x = Normal(rows * 2 * k, 34);
@@ -310,10 +342,12 @@ TEST_P(BlockLinearTest, StepsOnTheWayInEqualTheirKernels) {
 
 // Matrices of all forms at once: each has the results that it has alone.
 TEST_P(BlockLinearTest, StackOfMatricesEqualsEachAlone) {
-  const int64_t k = 160;
+  const int64_t k = 512;
   std::vector<Matrix> matrices;
-  matrices.emplace_back(70, k, bits(), 1);
-  for (const int other : {4, 5, 6, 8}) matrices.emplace_back(other == 5 ? 128 : 33, k, other, 2);
+  matrices.emplace_back(70, k, form(), 1);
+  for (const BlockForm other : kForms) {
+    matrices.emplace_back(other.bits == 5 ? 128 : 33, k, other, 2);
+  }
   std::vector<BlockMatrix> stack;
   int64_t n = 0;
   for (const Matrix& matrix : matrices) {
@@ -344,13 +378,13 @@ TEST_P(BlockLinearTest, StackOfMatricesEqualsEachAlone) {
   const LinearInput input{.x = x.data(), .m = 1, .stride = k};
   EXPECT_EQ(BlockLinear(input, {}, y.data(), n, false, Context()), LaunchStatus::kBadShape);
   EXPECT_EQ(BlockLinear(input, stack, y.data(), n - 1, false, Context()), LaunchStatus::kBadShape);
-  stack[1].k = 128;
+  stack[1].k = 256;
   EXPECT_EQ(BlockLinear(input, stack, y.data(), n, false, Context()), LaunchStatus::kBadShape);
 }
 
 TEST_P(BlockLinearTest, BadArguments) {
-  const int64_t n = 8, k = 32;
-  const Matrix w(n, k, bits());
+  const int64_t n = 8, k = Width(32);
+  const Matrix w(n, k, form());
   const std::vector<float> x = Normal(2 * k, 20);
   std::vector<float> y(2 * n);
   const auto run = [&](LinearInput input, BlockMatrix matrix, float* out, int64_t y_stride,
@@ -377,46 +411,68 @@ TEST_P(BlockLinearTest, BadArguments) {
   EXPECT_EQ(with([](BlockMatrix& b) { b.n = 0; }), LaunchStatus::kBadShape);
   EXPECT_EQ(with([](BlockMatrix& b) { b.k = 33; }), LaunchStatus::kBadShape);
   EXPECT_EQ(with([](BlockMatrix& b) { b.k = kBlockMaxInputs + 32; }), LaunchStatus::kBadShape);
-  EXPECT_EQ(with([](BlockMatrix& b) { b.bits = 7; }), LaunchStatus::kBadShape);
+  EXPECT_EQ(with([](BlockMatrix& b) { b.form.bits = 7; }), LaunchStatus::kBadShape);
   EXPECT_EQ(with([](BlockMatrix& b) { b.packed += 1; }), LaunchStatus::kBadArgument);
   EXPECT_EQ(with([](BlockMatrix& b) { b.packed = nullptr; }), LaunchStatus::kBadArgument);
 }
 
 INSTANTIATE_TEST_SUITE_P(All, BlockLinearTest,
-                         testing::Combine(testing::ValuesIn(AllIsas()),
-                                          testing::Values(4, 5, 6, 8)),
+                         testing::Combine(testing::ValuesIn(AllIsas()), testing::ValuesIn(kForms)),
                          [](const auto& info) {
                            return std::string(ToString(std::get<0>(info.param))) + "_" +
-                                  std::to_string(std::get<1>(info.param)) + "bit";
+                                  NameOf(std::get<1>(info.param));
                          });
 
 TEST(PackBlockChannelTest, BadArguments) {
-  std::vector<uint8_t> packed(PackedBlockBytes(3, 64, 8));
-  std::vector<int8_t> codes(64, 15);
-  const std::vector<uint16_t> halves(4);
-  const BlockChannel good{codes.data(), halves.data(), halves.data()};
-  const BlockChannel no_minimum{codes.data(), halves.data(), nullptr};
-  const auto pack = [&](BlockChannel channel, int64_t index, int64_t k, int bits) {
-    return PackBlockChannel(channel, index, 3, k, bits, packed.data());
+  std::vector<uint8_t> packed(PackedBlockBytes(3, 512, {8}));
+  std::vector<int8_t> codes(512, 15);
+  const std::vector<uint16_t> halves(32);
+  const std::vector<uint8_t> bytes(32);
+  const auto channel_of = [&](BlockForm form) {
+    BlockChannel channel{.codes = codes.data(), .scale = halves.data()};
+    if (form.has_minimum()) channel.minimum = halves.data();
+    if (form.two_levels) channel.sub_scale = bytes.data();
+    if (form.two_levels && form.has_minimum()) channel.sub_minimum = bytes.data();
+    return channel;
   };
-  EXPECT_EQ(pack(good, 2, 64, 4), LaunchStatus::kOk);
-  EXPECT_EQ(pack(good, 3, 64, 4), LaunchStatus::kBadShape);
-  EXPECT_EQ(pack(good, -1, 64, 4), LaunchStatus::kBadShape);
-  EXPECT_EQ(pack(good, 0, 48, 4), LaunchStatus::kBadShape);
-  EXPECT_EQ(pack(good, 0, 64, 7), LaunchStatus::kBadShape);
-  for (const int bits : {4, 5, 6, 8}) {
-    EXPECT_EQ(pack(HasMinimum(bits) ? no_minimum : good, 0, 64, bits), LaunchStatus::kBadArgument);
+  const auto pack = [&](BlockChannel channel, int64_t index, int64_t k, BlockForm form) {
+    return PackBlockChannel(channel, index, 3, k, form, packed.data());
+  };
+  const BlockChannel good = channel_of({4});
+  EXPECT_EQ(pack(good, 2, 64, {4}), LaunchStatus::kOk);
+  EXPECT_EQ(pack(good, 3, 64, {4}), LaunchStatus::kBadShape);
+  EXPECT_EQ(pack(good, -1, 64, {4}), LaunchStatus::kBadShape);
+  EXPECT_EQ(pack(good, 0, 48, {4}), LaunchStatus::kBadShape);
+  EXPECT_EQ(pack(good, 0, 64, {4, true}), LaunchStatus::kBadShape);
+  for (const BlockForm bad : {BlockForm{7}, {6}, {8, true}}) {
+    EXPECT_EQ(pack(channel_of(bad), 0, 256, bad), LaunchStatus::kBadShape) << NameOf(bad);
   }
-  EXPECT_EQ(pack({nullptr, halves.data(), halves.data()}, 0, 64, 4), LaunchStatus::kBadArgument);
-  const auto expect = [&](int bits, int code, LaunchStatus status) {
-    codes[63] = static_cast<int8_t>(code);
-    EXPECT_EQ(pack(HasMinimum(bits) ? good : no_minimum, 0, 64, bits), status) << bits << code;
-  };
-  for (const auto& [bits, lowest, highest] : {std::tuple{4, 0, 15}, {5, 0, 31}, {6, -32, 31}}) {
-    expect(bits, lowest, LaunchStatus::kOk);
-    expect(bits, highest, LaunchStatus::kOk);
-    expect(bits, lowest - 1, LaunchStatus::kBadArgument);
-    expect(bits, highest + 1, LaunchStatus::kBadArgument);
+  for (const BlockForm form : kForms) {
+    SCOPED_TRACE(NameOf(form));
+    BlockChannel channel = channel_of(form);
+    EXPECT_EQ(pack(channel, 0, 512, form), LaunchStatus::kOk);
+    channel.codes = nullptr;
+    EXPECT_EQ(pack(channel, 0, 512, form), LaunchStatus::kBadArgument);
+    // A field that the form has is missing, or one that it has not is there.
+    channel = channel_of(form);
+    channel.minimum = form.has_minimum() ? nullptr : halves.data();
+    EXPECT_EQ(pack(channel, 0, 512, form), LaunchStatus::kBadArgument);
+    channel = channel_of(form);
+    channel.sub_scale = form.two_levels ? nullptr : bytes.data();
+    EXPECT_EQ(pack(channel, 0, 512, form), LaunchStatus::kBadArgument);
+    channel = channel_of(form);
+    channel.sub_minimum = channel.sub_minimum != nullptr ? nullptr : bytes.data();
+    EXPECT_EQ(pack(channel, 0, 512, form), LaunchStatus::kBadArgument);
+    if (form.bits == 8) continue;
+    const int lowest = form.has_minimum() ? 0 : -32, highest = lowest + (1 << form.bits) - 1;
+    for (const int code : {lowest, highest, lowest - 1, highest + 1}) {
+      codes[511] = static_cast<int8_t>(code);
+      const bool fits = lowest <= code && code <= highest;
+      EXPECT_EQ(pack(channel_of(form), 0, 512, form),
+                fits ? LaunchStatus::kOk : LaunchStatus::kBadArgument)
+          << code;
+    }
+    codes[511] = 0;
   }
 }
 

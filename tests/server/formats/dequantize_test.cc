@@ -54,13 +54,11 @@ TensorView FloatsOf(const std::vector<uint16_t>& halves) {
 }
 
 // The largest difference that a type's codes may have from the value of the file.
-double RoundingOf(TensorType type, float scale, int8_t code, float minimum) {
+double RoundingOf(TensorType type, float scale, int code) {
   if (BlockFormOf(type).rounds) return 0.5001 * std::fabs(scale);  // the nearest of the codes
-  const bool has_halves = BlockValues(type) == 32;  // its scales are in half precision
-  if (has_halves) return 0;
-  // Half precision keeps 11 bits of a scale or minimum; below 2^-14, multiples of 2^-24.
-  return 0x1p-11 * (std::fabs(double{scale} * code) + std::fabs(minimum)) +
-         0x1p-25 * (std::abs(code) + 1);
+  if (type != TensorType::kIQ4_XS) return 0;
+  // Half precision keeps 11 bits of a scale; below 2^-14, multiples of 2^-24.
+  return 0x1p-11 * std::fabs(double{scale} * code) + 0x1p-25 * std::abs(code);
 }
 
 // scale * code + minimum of the codes that a product reads are the values of the file, or the
@@ -78,11 +76,11 @@ TEST(BlockCodesTest, AreTheNumbersOfTheFile) {
                           .type = type,
                           .shape = {rows, cols},
                           .bytes = {reinterpret_cast<const char*>(blocks.data()), blocks.size()}};
-    const int bits = BlockFormOf(type).bits;
-    const int64_t scale_values = bits == 6 ? 16 : 32;
-    const int lowest = bits <= 5 ? 0 : -(1 << (bits - 1));
+    const BlockForm form = BlockFormOf(type);
+    const int64_t scale_values = form.bits == 6 ? 16 : 32;
+    const int lowest = form.bits <= 5 ? 0 : -(1 << (form.bits - 1));
     for (int64_t row = 0; row < rows; ++row) {
-      std::vector<float> want(cols), scale(cols / scale_values), minimum(cols / 32, 0.0f);
+      std::vector<float> want(cols);
       ASSERT_TRUE(Dequantize(view, row, 1, want.data()).ok());
       BlockCodes codes;
       if (const absl::Status status = ReadBlockCodes(view, row, codes); !status.ok()) {
@@ -96,18 +94,26 @@ TEST(BlockCodesTest, AreTheNumbersOfTheFile) {
       }
       ++rows_read[type];
       ASSERT_EQ(codes.codes.size(), static_cast<size_t>(cols));
+      const int64_t shares = form.two_levels ? 256 : 32;
+      std::vector<float> scale(cols / shares), minimum(cols / shares, 0.0f);
       ASSERT_EQ(codes.scale.size(), scale.size());
       ASSERT_TRUE(Dequantize(FloatsOf(codes.scale), 0, 1, scale.data()).ok());
-      ASSERT_EQ(codes.minimum.size(), bits <= 5 ? minimum.size() : 0);
-      if (bits <= 5) {
+      ASSERT_EQ(codes.minimum.size(), form.bits <= 5 ? minimum.size() : 0);
+      if (form.bits <= 5) {
         ASSERT_TRUE(Dequantize(FloatsOf(codes.minimum), 0, 1, minimum.data()).ok());
       }
+      ASSERT_EQ(codes.sub_scale.size(), form.two_levels ? cols / scale_values : 0);
+      ASSERT_EQ(codes.sub_minimum.size(), form.two_levels && form.bits <= 5 ? cols / 32 : 0);
       for (int64_t i = 0; i < cols; ++i) {
         const int code = codes.codes[i];
-        ASSERT_TRUE(lowest <= code && code < lowest + (1 << bits)) << code;
-        const float s = scale[i / scale_values], m = minimum[i / 32];
-        ASSERT_NEAR(s * static_cast<float>(code) + m, want[i],
-                    RoundingOf(type, s, codes.codes[i], m))
+        ASSERT_TRUE(lowest <= code && code < lowest + (1 << form.bits)) << code;
+        float s = scale[i / shares], m = minimum[i / shares];
+        if (form.two_levels) {
+          const uint8_t byte = codes.sub_scale[i / scale_values];
+          s *= static_cast<float>(form.bits == 6 ? static_cast<int8_t>(byte) : byte);
+          m *= form.bits == 6 ? 0.0f : -static_cast<float>(codes.sub_minimum[i / 32]);
+        }
+        ASSERT_NEAR(s * static_cast<float>(code) + m, want[i], RoundingOf(type, s, code))
             << row << ", " << i;
       }
     }

@@ -12,6 +12,7 @@
 #include "kernels/linear/block_linear.h"
 #include "kernels/runtime/execution_context.h"
 #include "server/formats/gguf.h"
+#include "server/model/layers/linear_loader.h"
 #include "server/model/prompt/prompt_format.h"
 #include "tests/server/formats/model_files.h"
 #include "tests/server/model/sequence.h"
@@ -147,8 +148,7 @@ TEST_F(ModelLoaderTest, MatricesOfAStackKeepTheirBits) {
     if (tensor.shape.size() == 1) {
       norms += tensor.cols() * sizeof(float) + 64;
     } else if (tied || name != "token_embd.weight") {
-      matrices +=
-          kernels::PackedBlockBytes(tensor.rows(), tensor.cols(), BlockFormOf(tensor.type).bits);
+      matrices += kernels::PackedBlockBytes(tensor.rows(), tensor.cols(), KernelForm(tensor.type));
     }
   }
   for (const Numerics numerics : {Numerics::kBlocks, Numerics::kAuto}) {
