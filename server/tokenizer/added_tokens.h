@@ -22,6 +22,9 @@ struct AddedToken {
   bool takes_space_before = false;
   bool takes_space_after = false;
   bool single_word = false;
+  // The token is found in the normalised text, after those that are not, and is normalised itself.
+  bool normalized = false;
+  bool in_vocabulary = true;  // the model's vocabulary has it, too: a text may be merged to it
 };
 
 // Immutable, thread-safe.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <deque>
 #include <string_view>
 #include <unordered_map>
 #include <utility>
@@ -14,9 +15,9 @@
 #include "base/utf8.h"
 #include "server/tokenizer/bpe/bpe_merges.h"
 #include "server/tokenizer/bpe/byte_alphabet.h"
+#include "server/tokenizer/bpe/token_edges.h"
 #include "server/tokenizer/text/byte_piece.h"
 #include "server/tokenizer/text/metaspace.h"
-#include "server/tokenizer/text/unicode.h"
 #include "server/tokenizer/text/whole_characters.h"
 
 namespace lectern {
@@ -68,47 +69,15 @@ class Bpe : public Tokenizer {
 
   Encoding Encode(std::string_view text, bool parse_special) const override {
     Encoding out;
-    const AlignedText clean = AlignedText::OfBytes(text);
-    const AddedTokens& added = parse_special ? all_added_ : plain_added_;
-    if (added.empty()) {
-      EncodePlain(clean, out);
-      return out;
-    }
-    const std::string_view bytes = clean.text();
-    struct Part {
-      size_t begin, end;
-      int32_t id;
-    };
-    std::vector<Part> parts;
-    added.Cut(bytes, [&](size_t begin, size_t end, int32_t id) {
-      const AddedToken* const token = id < 0 ? nullptr : added_of_[id];
-      if (token != nullptr && token->single_word && !StandsAlone(bytes, begin, end)) id = -1;
-      if (id < 0 && !parts.empty() && parts.back().id < 0) {
-        parts.back().end = end;
-      } else {
-        parts.push_back({begin, end, id});
-      }
+    const AddedTexts& added = parse_special ? all_added_ : plain_added_;
+    CutAdded(AlignedText::OfBytes(text), added.as_written, out, [&](const AlignedText& written) {
+      WithSteps(written, normalizer_, [&](const AlignedText& normal) {
+        CutAdded(normal, added.normalized, out, [&](const AlignedText& between) {
+          WithSteps(between, word_steps_,
+                    [&](const AlignedText& words) { EncodeNormal(words, out); });
+        });
+      });
     });
-    for (size_t i = 0; i < parts.size(); ++i) {
-      Part& part = parts[i];
-      if (part.id >= 0) {
-        Emit(out, part.id, clean.begin(part.begin), clean.end(part.end - 1));
-        continue;
-      }
-      if (i > 0 && added_of_[parts[i - 1].id]->takes_space_after) {
-        part.begin += LeadingSpaces(bytes.substr(part.begin, part.end - part.begin));
-        if (!out.end.empty() && part.begin > 0) out.end.back() = clean.end(part.begin - 1);
-      }
-      if (i + 1 < parts.size() && added_of_[parts[i + 1].id]->takes_space_before) {
-        const size_t end =
-            part.begin + WithoutTrailingSpaces(bytes.substr(part.begin, part.end - part.begin));
-        parts[i + 1].begin = end;
-        part.end = end;
-      }
-      if (part.begin < part.end) {
-        EncodePlain(clean.Substring(part.begin, part.end - part.begin), out);
-      }
-    }
     return out;
   }
 
@@ -144,6 +113,11 @@ class Bpe : public Tokenizer {
     WholeCharacters characters_;
   };
 
+  // The added tokens that a text is searched for.
+  struct AddedTexts {
+    AddedTokens as_written, normalized;
+  };
+
   using WordCache = std::unordered_map<std::string_view, std::vector<BpeSymbol>>;
 
   bool ValidId(int32_t id) const {
@@ -164,7 +138,16 @@ class Bpe : public Tokenizer {
   absl::Status ReadAdded() {
     special_.assign(config_.tokens.size(), false);
     added_of_.assign(config_.tokens.size(), nullptr);
-    std::vector<std::pair<std::string_view, int32_t>> all, plain;
+    of_model_.assign(config_.tokens.size(), true);
+    if (config_.normalizer_steps > config_.steps.size()) {
+      return Bad(config_, "more steps normalise than there are");
+    }
+    const auto first_of_words = config_.steps.begin() + config_.normalizer_steps;
+    normalizer_.assign(config_.steps.begin(), first_of_words);
+    word_steps_.assign(first_of_words, config_.steps.end());
+    using Texts = std::vector<std::pair<std::string_view, int32_t>>;
+    Texts all, plain, all_normalized, plain_normalized;
+    std::deque<std::string> normal_texts;
     for (const AddedToken& token : config_.added) {
       if (!ValidId(token.id)) {
         return Bad(config_, absl::StrCat("added token ", token.id, " is out of range"));
@@ -175,11 +158,19 @@ class Bpe : public Tokenizer {
       if (added_of_[token.id] != nullptr) continue;  // listed twice
       added_of_[token.id] = &token;
       special_[token.id] = token.special;
-      all.emplace_back(token.text, token.id);
-      if (!token.special) plain.emplace_back(token.text, token.id);
+      of_model_[token.id] = token.in_vocabulary;
+      std::string_view text = token.text;
+      if (token.normalized) {
+        text = normal_texts.emplace_back(
+            ApplySteps(AlignedText::OfBytes(token.text), normalizer_).text());
+        if (text.empty()) continue;  // no text holds it
+      }
+      (token.normalized ? all_normalized : all).emplace_back(text, token.id);
+      if (!token.special)
+        (token.normalized ? plain_normalized : plain).emplace_back(text, token.id);
     }
-    all_added_ = AddedTokens(std::move(all));
-    plain_added_ = AddedTokens(std::move(plain));
+    all_added_ = {AddedTokens(std::move(all)), AddedTokens(std::move(all_normalized))};
+    plain_added_ = {AddedTokens(std::move(plain)), AddedTokens(std::move(plain_normalized))};
     for (const auto& [name, id] : {std::pair{"end", config_.eos_id},
                                    {"begin", config_.bos_id},
                                    {"unknown", config_.unk_id}}) {
@@ -212,7 +203,9 @@ class Bpe : public Tokenizer {
         const std::optional<std::string> text =
             added_of_[at] != nullptr ? std::nullopt : BytesOfToken(token);
         text_[at] = text.value_or(token);
-        if (text && text->size() == 1) byte_ids_[static_cast<unsigned char>((*text)[0])] = id;
+        const std::optional<std::string> symbol =
+            of_model_[at] ? BytesOfToken(token) : std::nullopt;
+        if (symbol && symbol->size() == 1) byte_ids_[static_cast<unsigned char>((*symbol)[0])] = id;
       } else if (const int byte = config_.byte_fallback ? ByteOfPiece(token) : -1; byte >= 0) {
         text_[at] = std::string(1, static_cast<char>(byte));
         byte_ids_[byte] = id;
@@ -323,32 +316,6 @@ class Bpe : public Tokenizer {
     return longest;
   }
 
-  static size_t LeadingSpaces(std::string_view text) {
-    size_t at = 0;
-    while (at < text.size() && IsSpace(Utf8CodePoint(text.substr(at)))) {
-      at += Utf8CharLength(text.substr(at));
-    }
-    return at;
-  }
-  static size_t WithoutTrailingSpaces(std::string_view text) {
-    size_t end = text.size();
-    while (end > 0) {
-      size_t last = end - 1;
-      while (last > 0 && !IsUtf8Boundary(text, last)) --last;
-      if (!IsSpace(Utf8CodePoint(text.substr(last)))) break;
-      end = last;
-    }
-    return end;
-  }
-  // True if no word reaches over either end of [begin, end).
-  static bool StandsAlone(std::string_view text, size_t begin, size_t end) {
-    if (end < text.size() && IsWord(Utf8CodePoint(text.substr(end)))) return false;
-    if (begin == 0) return true;
-    size_t last = begin - 1;
-    while (last > 0 && !IsUtf8Boundary(text, last)) --last;
-    return !IsWord(Utf8CodePoint(text.substr(last)));
-  }
-
   static void Emit(Encoding& out, int32_t id, uint32_t begin, uint32_t end) {
     out.ids.push_back(id);
     out.begin.push_back(begin);
@@ -399,7 +366,7 @@ class Bpe : public Tokenizer {
       const size_t length = Utf8CharLength(word.substr(at));
       character = word.substr(at, length);
       const auto found = ids_.find(character);
-      if (found != ids_.end()) {
+      if (found != ids_.end() && of_model_[found->second]) {
         symbols.push_back(
             {found->second, static_cast<uint32_t>(at), static_cast<uint32_t>(at + length)});
       } else {
@@ -413,7 +380,7 @@ class Bpe : public Tokenizer {
   std::vector<BpeSymbol> EncodeWord(std::string_view word) const {
     if (config_.ignore_merges) {
       const auto found = ids_.find(TokenTextOf(word));
-      if (found != ids_.end() && !special_[found->second]) {
+      if (found != ids_.end() && !special_[found->second] && of_model_[found->second]) {
         return {{found->second, 0, static_cast<uint32_t>(word.size())}};
       }
     }
@@ -430,11 +397,55 @@ class Bpe : public Tokenizer {
     return text;
   }
 
-  void EncodePlain(const AlignedText& original, Encoding& out) const {
-    if (config_.steps.empty()) {
-      EncodeNormal(original, out);
+  template <typename Next>
+  static void WithSteps(const AlignedText& text, const std::vector<TextStep>& steps, Next next) {
+    if (steps.empty()) {
+      next(text);
     } else {
-      EncodeNormal(ApplySteps(original, config_.steps), out);
+      next(ApplySteps(text, steps));
+    }
+  }
+
+  // Emits the added tokens of a text and passes on the texts between them.
+  template <typename Between>
+  void CutAdded(const AlignedText& text, const AddedTokens& added, Encoding& out,
+                Between between) const {
+    if (added.empty()) {
+      between(text);
+      return;
+    }
+    const std::string_view bytes = text.text();
+    struct Part {
+      size_t begin, end;
+      int32_t id;
+    };
+    std::vector<Part> parts;
+    added.Cut(bytes, [&](size_t begin, size_t end, int32_t id) {
+      const AddedToken* const token = id < 0 ? nullptr : added_of_[id];
+      if (token != nullptr && token->single_word && !StandsAlone(bytes, begin, end)) id = -1;
+      if (id < 0 && !parts.empty() && parts.back().id < 0) {
+        parts.back().end = end;
+      } else {
+        parts.push_back({begin, end, id});
+      }
+    });
+    for (size_t i = 0; i < parts.size(); ++i) {
+      Part& part = parts[i];
+      if (part.id >= 0) {
+        Emit(out, part.id, text.begin(part.begin), text.end(part.end - 1));
+        continue;
+      }
+      if (i > 0 && added_of_[parts[i - 1].id]->takes_space_after) {
+        part.begin += LeadingSpaces(bytes.substr(part.begin, part.end - part.begin));
+        if (!out.end.empty() && part.begin > 0) out.end.back() = text.end(part.begin - 1);
+      }
+      if (i + 1 < parts.size() && added_of_[parts[i + 1].id]->takes_space_before) {
+        const size_t end =
+            part.begin + WithoutTrailingSpaces(bytes.substr(part.begin, part.end - part.begin));
+        parts[i + 1].begin = end;
+        part.end = end;
+      }
+      if (part.begin < part.end) between(text.Substring(part.begin, part.end - part.begin));
     }
   }
 
@@ -466,7 +477,9 @@ class Bpe : public Tokenizer {
   std::vector<std::string> text_;  // what each token decodes to, in bytes
   std::vector<bool> special_;
   std::vector<const AddedToken*> added_of_;  // [tokens]; null: not an added token
-  AddedTokens all_added_, plain_added_;
+  std::vector<bool> of_model_;               // false: known only as an added token
+  AddedTexts all_added_, plain_added_;
+  std::vector<TextStep> normalizer_, word_steps_;
   std::array<int32_t, 256> byte_ids_;
   size_t longest_token_ = 0;
   absl::flat_hash_map<std::string_view, int32_t> ids_;  // of config_.tokens

@@ -38,6 +38,8 @@ struct BpeConfig {
   std::vector<int32_t> unmerged;  // tokens that `scores` never merge to (control, unused)
   std::vector<AddedToken> added;  // their texts are those of `tokens`
   std::vector<TextStep> steps;
+  // How many of them come before the added tokens that are `normalized` are found.
+  size_t normalizer_steps = 0;
   std::vector<SplitRule> splits;
   bool ignore_merges = false;  // a piece that is a token becomes that token, without merging
 

@@ -28,6 +28,7 @@ class Reader {
     if (const json* normalizer = Child(root_, "normalizer")) {
       LECTERN_RETURN_IF_ERROR(ReadNormalizer(*normalizer, true));
     }
+    config_.normalizer_steps = config_.steps.size();
     if (const json* pre = Child(root_, "pre_tokenizer")) {
       LECTERN_RETURN_IF_ERROR(ReadPreTokenizer(*pre, true));
     }
@@ -339,11 +340,15 @@ class Reader {
 
   absl::Status ReadAdded() {
     LECTERN_ASSIGN_OR_RETURN(config_.added, ReadAddedTokens(root_, source_));
-    for (const AddedToken& token : config_.added) {
+    std::vector<bool> in_vocabulary;
+    for (const std::string& token : config_.tokens) in_vocabulary.push_back(!token.empty());
+    for (AddedToken& token : config_.added) {
       if (token.id > static_cast<int64_t>(config_.tokens.size()) + 65'536) {
         return Invalid("added_tokens", "an entry lacks its content or a valid id");
       }
       LECTERN_RETURN_IF_ERROR(SetToken("added_tokens", token.text, token.id));
+      const auto id = static_cast<size_t>(token.id);
+      token.in_vocabulary = id < in_vocabulary.size() && in_vocabulary[id];
       if (token.text == begin_token_) config_.bos_id = token.id;
     }
     config_.add_bos = config_.bos_id >= 0;

@@ -61,7 +61,8 @@ absl::StatusOr<std::vector<AddedToken>> ReadAddedTokens(const json& root, std::s
                       .special = Flag(token, "special", false),
                       .takes_space_before = Flag(token, "lstrip", false),
                       .takes_space_after = Flag(token, "rstrip", false),
-                      .single_word = Flag(token, "single_word", false)});
+                      .single_word = Flag(token, "single_word", false),
+                      .normalized = Flag(token, "normalized", false)});
   }
   return tokens;
 }

@@ -35,8 +35,11 @@ bool IsMark(char32_t c) {
 
 bool IsWord(char32_t c) {
   const utf8proc_category_t category = utf8proc_category(static_cast<utf8proc_int32_t>(c));
-  return (category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_NO) ||
-         category == UTF8PROC_CATEGORY_PC;
+  if (category >= UTF8PROC_CATEGORY_LU && category <= UTF8PROC_CATEGORY_NL) return true;
+  if (category == UTF8PROC_CATEGORY_PC || c == 0x200C || c == 0x200D) return true;
+  // Letters in circles and squares are symbols that are alphabetic.
+  return (c >= 0x24B6 && c <= 0x24E9) || (c >= 0x1F130 && c <= 0x1F149) ||
+         (c >= 0x1F150 && c <= 0x1F169) || (c >= 0x1F170 && c <= 0x1F189);
 }
 
 bool IsNonspacingMark(char32_t c) {

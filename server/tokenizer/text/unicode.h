@@ -17,7 +17,8 @@ bool IsMark(char32_t c);
 bool IsNonspacingMark(char32_t c);
 // Categories P*.
 bool IsPunctuation(char32_t c);
-// Letters, marks, numbers and connectors such as the underscore: \w of regular expressions.
+// \w of regular expressions (UTS #18): alphabetic characters, marks, decimal digits, connectors
+// such as the underscore, and joiners; not fractions or superscripts.
 bool IsWord(char32_t c);
 // Lower case without context: one character, except that U+0130 becomes two.
 std::u32string Lower(char32_t c);

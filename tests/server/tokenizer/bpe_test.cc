@@ -198,6 +198,44 @@ TEST(BpeTest, AddedTokensTakeTheirSpaces) {
   EXPECT_FALSE(tokenizer->IsSpecial(tool));
 }
 
+// The ids are those of Hugging Face's tokenizers.
+TEST(BpeTest, NormalizedAddedTokensAreFoundInTheNormalisedTextAfterTheOthers) {
+  BpeConfig config = SmallConfig();
+  config.added.clear();
+  config.steps = {{.kind = TextStep::Kind::kLowercase}};
+  config.normalizer_steps = 1;
+  const auto add = [&](const char* text, bool normalized) {
+    config.tokens.push_back(text);
+    const auto id = static_cast<int32_t>(config.tokens.size()) - 1;
+    config.added.push_back({.text = text,
+                            .id = id,
+                            .special = false,
+                            .normalized = normalized,
+                            .in_vocabulary = false});
+    return id;
+  };
+  const int32_t tool = add("[TOOL]", true), written = add("[T", false);
+  const auto tokenizer = *NewBpe(config);
+  EXPECT_EQ(tokenizer->Encode("x[tOOL]y", false).ids, (std::vector<int32_t>{'x', tool, 'y'}));
+  EXPECT_EQ(tokenizer->Encode("[TOOL]", false).ids,
+            (std::vector<int32_t>{written, 'o', 'o', 'l', ']'}));
+}
+
+// U+00BD is a number, but in no word; no symbol becomes a token that only the added ones have.
+TEST(BpeTest, AddedTokensAloneAreNoSymbols) {
+  BpeConfig config = SmallConfig();
+  config.ignore_merges = true;
+  config.tokens.push_back("xy");
+  const auto id = static_cast<int32_t>(config.tokens.size()) - 1;
+  config.added = {
+      {.text = "xy", .id = id, .special = false, .single_word = true, .in_vocabulary = false}};
+  config.splits = {Gpt2Words()};
+  const auto tokenizer = *NewBpe(config);
+  EXPECT_EQ(tokenizer->Encode("\u00bdxy", false).ids.back(), id);
+  EXPECT_EQ(tokenizer->Encode("!xy", false).ids, (std::vector<int32_t>{'!', id}));
+  EXPECT_EQ(tokenizer->Encode("1xy", false).ids, (std::vector<int32_t>{'1', 'x', 'y'}));
+}
+
 // A quadratic algorithm would need minutes for these.
 TEST(BpeTest, LongPiecesTakeTimeInProportion) {
   const auto tokenizer = Small();
