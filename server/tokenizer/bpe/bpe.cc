@@ -68,8 +68,8 @@ class Bpe : public Tokenizer {
   }
 
   Encoding Encode(std::string_view text, bool parse_special) const override {
-    Encoding out;
     const AddedTexts& added = parse_special ? all_added_ : plain_added_;
+    Encoding out;
     CutAdded(AlignedText::OfBytes(text), added.as_written, out, [&](const AlignedText& written) {
       WithSteps(written, normalizer_, [&](const AlignedText& normal) {
         CutAdded(normal, added.normalized, out, [&](const AlignedText& between) {
@@ -119,11 +119,9 @@ class Bpe : public Tokenizer {
   };
 
   using WordCache = std::unordered_map<std::string_view, std::vector<BpeSymbol>>;
-
   bool ValidId(int32_t id) const {
     return id >= 0 && id < static_cast<int32_t>(config_.tokens.size());
   }
-
   // The bytes of a token. The first text of a decoding loses its first blank if `at_start` is set,
   // which is then cleared.
   std::string_view TextOf(int32_t id, bool& at_start) const {
@@ -420,9 +418,12 @@ class Bpe : public Tokenizer {
       int32_t id;
     };
     std::vector<Part> parts;
+    size_t taken = 0;  // the end of the white space that the last token takes
     added.Cut(bytes, [&](size_t begin, size_t end, int32_t id) {
+      if (begin < taken) id = -1;
       const AddedToken* const token = id < 0 ? nullptr : added_of_[id];
       if (token != nullptr && token->single_word && !StandsAlone(bytes, begin, end)) id = -1;
+      if (id >= 0 && token->takes_space_after) taken = end + LeadingSpaces(bytes.substr(end));
       if (id < 0 && !parts.empty() && parts.back().id < 0) {
         parts.back().end = end;
       } else {
