@@ -420,8 +420,8 @@ class Bpe : public Tokenizer {
     std::vector<Part> parts;
     size_t taken = 0;  // the end of the white space that the last token takes
     added.Cut(bytes, [&](size_t begin, size_t end, int32_t id) {
-      if (begin < taken) id = -1;
       const AddedToken* const token = id < 0 ? nullptr : added_of_[id];
+      if (token != nullptr && token->takes_space_before && end <= taken) id = -1;
       if (token != nullptr && token->single_word && !StandsAlone(bytes, begin, end)) id = -1;
       if (id >= 0 && token->takes_space_after) taken = end + LeadingSpaces(bytes.substr(end));
       if (id < 0 && !parts.empty() && parts.back().id < 0) {

@@ -193,9 +193,13 @@ TEST(BpeTest, AddedTokensTakeTheirSpaces) {
   EXPECT_EQ(encoding.ids, (std::vector<int32_t>{end, 'x', end + 1, 'y'}));
   EXPECT_EQ(encoding.begin, (std::vector<uint32_t>{0, 10, 11, 24}));
   EXPECT_EQ(encoding.end, (std::vector<uint32_t>{10, 11, 24, 25}));
-  // A token of white space that another one takes is none.
+  // A token that lies in the white space that the one before it takes is found, unless it takes
+  // white space before it.
   config.tokens.push_back("\n\n");
   config.added.push_back({.text = "\n\n", .id = tool + 1, .special = false});
+  EXPECT_EQ((*NewBpe(config))->Encode("<|end|>\n\nx\n\n", true).ids,
+            (std::vector<int32_t>{end, tool + 1, 'x', tool + 1}));
+  config.added.back().takes_space_before = true;
   EXPECT_EQ((*NewBpe(config))->Encode("<|end|>\n\nx\n\n", true).ids,
             (std::vector<int32_t>{end, 'x', tool + 1}));
   EXPECT_EQ(tokenizer->Encode("!<tool>!", false).ids, (std::vector<int32_t>{'!', tool, '!'}));
