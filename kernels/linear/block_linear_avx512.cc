@@ -91,8 +91,8 @@ inline LECTERN_INLINE void Prefetch(const uint8_t* block) {
   }
 }
 
-// What the sum of a part of a block starts with, so that codes may be counted from 0 on. `at` is
-// row * blocks + block.
+// The first value of the sum of a part of a block, with which codes may be counted from 0 on. `at`
+// is row * blocks + block.
 template <int kBits>
 inline LECTERN_INLINE __m512i StartOfSum(const BlockRows& x, int64_t at, int part) {
   if constexpr (kBits == 6) return _mm512_set1_epi32(x.minus_32[2 * at + part]);

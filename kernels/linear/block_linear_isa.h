@@ -27,7 +27,7 @@ inline constexpr int kBlockGroupBytes = 4 * kBlockChannels;  // four bytes a cha
 inline constexpr int kBlockNibbleBytes = kBlockChannels * kBlockInputs / 2;
 
 constexpr size_t BlockCodeBytes(int bits) { return kBlockChannels * kBlockInputs * bits / 8; }
-// Parts of a block with a scale of their own.
+// The number of scales in a block.
 constexpr int BlockScales(int bits) {
   return static_cast<int>(kBlockInputs / BlockForm{bits}.scale_inputs());
 }

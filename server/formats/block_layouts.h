@@ -40,7 +40,7 @@ inline float ScaleOfQ6_K(const uint8_t* block) { return LoadHalf(block + 208); }
 
 // Codes of 32 values from 16 bytes: byte j holds code j (low) and j + 16 (high).
 void NibbleCodes(const uint8_t* bytes, int8_t* codes);
-// As above with a fifth bit: bit j of the little-endian word `high` is the top bit of code j.
+// Adds a fifth bit to NibbleCodes: bit j of the little-endian word `high` is the top bit of code j.
 void FiveBitCodes(const uint8_t* high, const uint8_t* low, int8_t* codes);
 
 // Codes of 256 values, and the bytes of their scales. Q3_K and Q6_K: value = d * scale * code, a

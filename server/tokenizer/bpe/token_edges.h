@@ -1,4 +1,4 @@
-// What surrounds a token in a text.
+// The white space and word characters next to a token in a text.
 #pragma once
 
 #include <cstddef>

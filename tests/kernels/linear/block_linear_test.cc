@@ -70,7 +70,7 @@ class Matrix {
 
   BlockMatrix view() const { return {n_, k_, form_, packed_.get()}; }
   int code(int64_t c, int64_t i) const { return codes_[c * k_ + i]; }
-  // Of input i.
+  // The scale of input i.
   double scale(int64_t c, int64_t i) const {
     const int64_t at = c * k_ + i;
     if (!form_.two_levels) return scale_[at / form_.scale_inputs()].value;

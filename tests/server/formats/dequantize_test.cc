@@ -124,8 +124,8 @@ TEST(BlockCodesTest, AreTheNumbersOfTheFile) {
   }
 }
 
-// Q4_0 has no minimum: -8 scales, and Q5_0 -16, for every scale that half precision can hold so
-// many times.
+// Q4_0 has no minimum: -8 scales, and Q5_0 -16, for every scale of which half precision can hold
+// that multiple.
 class MinimumTest : public ::testing::TestWithParam<TensorType> {};
 
 TEST_P(MinimumTest, OfEveryScale) {
