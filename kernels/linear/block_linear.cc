@@ -95,7 +95,7 @@ void Store32(uint8_t* to, uint64_t bytes) {
 }
 
 // A byte repeated eight times: eight codes are packed at once, each in its byte of a word.
-constexpr uint64_t Bytes(uint8_t byte) { return 0x0101010101010101 * byte; }
+constexpr uint64_t Bytes(uint8_t byte) { return uint64_t{0x0101010101010101} * byte; }
 
 // Writes the codes of a block into a channel's lane of it. False for a code outside its range.
 template <int kBits>
